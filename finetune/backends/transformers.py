@@ -1,0 +1,109 @@
+"""transformers + peft + bitsandbytes: runs everywhere, plain, 8-bit and 4-bit. Knows no data and no trainer."""
+
+from typing import Any
+
+from finetune.adapters import ADAPTERS
+from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls
+from finetune.errors import ModelError
+from finetune.machine import Machine
+from finetune.plan import Call, perform
+from finetune.precision import Precision
+from finetune.recipe.recipe import Recipe
+
+REFUSES: dict[str, str] = {}
+"""Key -> why a recipe that sets it cannot run here."""
+WAIVES: dict[str, str] = {}
+"""Key -> why it is accepted here without effect."""
+
+
+def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[Call, ...]:
+    quantization = _quantization(recipe, precision)
+    model = Call(
+        f"transformers.{recipe.model_type}.from_pretrained",
+        {
+            "pretrained_model_name_or_path": recipe.base_model,
+            "revision": recipe.revision_of_model or "main",
+            "trust_remote_code": recipe.trust_remote_code,
+            "dtype": precision.dtype,
+            "device_map": {"": 0 if machine.cuda else "cpu"},
+            "attn_implementation": "sdpa" if recipe.attn_implementation == "auto" else recipe.attn_implementation,
+        },
+        runtime=("quantization_config",) if quantization else (),
+    )
+    return (*tokenizer_calls(recipe), *quantization, model)
+
+
+def _quantization(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
+    target = "transformers.BitsAndBytesConfig"
+    if recipe.load_in_4bit:
+        arguments = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": precision.dtype,
+        }
+        return (Call(target, arguments),)
+    if recipe.load_in_8bit:
+        return (Call(target, {"load_in_8bit": True}),)
+    return ()
+
+
+def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
+    if recipe.adapter is None:
+        return ()
+    arguments = ADAPTERS[recipe.adapter].arguments(recipe) | {"task_type": "CAUSAL_LM"}
+    prepare = Call("peft.prepare_model_for_kbit_training", {"use_gradient_checkpointing": False}, runtime=("model",))
+    return (
+        # Checkpointing is the trainer's to switch on, once; prepared here it would be switched on twice.
+        *((prepare,) if recipe.load_in_4bit or recipe.load_in_8bit else ()),
+        # peft draws A from the global generator; without this, two runs differ under one seed.
+        Call("transformers.set_seed", {"seed": recipe.seed}),
+        Call("peft.LoraConfig", arguments),
+        Call("peft.get_peft_model", {"autocast_adapter_dtype": True}, runtime=("model", "peft_config")),
+    )
+
+
+def gradient_checkpointing(recipe: Recipe) -> bool:
+    """Whether the trainer switches checkpointing on; `unsloth` names a kind that only that backend has."""
+    return bool(recipe.gradient_checkpointing)
+
+
+def notes(recipe: Recipe) -> tuple[str, ...]:
+    if recipe.gradient_checkpointing == "unsloth":
+        return ("gradient_checkpointing: unsloth means ordinary checkpointing on this backend",)
+    return ()
+
+
+def prepare_process() -> None:
+    """Nothing to do before other libraries are imported."""
+
+
+def load(calls: tuple[Call, ...]) -> Loaded:
+    """ModelError if the tokenizer or the weights cannot be loaded."""
+    tokenizer_part = tuple(call for call in calls if "okenizer" in call.target)
+    *quantization, model_call = [call for call in calls if call not in tokenizer_part]
+    tokenizer = load_tokenizer(tokenizer_part)
+    runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
+    return Loaded(guarded(model_call, **runtime), tokenizer)
+
+
+def adapt(model: Any, calls: tuple[Call, ...]) -> Any:
+    """The model with its adapter. ModelError if lora_target_modules name nothing in it."""
+    made: dict[str, Any] = {}
+    for call in calls:
+        name = call.target.rsplit(".", 1)[1]
+        if name == "LoraConfig":
+            made["peft_config"] = perform(call)
+        elif name == "get_peft_model":
+            try:
+                model = perform(call, model=model, peft_config=made["peft_config"])
+            except ValueError as error:
+                raise ModelError(f"lora_target_modules do not fit the model: {str(error)[:400]}") from error
+        else:
+            result = perform(call, **({"model": model} if "model" in call.runtime else {}))
+            model = result if result is not None else model
+    return model
+
+
+def for_inference(model: Any) -> None:
+    model.eval()

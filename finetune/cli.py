@@ -1,0 +1,210 @@
+"""The command line: what there is to say, in which order, with which exit code. Every decision is made below it."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from finetune import __version__
+from finetune.errors import EXIT_CODES, Fault, FinetuneError, RecipeError, UsageError, Where
+
+COMMANDS = ("train", "validate", "plan", "chat", "schema", "doctor")
+
+DESCRIPTION = """Fine-tune a language model from one YAML recipe.
+
+  finetune recipes/quickstart.yaml                     train (the same as: finetune train RECIPE)
+  finetune RECIPE learning_rate=1e-4 datasets.0.path=my.jsonl
+                                                       with overrides, checked like the recipe itself
+  finetune validate recipes/ mine.yaml                 check recipes: every fault with file:line:column
+  finetune plan RECIPE [--gpu 24] [--json]             every library call a run would make, without a GPU
+  finetune chat outputs/quickstart [--prompt TEXT]     talk to what was trained
+  finetune schema > recipe.schema.json                 the JSON Schema of a recipe, for editors and CI
+  finetune doctor                                      what is installed, what works, what to install"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="finetune",
+        description=DESCRIPTION,
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"finetune {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train a recipe; the word may be left out")
+    train.add_argument("recipe", type=Path)
+    train.add_argument("overrides", nargs="*", metavar="key=value")
+    train.add_argument("--overwrite", action="store_true", help="replace the run that output_dir holds")
+
+    validate = commands.add_parser("validate", help="check recipes (files and folders)")
+    validate.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+
+    plan = commands.add_parser("plan", help="show every call a run would make")
+    plan.add_argument("recipe", type=Path)
+    plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("--gpu", metavar="GB", help="plan for one GPU of this size instead of this machine")
+    plan.add_argument("--json", action="store_true", help="as JSON")
+
+    chat = commands.add_parser("chat", help="talk to what a run trained")
+    chat.add_argument("run", type=Path, metavar="RUN_DIR")
+    chat.add_argument("--prompt", help="answer this and exit")
+
+    commands.add_parser("schema", help="print the JSON Schema of a recipe")
+    commands.add_parser("doctor", help="what is installed, what works, what to install")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is one of EXIT_CODES. A user's mistake never shows a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    if first is not None and first not in COMMANDS:
+        arguments.insert(0, "train")
+    parsed = _parser().parse_args(arguments)
+    try:
+        return HANDLERS[parsed.command](parsed)
+    except FinetuneError as error:
+        _print_faults(error.faults)
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        print("stopped; nothing further was saved", file=sys.stderr)
+        return 143 if type(stop).__name__ == "Terminated" else 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output is gone, and Python would complain about flushing to it
+        return 0
+
+
+def _print_faults(faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        print(fault, file=sys.stderr)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from finetune.machine import probe
+    from finetune.recipe.load import load_recipe
+    from finetune.runner import run
+
+    checked = load_recipe(parsed.recipe, parsed.overrides)
+    _print_faults(checked.notes)
+    machine = probe()
+    plan = _resolved(checked, machine)
+    return run(parsed.recipe, parsed.overrides, plan, machine, checked.recipe.output_dir, parsed.overwrite)
+
+
+def _resolved(checked, machine):  # type: ignore[no-untyped-def]
+    """The Plan; a refused key is shown at its line."""
+    from finetune.resolve import Refused, resolve
+
+    try:
+        return resolve(checked.recipe, machine)
+    except Refused as refused:
+        raise RecipeError(
+            *(Fault(message, checked.source.where((key,))) for key, message in refused.findings)
+        ) from None
+
+
+def _validate(parsed: argparse.Namespace) -> int:
+    from finetune.judge import idle_lines
+    from finetune.machine import assumed
+    from finetune.recipe.load import load_recipe
+
+    machine = assumed()
+    wrong = 0
+    files = _recipe_files(parsed.paths)
+    for path in files:
+        try:
+            checked = load_recipe(path)
+            plan = _resolved(checked, machine)
+        except RecipeError as error:
+            wrong += 1
+            _print_faults(error.faults)
+            continue
+        notes = [*checked.notes, *idle_lines(checked, plan, machine)]
+        _print_faults(sorted(notes, key=lambda fault: fault.where or Where("")))
+        print(f"{path}: valid")
+    if len(files) > 1:
+        print(f"{len(files) - wrong} of {len(files)} recipes are valid")
+    return RecipeError.exit_code if wrong else 0
+
+
+def _recipe_files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted({*path.rglob("*.yaml"), *path.rglob("*.yml")})
+            if not found:
+                raise UsageError(f"{path}: there is no .yaml or .yml file in this folder")
+            files += found
+        else:
+            files.append(path)
+    return files
+
+
+def _plan(parsed: argparse.Namespace) -> int:
+    from finetune.machine import assumed, probe
+    from finetune.recipe.load import load_recipe
+
+    checked = load_recipe(parsed.recipe, parsed.overrides)
+    machine = assumed(_gigabytes(parsed.gpu)) if parsed.gpu else probe()
+    plan = _resolved(checked, machine)
+    _print_faults(checked.notes)
+    if parsed.json:
+        print(json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
+        return 0
+    for note in plan.notes:
+        print(f"# {note}")
+    for blocker in plan.blockers:
+        print(f"# this machine cannot run it: {blocker}")
+    for stage, call in plan.each():
+        print(f"\n[{stage}] {call.target}")
+        for name, value in call.arguments.items():
+            print(f"    {name} = {json.dumps(value, ensure_ascii=False)}")
+        for name in call.runtime:
+            print(f"    {name} = <made while running>")
+    return 0
+
+
+def _gigabytes(text: str) -> float:
+    try:
+        size = float(text.upper().removesuffix("GB").removesuffix("G"))
+    except ValueError:
+        raise UsageError(f"--gpu {text}: write the size in GB, for example --gpu 24") from None
+    if not 0 < size < 10_000:
+        raise UsageError(f"--gpu {text}: no GPU has that size")
+    return size
+
+
+def _chat(parsed: argparse.Namespace) -> int:
+    from finetune.chat import chat
+
+    return chat(parsed.run, parsed.prompt)
+
+
+def _schema(parsed: argparse.Namespace) -> int:
+    del parsed
+    from finetune.schema import schema_text
+
+    print(schema_text(), end="")
+    return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    del parsed
+    from finetune.doctor import doctor
+
+    return doctor()
+
+
+HANDLERS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "train": _train,
+    "validate": _validate,
+    "plan": _plan,
+    "chat": _chat,
+    "schema": _schema,
+    "doctor": _doctor,
+}

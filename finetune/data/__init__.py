@@ -1,0 +1,1 @@
+"""Rows: reading them from files and hubs, splitting validation rows off, packing examples."""

@@ -1,0 +1,150 @@
+"""A dataset entry -> rows with their meaning. Knows files, the hub and formats; knows no tokenizer."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import DataError, Fault, Where
+from finetune.formats import FORMATS
+from finetune.formats.meaning import BadRow, Fields, Row
+
+FAULTS_SHOWN = 10
+
+
+def read_rows(
+    *,
+    purpose: str,
+    path: str,
+    form: str | None,
+    split: str,
+    name: str | None,
+    revision: str | None,
+    field_messages: str | None,
+    message_property_mappings: Mapping[str, str] | None,
+    roles: Mapping[str, list[str]] | None,
+) -> list[Row]:
+    """Every row of one source. DataError if it is missing, empty, in no known form, or has bad rows (the first ten are
+    listed)."""
+    del purpose  # the caller's: training or validation
+    properties = message_property_mappings or {}
+    fields = Fields(field_messages, properties.get("role"), properties.get("content"), roles or {})
+    local = Path(path).expanduser()
+    found: Iterator[tuple[int, Any]]
+    if local.is_file():
+        found = _file_rows(local)
+    elif local.is_dir():
+        raise DataError(f"{path} is a folder; name the file in it (.jsonl, .json, .csv or .parquet)")
+    elif path.startswith((".", "/", "~")) or local.suffix in READERS:
+        raise DataError(f"there is no data file {path} (looked beside the recipe and in the working directory)")
+    else:
+        found = _hub_rows(path, split, name, revision)
+    rows, faults = _meanings(found, path, form, fields)
+    if faults:
+        more = f" ({len(faults) - FAULTS_SHOWN} more rows are bad too)" if len(faults) > FAULTS_SHOWN else ""
+        last = [Fault(f"no row of {path} was used{more}")] if more else []
+        raise DataError(*faults[:FAULTS_SHOWN], *last)
+    if not rows:
+        raise DataError(f"{path} holds no rows")
+    return rows
+
+
+def _meanings(
+    found: Iterator[tuple[int, Any]], path: str, form: str | None, fields: Fields
+) -> tuple[list[Row], list[Fault]]:
+    rows: list[Row] = []
+    faults: list[Fault] = []
+    for number, raw in found:
+        try:
+            if not isinstance(raw, Mapping):
+                raise BadRow(f"a row must be an object of columns, and this is a {type(raw).__name__}")
+            form = form or _detected(raw, path)
+            rows.append(Row(path, number, FORMATS[form].read(raw, fields)))
+        except BadRow as bad:
+            faults.append(Fault(f"row {number}: {bad}", Where(path)))
+    return rows, faults
+
+
+def _detected(row: Mapping[str, Any], path: str) -> str:
+    """The format whose columns the first row has. DataError if there is none."""
+    for form, module in FORMATS.items():
+        if module.matches(row):
+            return form
+    forms = "; ".join(f"{form}: {module.COLUMNS}" for form, module in FORMATS.items())
+    columns = ", ".join(f"`{name}`" for name in row) or "no columns"
+    raise DataError(f"{path}: the rows have {columns}, which fits no known form ({forms}). Set datasets.type")
+
+
+def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: files of type `{path.suffix}` are not read; use {', '.join(READERS)}")
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}): convert it, for example with iconv") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """A .json file is an array of rows; one row a line is accepted too, as people name such files."""
+    with path.open(encoding="utf-8-sig") as file:
+        start = file.read(4096).lstrip()
+    if not start.startswith("["):
+        yield from _jsonl_rows(path)
+        return
+    try:
+        rows = json.loads(path.read_text("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(Fault(f"this is not JSON: {error.msg}", Where(str(path), error.lineno, error.colno))) from None
+    yield from enumerate(rows, 1)
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                where = Where(str(path), number, error.colno)
+                raise DataError(Fault(f"this line is not JSON: {error.msg}", where)) from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            batches = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            yield from enumerate(batches, 1)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path} is not a parquet file: {str(error).splitlines()[0]}") from None
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    import csv
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        yield from enumerate(csv.DictReader(file), 1)
+
+
+READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+
+
+def _hub_rows(path: str, split: str, name: str | None, revision: str | None) -> Iterator[tuple[int, Any]]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        dataset = load_dataset(path, name=name, split=split, revision=revision)
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise DataError(
+            f"dataset {path!r} is no local file and cannot be loaded from the hub: {reason}. "
+            "Check the spelling, the network and datasets.split"
+        ) from error
+    yield from enumerate(dataset, 1)

@@ -1,0 +1,27 @@
+"""Which rows are kept for validation. Decided by a row's content alone, so equal rows never part."""
+
+from finetune.errors import DataError
+from finetune.formats.meaning import Row
+
+
+def split_rows(*, val_set_size: float, rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """(training rows, validation rows), both in their old order. A size below 1 is a share, else a number of rows.
+
+    With a share, a row is validation if its digest, read as a fraction, lies below it: adding rows moves none.
+    DataError if either side would be empty."""
+    if val_set_size == 0:
+        return rows, []
+    digests = [row.digest() for row in rows]
+    if val_set_size < 1:
+        chosen = {digest for digest in digests if int(digest[:16], 16) / 16**16 < val_set_size}
+    else:
+        chosen = set(sorted(set(digests))[: int(val_set_size)])
+    validation = [row for row, digest in zip(rows, digests, strict=True) if digest in chosen]
+    training = [row for row, digest in zip(rows, digests, strict=True) if digest not in chosen]
+    if not validation or not training:
+        empty = "validation" if not validation else "training"
+        raise DataError(
+            f"val_set_size: {val_set_size:g} of {len(rows)} rows leaves none for {empty}. "
+            "Write another size, or 0 and name files under test_datasets"
+        )
+    return training, validation

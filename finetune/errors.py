@@ -1,0 +1,80 @@
+"""What can go wrong for a user, with the place, the fix and the exit code. Knows nothing of recipes, data or models."""
+
+from dataclasses import dataclass
+
+EXIT_CODES = {
+    0: "done",
+    1: "a fault of the program itself (a traceback is shown; please report it)",
+    2: "the command line could not be understood",
+    3: "the recipe is wrong (every fault is listed with file:line:column)",
+    4: "the data is wrong or missing (file, row and turn are named)",
+    5: "the model or tokenizer could not be loaded, or does not fit the recipe",
+    6: "this machine or its installation cannot run the recipe",
+    7: "the run folder cannot be written (exists, not writable, disk full)",
+    8: "training failed (loss is not a number, out of memory)",
+    130: "stopped by Ctrl-C; what was trained until then is saved if training had begun",
+    143: "stopped by SIGTERM; what was trained until then is saved if training had begun",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Where:
+    """A place in a text file. Lines and columns count from 1; line 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: what it is and how to mend it, in one or two sentences."""
+
+    message: str
+    where: Where | None = None
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.severity}: {self.message}"
+
+
+class FinetuneError(Exception):
+    """A mistake the user can mend. The command line prints its faults and exits with `exit_code`; no traceback."""
+
+    exit_code = 1
+
+    def __init__(self, *faults: Fault | str) -> None:
+        self.faults = tuple(fault if isinstance(fault, Fault) else Fault(fault) for fault in faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class UsageError(FinetuneError):
+    exit_code = 2
+
+
+class RecipeError(FinetuneError):
+    exit_code = 3
+
+
+class DataError(FinetuneError):
+    exit_code = 4
+
+
+class ModelError(FinetuneError):
+    exit_code = 5
+
+
+class MachineError(FinetuneError):
+    exit_code = 6
+
+
+class RunFolderError(FinetuneError):
+    exit_code = 7
+
+
+class TrainingError(FinetuneError):
+    exit_code = 8

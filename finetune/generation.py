@@ -1,0 +1,85 @@
+"""Questions -> prompts -> answers, the same way before and after training and in `chat`. Knows no recipe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.formats import alpaca
+from finetune.formats.meaning import Conversation, Message, Row, Segments
+from finetune.rendering.conversation import render
+from finetune.rendering.examples import begin_of_text
+
+STYLES = ("chat_template", "alpaca")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an answer continues: messages for a chat template, or finished text. `expected`: the data's own answer."""
+
+    question: str
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`stopped`: it ended by a stop token and not by the length limit. `tokens`: how many were generated."""
+
+    text: str
+    stopped: bool
+    tokens: int
+
+
+def style_of(rows: Sequence[Row]) -> str:
+    """How a question is put to a model trained on these rows."""
+    return "chat_template" if isinstance(rows[0].meaning, Conversation) else "alpaca"
+
+
+def prompt_for(question: str, style: str) -> Prompt:
+    if style == "alpaca":
+        return Prompt(question, text=alpaca.prompt(question))
+    return Prompt(question, messages=(Message("user", question),))
+
+
+def sample_prompts(*, prompts: list[str] | None, from_rows: int, rows: Sequence[Row]) -> list[Prompt]:
+    """The recipe's questions, or the first ones of the rows (up to `from_rows`)."""
+    style = style_of(rows)
+    if prompts is not None:
+        return [prompt_for(question, style) for question in prompts]
+    found = (_opening(row.meaning) for row in rows)
+    return [prompt for prompt in found if prompt is not None][:from_rows]
+
+
+def _opening(meaning: Conversation | Segments) -> Prompt | None:
+    """The row up to its first answer."""
+    if isinstance(meaning, Segments):
+        (text, _), (answer, _) = meaning.pieces[0], meaning.pieces[-1]
+        return Prompt(text, text=text, expected=answer)
+    for number, message in enumerate(meaning.messages):
+        if message.role == "assistant":
+            before = meaning.messages[:number]
+            question = next((turn.content for turn in reversed(before) if turn.role == "user"), "")
+            return Prompt(question, messages=before, expected=message.content) if before else None
+    return None
+
+
+def prompt_text(prompt: Prompt, tokenizer: Any) -> str:
+    if prompt.messages:
+        return render(tokenizer, prompt.messages, generation_prompt=True)
+    return begin_of_text(tokenizer) + prompt.text
+
+
+def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: Any = None) -> Answer:
+    """One answer; `config` is transformers' GenerationConfig with the stop tokens in eos_token_id."""
+    import torch
+
+    # The text already holds what the template writes, the begin token included.
+    encoded = tokenizer(prompt_text(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")
+    ids = encoded["input_ids"].to(model.device)
+    mask = encoded["attention_mask"].to(model.device)
+    with torch.no_grad():
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
+    new = output[0, ids.shape[1] :].tolist()
+    stopped = bool(new) and new[-1] in config.eos_token_id
+    return Answer(tokenizer.decode(new, skip_special_tokens=True).strip(), stopped, len(new))

@@ -1,0 +1,85 @@
+"""Which written lines change nothing: each is flipped to another legal value and the two Plans are compared."""
+
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from finetune.errors import Fault, FinetuneError
+from finetune.machine import Machine
+from finetune.plan import Plan, moved_stages
+from finetune.recipe.load import Checked
+from finetune.recipe.recipe import Recipe
+from finetune.recipe.rules import broken_rules
+from finetune.resolve import resolve
+
+
+def idle_lines(checked: Checked, plan: Plan, machine: Machine) -> Iterator[Fault]:
+    """A warning for every key written in the recipe whose value the Plan does not hang on."""
+    for key in sorted(checked.recipe.model_fields_set):
+        if changes_nothing(checked.recipe, plan, machine, key):
+            message = f"`{key}` changes nothing in this recipe; remove the line, or set what it depends on"
+            yield Fault(message, checked.source.where((key,)), "warning")
+
+
+def changes_nothing(recipe: Recipe, plan: Plan, machine: Machine, key: str) -> bool:
+    """Whether some other legal value of the key gives the same Plan, and no other value a different one."""
+    tried = False
+    for flipped in flips(recipe, key):
+        try:
+            other = resolve(flipped, machine)
+        except FinetuneError:
+            return False  # refused by name is an effect too
+        if moved_stages(plan, other):
+            return False
+        tried = True
+    return tried
+
+
+def flips(recipe: Recipe, key: str) -> Iterator[Recipe]:
+    """The recipe with the key at each other example value that may stand beside the rest."""
+    current = getattr(recipe, key)
+    for value in alternatives(Recipe.model_fields[key]):
+        if _plain(value) == _plain(current):
+            continue
+        flipped = recipe.model_copy(update={key: _as_field(value, key)})
+        if not broken_rules(written(flipped)):
+            yield flipped
+
+
+def alternatives(field: FieldInfo) -> list[Any]:
+    """Legal values to flip to: the field's examples, both values of a flag, the default."""
+    values = list(field.examples or ())
+    if field.annotation is bool:
+        values += [True, False]
+    if not field.is_required():
+        values.append(field.default)
+    return values
+
+
+def written(recipe: Recipe) -> dict[str, Any]:
+    return {key: _plain(getattr(recipe, key)) for key in recipe.model_fields_set if getattr(recipe, key) is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True)
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _as_field(value: Any, key: str) -> Any:
+    """An example as the field holds it: mappings become the section they describe."""
+    model = section_of(Recipe.model_fields[key].annotation)
+    if model is None:
+        return value
+    if isinstance(value, list):
+        return [model.model_validate(item) for item in value]
+    return model.model_validate(value) if isinstance(value, dict) else value
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section class inside an annotation such as `list[DatasetEntry] | None`."""
+    if isinstance(annotation, type) and not get_origin(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := section_of(part))), None)

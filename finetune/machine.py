@@ -1,0 +1,117 @@
+"""What this machine has, and how each fact is known. Imports no heavy library: `plan` and `validate` stay light."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# What a run may need; `doctor` shows all of them.
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "unsloth",
+    "unsloth_zoo",
+    "triton",
+    "flash_attn",
+    "tensorboard",
+    "wandb",
+)
+BF16_CAPABILITY = 8.0
+"""Compute capability from which NVIDIA GPUs calculate in bfloat16 (Ampere)."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    memory_gib: float
+    capability: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts about a machine. `reasons`: fact -> how it is known."""
+
+    gpus: tuple[Gpu, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+    python: str = platform.python_version()
+    cores: int = 1
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cuda(self) -> bool:
+        return bool(self.gpus)
+
+    @property
+    def bf16(self) -> bool:
+        return bool(self.gpus) and all(gpu.capability >= BF16_CAPABILITY for gpu in self.gpus)
+
+    def has(self, package: str) -> bool:
+        return package in self.packages
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "gpus": [vars(gpu) for gpu in self.gpus],
+            "packages": dict(self.packages),
+            "python": self.python,
+            "cores": self.cores,
+            "platform": platform.platform(),
+            "reasons": dict(self.reasons),
+        }
+
+
+def assumed(memory_gib: float = 24.0) -> Machine:
+    """A machine with one bfloat16 GPU of this size and every package: what a recipe is checked against where no machine
+    is meant, so that CI and a laptop say the same."""
+    packages = dict.fromkeys(PACKAGES, "assumed")
+    return Machine((Gpu("assumed GPU", memory_gib, 9.0),), packages, cores=8, reasons={"gpu": "assumed"})
+
+
+def probe() -> Machine:
+    """This machine. The GPU is read from nvidia-smi and from whether torch is a CUDA build, without importing it."""
+    packages = {name: version for name in PACKAGES if (version := _installed(name))}
+    gpus, why = _gpus(packages.get("torch", ""))
+    reasons = {"gpu": why, "packages": "importlib.metadata"}
+    return Machine(gpus, packages, cores=len(os.sched_getaffinity(0)), reasons=reasons)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        # A wheel unpacked without its metadata still counts as installed.
+        return "unknown" if importlib.util.find_spec(name) else None
+
+
+@functools.cache
+def _gpus(torch_version: str) -> tuple[tuple[Gpu, ...], str]:
+    if torch_version.endswith("+cpu"):
+        return (), f"torch {torch_version} is a CPU build"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return (), "CUDA_VISIBLE_DEVICES hides every GPU"
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return (), "nvidia-smi is not on PATH"
+    query = [tool, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError) as error:
+        return (), f"nvidia-smi failed: {error}"
+    found = []
+    for line in answer.strip().splitlines():
+        name, mib, capability = (part.strip() for part in line.rsplit(",", 2))
+        found.append(Gpu(name, round(float(mib) / 1024, 1), float(capability)))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        found = found[: len(visible.split(","))]
+    return tuple(found), "nvidia-smi"

@@ -1,0 +1,29 @@
+"""The whole recipe: every section as one closed model with flat keys. Decides nothing itself."""
+
+from finetune.recipe.data import DataSection
+from finetune.recipe.model import ModelSection
+from finetune.recipe.output import GenerationSection, OutputSection
+from finetune.recipe.training import AdapterSection, EvaluationSection, TrainingSection
+
+# In the order in which the docs show them.
+SECTIONS = {
+    "model": ModelSection,
+    "data": DataSection,
+    "adapter": AdapterSection,
+    "training": TrainingSection,
+    "evaluation": EvaluationSection,
+    "generation": GenerationSection,
+    "output": OutputSection,
+}
+
+
+class Recipe(
+    OutputSection,
+    GenerationSection,
+    EvaluationSection,
+    TrainingSection,
+    AdapterSection,
+    DataSection,
+    ModelSection,
+):
+    """A fine-tuning recipe. The keys are Axolotl's where Axolotl has them."""

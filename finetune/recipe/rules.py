@@ -1,0 +1,93 @@
+"""What may not stand together in one recipe. Looks at written values only; knows no library and no machine."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Values = Mapping[str, Any]
+Finding = tuple[str, str]
+"""The key to point at, and the message."""
+
+
+def broken_rules(values: Values) -> list[Finding]:
+    """Every broken rule. Values of wrong types are passed over: they have faults of their own."""
+    return [finding for rule in RULES for finding in rule(values)]
+
+
+def _quantization(values: Values) -> Iterator[Finding]:
+    four, eight = values.get("load_in_4bit") is True, values.get("load_in_8bit") is True
+    adapter = values.get("adapter")
+    if four and eight:
+        yield "load_in_8bit", "load_in_4bit and load_in_8bit are both on; a weight has one size. Keep one"
+    if adapter == "qlora" and not four:
+        yield "adapter", "`adapter: qlora` trains on 4-bit weights: set `load_in_4bit: true`, or write `adapter: lora`"
+    if (four or eight) and adapter is None:
+        key = "load_in_4bit" if four else "load_in_8bit"
+        yield key, f"`{key}: true` needs an adapter, since quantized weights cannot be trained: set `adapter: lora`"
+
+
+def _precision(values: Values) -> Iterator[Finding]:
+    if values.get("bf16") is True and values.get("fp16") is True:
+        yield "fp16", "bf16 and fp16 are both on. Keep bf16 where the GPU can, else fp16"
+
+
+def _pairs(values: Values) -> Iterator[Finding]:
+    for one, other in (
+        ("warmup_steps", "warmup_ratio"),
+        ("save_steps", "saves_per_epoch"),
+        ("eval_steps", "evals_per_epoch"),
+        ("val_set_size", "test_datasets"),
+    ):
+        if values.get(one) and values.get(other):
+            yield other, f"`{one}` and `{other}` both say the same thing. Keep one"
+
+
+def _strategies(values: Values) -> Iterator[Finding]:
+    for strategy, steps, per_epoch in (
+        ("save_strategy", "save_steps", "saves_per_epoch"),
+        ("eval_strategy", "eval_steps", "evals_per_epoch"),
+    ):
+        chosen = values.get(strategy)
+        for key in (steps, per_epoch):
+            if values.get(key) and chosen in ("epoch", "no"):
+                yield strategy, f"`{strategy}: {chosen}` and `{key}` contradict each other. Keep one"
+        if chosen == "steps" and not values.get(steps) and not values.get(per_epoch):
+            yield strategy, f"`{strategy}: steps` needs `{steps}`"
+        if values.get(per_epoch) and values.get("max_steps"):
+            yield per_epoch, f"`{per_epoch}` has no meaning with `max_steps`, which ignores epochs: write `{steps}`"
+
+
+def _evaluation(values: Values) -> Iterator[Finding]:
+    if values.get("val_set_size") or values.get("test_datasets"):
+        return
+    for key in ("eval_steps", "evals_per_epoch"):
+        if values.get(key):
+            yield key, f"`{key}` asks for evaluation, but there is no validation data: set `val_set_size: 0.05`"
+    if values.get("eval_strategy") in ("steps", "epoch"):
+        yield "eval_strategy", "there is no validation data to evaluate on: set `val_set_size: 0.05`"
+
+
+def _template(values: Values) -> Iterator[Finding]:
+    named, text = values.get("chat_template"), values.get("chat_template_jinja")
+    if named == "jinja" and not text:
+        yield "chat_template", "`chat_template: jinja` needs the template in `chat_template_jinja`"
+    if text and named != "jinja":
+        yield "chat_template_jinja", "this template counts only with `chat_template: jinja`"
+
+
+def _validation_share(values: Values) -> Iterator[Finding]:
+    size = values.get("val_set_size")
+    if isinstance(size, float) and size > 1 and not size.is_integer():
+        yield "val_set_size", f"{size} is neither a share below 1 nor a whole number of rows"
+    if size == 1:
+        yield "val_set_size", "1 is ambiguous: write a share below 1, or at least 2 rows"
+
+
+RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
+    _quantization,
+    _precision,
+    _pairs,
+    _strategies,
+    _evaluation,
+    _template,
+    _validation_share,
+)

@@ -1,0 +1,172 @@
+"""YAML text -> Source: plain values with the line and column of every key. Reads YAML 1.2 scalars. Knows no key."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune.errors import Fault, RecipeError, Where
+
+Path_ = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 40
+MAX_NODES = 50_000
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEX = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
+_WORDS: dict[str, Any] = {"": None, "~": None}
+_WORDS |= dict.fromkeys(("null", "Null", "NULL"), None)
+_WORDS |= dict.fromkeys(("true", "True", "TRUE"), True)
+_WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
+_WORDS |= dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe as text became values. `lines`: path of a key or list item -> where it stands."""
+
+    name: str
+    data: dict[str, Any]
+    lines: Mapping[Path_, Where] = field(default_factory=dict)
+
+    def where(self, path: Path_) -> Where:
+        """The place of a key, or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, Where(self.name))
+
+
+class _Reader:
+    """One document's nodes -> values; collects every fault instead of stopping at the first."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: dict[Path_, Where] = {}
+        self.faults: list[Fault] = []
+        self.nodes = 0
+
+    def where(self, node: yaml.Node) -> Where:
+        return Where(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def fault(self, node: yaml.Node, message: str) -> None:
+        self.faults.append(Fault(message, self.where(node)))
+
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        self.nodes += 1
+        if len(path) > MAX_DEPTH or self.nodes > MAX_NODES:
+            # Aliases can nest a small file into billions of values, or a value into itself.
+            raise RecipeError(Fault("the recipe nests too deeply or expands to too many values", self.where(node)))
+        if node.start_mark is not None and path not in self.lines:
+            self.lines[path] = self.where(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, number)) for number, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        return self.scalar(node)
+
+    def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.fault(key_node, "a key must be plain text")
+                continue
+            key = str(key_node.value)
+            if key == "<<" and not key_node.style:
+                sources = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                for source in sources:
+                    value = self.value(source, path)
+                    if isinstance(value, dict):
+                        merged = value | merged
+                    else:
+                        self.fault(source, "`<<` merges mappings only")
+            elif key in found:
+                first = self.lines[(*path, key)].line
+                self.fault(key_node, f"`{key}` is written twice (first on line {first}); only one could count. Remove one")
+            else:
+                self.lines[(*path, key)] = self.where(key_node)
+                found[key] = self.value(value_node, (*path, key))
+        return merged | found
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
+        # The C loader has already guessed by YAML 1.1 (`no` is false there); only the text and the quotes count here.
+        return str(node.value) if node.style else plain(str(node.value))
+
+
+def plain(text: str) -> Any:
+    """The value of an unquoted YAML 1.2 core-schema scalar: `2e-4` is a number, `no` and `1:30` are text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    if _OCTAL.fullmatch(text):
+        return int(text[2:], 8)
+    if _HEX.fullmatch(text):
+        return int(text[2:], 16)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITY.fullmatch(text):
+        return float(text.replace(".", ""))
+    return text
+
+
+def _untagged(name: str, text: str) -> None:
+    """RecipeError at the first YAML tag (`!!python/object` and every other): a recipe holds values, never types."""
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            where = Where(name, event.start_mark.line + 1, event.start_mark.column + 1)
+            raise RecipeError(Fault(f"the tag `{tag}` is refused: a recipe holds plain values only. Remove it", where))
+
+
+def read_text(name: str, text: str) -> Source:
+    """Source of one YAML document. RecipeError with every fault: not YAML, repeated keys, tags, not a mapping."""
+    try:
+        _untagged(name, text)
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Where(name, mark.line + 1, mark.column + 1) if mark else Where(name)
+        raise RecipeError(Fault(f"this is not YAML: {error.problem or error.context}", where)) from None
+    except yaml.YAMLError as error:
+        raise RecipeError(Fault(f"this is not YAML: {str(error).splitlines()[0]}", Where(name))) from None
+    except RecursionError:
+        raise RecipeError(Fault("the recipe nests too deeply", Where(name))) from None
+    if node is None:
+        raise RecipeError(Fault("the recipe is empty. Start with `base_model:`, `datasets:`, `output_dir:`", Where(name)))
+    if not isinstance(node, yaml.MappingNode):
+        raise RecipeError(Fault("a recipe is a list of `key: value` lines, and this file is not", Where(name, 1, 1)))
+    reader = _Reader(name)
+    data = reader.value(node, ())
+    if reader.faults:
+        raise RecipeError(*reader.faults)
+    return Source(name, data, reader.lines)
+
+
+def read_file(path: Path) -> Source:
+    """Source of a recipe file. RecipeError if it is missing, a folder, too large, binary or not a mapping."""
+    name = str(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise RecipeError(Fault("there is no such file", Where(name))) from None
+    except IsADirectoryError:
+        raise RecipeError(Fault("this is a folder; name the recipe file in it", Where(name))) from None
+    except OSError as error:
+        raise RecipeError(Fault(f"the file cannot be read: {error.strerror}", Where(name))) from None
+    if len(raw) > MAX_BYTES:
+        raise RecipeError(Fault(f"the file holds {len(raw):,} bytes; a recipe has at most {MAX_BYTES:,}", Where(name)))
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(Fault(f"byte {error.start} is not UTF-8: is this a recipe?", Where(name))) from None
+    if "\x00" in text:
+        raise RecipeError(Fault("this is a binary file, not a recipe", Where(name)))
+    return read_text(name, text)

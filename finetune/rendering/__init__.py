@@ -1,0 +1,1 @@
+"""Meaning -> text -> tokens and labels: chat templates, spans that are learned, the stop contract."""

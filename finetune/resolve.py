@@ -1,0 +1,166 @@
+"""recipe + machine -> Plan. Pure: no disk, no network, no heavy import. What cannot be honoured is refused by name."""
+
+from typing import Any
+
+from finetune.backends import BACKENDS
+from finetune.errors import Fault, RecipeError
+from finetune.machine import Machine
+from finetune.methods import METHODS
+from finetune.plan import Call, Plan
+from finetune.precision import Precision, choose_precision
+from finetune.recipe.data import DataSection, DatasetEntry
+from finetune.recipe.output import GenerationSection
+from finetune.recipe.recipe import Recipe
+
+SAMPLE_QUESTIONS = 4
+"""Questions taken from the validation rows where the recipe names no sample_prompts."""
+
+
+class Refused(RecipeError):
+    """A written key that the chosen backend cannot honour. `keys`: which, so that the caller can say on which line."""
+
+    def __init__(self, findings: list[tuple[str, str]]) -> None:
+        self.findings = findings
+        super().__init__(*(Fault(message) for _, message in findings))
+
+
+def resolve(recipe: Recipe, machine: Machine) -> Plan:
+    """The Plan of a recipe on a machine. Refused if the backend the recipe names cannot honour one of its keys."""
+    backend, why = _choose_backend(recipe, machine)
+    refused = _refusals(recipe, backend)
+    if refused:
+        raise Refused(refused)
+    module = BACKENDS[backend]
+    precision = choose_precision(recipe.bf16, recipe.fp16, machine)
+    checkpointing = module.gradient_checkpointing(recipe)
+    calls = {
+        "load": module.load_calls(recipe, precision, machine),
+        "format": _format_calls(recipe),
+        "adapt": module.adapt_calls(recipe),
+        "train": METHODS["sft"].train_calls(recipe, precision, machine, checkpointing),
+        "save": _save_calls(recipe),
+        "generate": _generate_calls(recipe),
+    }
+    notes = (f"backend: {backend}, because {why}", f"weights in {precision.dtype}, because {precision.reason}")
+    return Plan(backend, calls, notes + module.notes(recipe), tuple(_blockers(recipe, backend, precision, machine)))
+
+
+def _refusals(recipe: Recipe, backend: str) -> list[tuple[str, str]]:
+    refuses = BACKENDS[backend].REFUSES
+    return [
+        (key, f"`{key}` cannot be honoured with `backend: {backend}`: {why}. Remove it, or choose another backend")
+        for key, why in refuses.items()
+        if key in recipe.model_fields_set and getattr(recipe, key) is not None
+    ]
+
+
+def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
+    if recipe.backend != "auto":
+        return recipe.backend, "the recipe says so"
+    if not machine.cuda:
+        return "transformers", f"there is no CUDA GPU ({machine.reasons.get('gpu', 'none found')})"
+    if not machine.has("unsloth"):
+        return "transformers", "unsloth is not installed"
+    if len(machine.gpus) > 1:
+        return "transformers", "unsloth uses one GPU and this machine has several"
+    refused = _refusals(recipe, "unsloth")
+    if refused:
+        return "transformers", f"unsloth cannot honour `{refused[0][0]}`"
+    return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
+
+
+def _blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> list[str]:
+    """Why this machine could not run the Plan, each with what to do."""
+    found = []
+
+    def block(condition: bool, message: str) -> None:
+        if condition:
+            found.append(message)
+
+    block(backend == "unsloth" and not machine.cuda, "backend: unsloth needs a CUDA GPU; write backend: transformers")
+    block(
+        backend == "unsloth" and not machine.has("unsloth"),
+        "backend: unsloth is not installed: pip install 'finetune-recipes[unsloth]'",
+    )
+    eight_bit = recipe.optimizer in ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
+    block(
+        eight_bit and not machine.cuda,
+        f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch",
+    )
+    needs_bnb = eight_bit or recipe.load_in_4bit or recipe.load_in_8bit
+    block(needs_bnb and not machine.has("bitsandbytes"), "bitsandbytes is not installed: pip install bitsandbytes==0.50.2")
+    flash = backend == "transformers" and recipe.attn_implementation == "flash_attention_2"
+    block(
+        flash and not (machine.cuda and machine.has("flash_attn")),
+        "attn_implementation: flash_attention_2 needs a CUDA GPU and the flash-attn package (pip install flash-attn); "
+        "write attn_implementation: sdpa",
+    )
+    block(
+        precision.bf16 and machine.cuda and not machine.bf16,
+        "bf16: true needs a GPU of compute capability 8.0 or more; write bf16: auto and fp16: auto",
+    )
+    block(precision.fp16 and not machine.cuda, "fp16: true needs a CUDA GPU; write fp16: false")
+    block(recipe.tf32 is True and not machine.bf16, "tf32: true needs an Ampere GPU or newer; write tf32: false")
+    block(recipe.use_tensorboard and not machine.has("tensorboard"), "use_tensorboard: pip install tensorboard")
+    block(bool(recipe.wandb_project) and not machine.has("wandb"), "wandb_project: pip install wandb")
+    return found
+
+
+def _format_calls(section: DataSection) -> tuple[Call, ...]:
+    template = {"name": section.chat_template, "jinja": section.chat_template_jinja}
+    lengths = {
+        "sequence_len": section.sequence_len,
+        "excess_length_strategy": section.excess_length_strategy,
+        "train_on_inputs": section.train_on_inputs,
+    }
+    calls = [Call("finetune.rendering.templates.set_template", template, runtime=("tokenizer",))]
+    calls += [_read_call("train", entry) for entry in section.datasets]
+    calls += [_read_call("validation", entry) for entry in section.test_datasets or ()]
+    calls.append(Call("finetune.data.split.split_rows", {"val_set_size": section.val_set_size}, runtime=("rows",)))
+    calls.append(Call("finetune.rendering.examples.tokenize_rows", lengths, runtime=("rows", "tokenizer", "purpose")))
+    if section.sample_packing:
+        packed = {"sequence_len": section.sequence_len}
+        calls.append(Call("finetune.data.packing.pack_examples", packed, runtime=("examples",)))
+    return tuple(calls)
+
+
+def _read_call(purpose: str, entry: DatasetEntry) -> Call:
+    arguments: dict[str, Any] = {"purpose": purpose} | entry.model_dump()
+    arguments["form"] = arguments.pop("type")
+    return Call("finetune.data.sources.read_rows", arguments)
+
+
+def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
+    adapter = recipe.adapter is not None
+    folder = f"{recipe.output_dir}/{'adapter' if adapter else 'model'}"
+    # Written beside its place and moved there whole, so that a full disk leaves no half adapter.
+    partial = {"save_directory": f"{folder}.partial"}
+    owner = "peft.PeftModel" if adapter else "transformers.PreTrainedModel"
+    return (
+        Call(f"{owner}.save_pretrained", partial, runtime=("self",)),
+        Call("transformers.PreTrainedTokenizerBase.save_pretrained", partial, runtime=("self",)),
+        Call("transformers.GenerationConfig.save_pretrained", partial, runtime=("self",)),
+        Call("finetune.rundir.publish", {"partial": f"{folder}.partial", "final": folder}),
+    )
+
+
+def _generate_calls(section: Recipe) -> tuple[Call, ...]:
+    questions = {"prompts": section.sample_prompts, "from_rows": SAMPLE_QUESTIONS}
+    return (
+        Call("finetune.generation.sample_prompts", questions, runtime=("rows",)),
+        Call("transformers.GenerationConfig", _sampling(section), runtime=("eos_token_id", "pad_token_id")),
+        Call("transformers.set_seed", {"seed": section.seed}),
+    )
+
+
+def _sampling(section: GenerationSection) -> dict[str, Any]:
+    tokens = {"max_new_tokens": section.generation_max_new_tokens}
+    if section.generation_temperature == 0:
+        return tokens | {"do_sample": False}
+    return tokens | {
+        "do_sample": True,
+        "temperature": section.generation_temperature,
+        "top_p": section.generation_top_p or 1.0,
+        "top_k": section.generation_top_k or 0,
+        "min_p": section.generation_min_p or 0.0,
+    }

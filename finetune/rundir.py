@@ -1,0 +1,124 @@
+"""The run folder: what is in it, and who may write where. Knows no library that trains."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import RunFolderError
+
+MARKER = "run.json"
+MARGIN_BYTES = 64 * 2**20
+"""Free disk space below which no run is started."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run's folder. `replaced`: where an older run of the same name waits until this one is finished."""
+
+    path: Path
+    replaced: Path | None = None
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "run.log"
+
+    @property
+    def weights(self) -> Path:
+        """The trained adapter or, after full fine-tuning, the model. RunFolderError if there is neither."""
+        for name in ("adapter", "model"):
+            if (self.path / name / "generation_config.json").is_file():
+                return self.path / name
+        raise RunFolderError(f"{self.path} holds no finished adapter or model: its run was not finished")
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the run. RunFolderError if it is not there or not JSON."""
+        try:
+            return json.loads((self.path / name).read_text("utf-8"))
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path} is not a run folder: there is no {name} in it") from None
+        except json.JSONDecodeError as error:
+            raise RunFolderError(f"{self.path / name} is damaged: {error}") from None
+
+    def write(self, name: str, data: Mapping[str, Any] | list[Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        self.write_text(name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, "utf-8")
+        partial.replace(self.path / name)
+
+    def status(self, status: str, **facts: Any) -> None:
+        self.write(MARKER, {"status": status, **facts})
+
+
+def open_run(output_dir: str, overwrite: bool) -> RunDir:
+    """A new, empty run folder. An older run's folder is refused or, with `overwrite`, put aside until `finish`.
+
+    RunFolderError if it is a file, not empty, no run's folder, not writable, or the disk is nearly full."""
+    path = Path(output_dir).expanduser()
+    replaced = None
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise RunFolderError(f"output_dir {output_dir} is a file or a link, not a folder. Name another")
+    if path.is_dir() and any(path.iterdir()):
+        if not (path / MARKER).is_file():
+            raise RunFolderError(f"output_dir {output_dir} holds files that are no run's. Name another folder")
+        if not overwrite:
+            raise RunFolderError(
+                f"output_dir {output_dir} holds another run. Name another folder, or replace that run with --overwrite"
+            )
+        replaced = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+    try:
+        if replaced is not None:
+            path.rename(replaced)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / MARKER).write_text('{"status": "starting"}\n', "utf-8")
+    except OSError as error:
+        raise RunFolderError(f"output_dir {output_dir} cannot be written: {error.strerror}") from None
+    free = shutil.disk_usage(path).free
+    run = RunDir(path, replaced)
+    if free < MARGIN_BYTES:
+        abandon(run)
+        raise RunFolderError(
+            f"the disk of output_dir {output_dir} has {free / 2**20:.0f} MiB free; a run needs at least "
+            f"{MARGIN_BYTES / 2**20:.0f}. Free some, or name a folder elsewhere"
+        )
+    return run
+
+
+def finish(run: RunDir) -> None:
+    """The run is complete: what it replaces may go."""
+    if run.replaced is not None:
+        shutil.rmtree(run.replaced)
+
+
+def abandon(run: RunDir) -> None:
+    """The run came to nothing: remove its folder, and put back what it was to replace."""
+    shutil.rmtree(run.path, ignore_errors=True)
+    if run.replaced is not None:
+        run.replaced.rename(run.path)
+
+
+def publish(*, partial: str, final: str) -> None:
+    """Move a finished folder to its name, so that nobody ever sees half of it."""
+    if Path(final).exists():
+        shutil.rmtree(final)
+    Path(partial).rename(final)
+
+
+def keep_failed(run: RunDir) -> Path | None:
+    """Where a failed run's folder is kept if it was to replace another, which gets its name back; else None."""
+    if run.replaced is None:
+        return None
+    kept = run.path.with_name(f"{run.path.name}.failed-{os.getpid()}")
+    run.path.rename(kept)
+    run.replaced.rename(run.path)
+    return kept

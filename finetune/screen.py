@@ -1,0 +1,87 @@
+"""What a person sees while a run goes on: stages, a live bar, the closing table, answers side by side. Decides nothing."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Screen:
+    """The terminal. In a pipe or a log file the same facts come as plain lines, without a moving bar."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.progress: Progress | None = None
+
+    def say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    @contextmanager
+    def stage(self, doing: str) -> Iterator[None]:
+        """Show what is being done while it is done, and how long it took."""
+        started = time.monotonic()
+        if self.console.is_terminal:
+            with self.console.status(escape(doing)):
+                yield
+        else:
+            yield
+        self.say(f"{doing} ({time.monotonic() - started:.1f} s)")
+
+    @contextmanager
+    def training(self) -> Iterator["TrainingLine"]:
+        columns = (
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            task = bar.add_task("training", total=None, facts="")
+            yield TrainingLine(self, bar, task)
+
+    def table(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in rows:
+            table.add_row(name, escape(value))
+        self.console.print(table)
+
+    def answers(self, answers: Sequence[dict[str, Any]]) -> None:
+        """Questions with the answers before and after; an answer cut by the length limit ends in an ellipsis."""
+        if not answers:
+            return
+        table = Table(title="Answers before and after", title_justify="left", show_lines=True)
+        for column in ("question", "before", "after"):
+            table.add_column(column, ratio=1, overflow="fold")
+        for row in answers:
+            shown = [row["question"]]
+            for when in ("before", "after"):
+                mark = "" if row[when]["stopped"] else " … (did not stop)"
+                shown.append(row[when]["text"] + mark)
+            table.add_row(*map(escape, shown))
+        self.console.print(table)
+
+
+class TrainingLine:
+    """The live line of a training: a moving bar on a terminal, a line for each logging step elsewhere."""
+
+    def __init__(self, screen: Screen, bar: Progress, task: Any) -> None:
+        self.screen, self.bar, self.task = screen, bar, task
+        self.total = 0
+
+    def begin(self, total: int) -> None:
+        self.total = total
+        self.bar.update(self.task, total=total)
+
+    def step(self, step: int) -> None:
+        self.bar.update(self.task, completed=step)
+
+    def facts(self, step: int, facts: str) -> None:
+        self.bar.update(self.task, facts=escape(facts))
+        if not self.screen.console.is_terminal:
+            self.screen.say(f"step {step}/{self.total}  {facts}" if self.total else f"before training  {facts}")

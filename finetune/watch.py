@@ -1,0 +1,93 @@
+"""The trainer's callback: metrics to JSONL, the live line, a clean stop on a signal, an end to runs whose loss is not a
+number. Imports transformers: only the runner may import this module, once the backend is ready."""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback
+
+from finetune.errors import TrainingError
+from finetune.screen import TrainingLine
+
+
+class StopRequest:
+    """Whether SIGINT or SIGTERM asked the run to end after the step under way. A second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        def ask(number: int, frame: FrameType | None) -> None:
+            del frame
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = number
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Watcher(TrainerCallback):  # type: ignore[misc]
+    """Writes every log of the trainer as one JSON line: step, epoch, seconds since the start, and its numbers."""
+
+    def __init__(self, metrics: Path, line: TrainingLine, stop: StopRequest) -> None:
+        self.metrics = metrics.open("a", encoding="utf-8", buffering=1)
+        self.line, self.stop = line, stop
+        self.started = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, control, kwargs
+        self.line.begin(state.max_steps)
+        self.started = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        self.line.step(state.global_step)
+        if self.stop.signal is not None:
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        seconds = time.monotonic() - self.started
+        numbers = {key: value for key, value in (logs or {}).items() if key != "epoch"}
+        entry = {"step": state.global_step, "epoch": state.epoch, "seconds": round(seconds, 3), **numbers}
+        self.metrics.write(json.dumps(entry) + "\n")
+        for key in ("loss", "eval_loss"):
+            value = numbers.get(key)
+            if value is not None and not math.isfinite(value):
+                raise TrainingError(
+                    f"{key} is {value} at step {state.global_step}: the run is stopped. Lower learning_rate, raise "
+                    "warmup_steps, or look for damaged rows; with fp16: true, prefer bf16"
+                )
+        facts = self._facts(numbers, seconds)
+        if facts:
+            self.line.facts(state.global_step, facts)
+
+    def _facts(self, numbers: dict[str, Any], seconds: float) -> str:
+        parts = [
+            f"{name} {numbers[key]:{form}}"
+            for key, name, form in (
+                ("loss", "loss", ".3f"),
+                ("eval_loss", "eval loss", ".3f"),
+                ("learning_rate", "lr", ".1e"),
+            )
+            if key in numbers
+        ]
+        if "loss" in numbers and numbers.get("num_tokens") and seconds > 0:
+            parts.append(f"{numbers['num_tokens'] / seconds:,.0f} tokens/s")
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        self.metrics.close()
