@@ -5,9 +5,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetune import __version__
 from finetune.errors import EXIT_CODES, Fault, FinetuneError, RecipeError, UsageError, Where
+
+if TYPE_CHECKING:  # each command imports only what it needs: `--help` and `schema` stay quick
+    from finetune.machine import Machine
+    from finetune.plan import Plan
+    from finetune.recipe.load import Checked
 
 COMMANDS = ("train", "validate", "plan", "chat", "schema", "doctor")
 
@@ -87,16 +93,17 @@ def _print_faults(faults: Sequence[Fault]) -> None:
 def _train(parsed: argparse.Namespace) -> int:
     from finetune.machine import probe
     from finetune.recipe.load import load_recipe
-    from finetune.runner import run
+    from finetune.runner import Request, run
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
     _print_faults(checked.notes)
     machine = probe()
     plan = _resolved(checked, machine)
-    return run(parsed.recipe, parsed.overrides, plan, machine, checked.recipe.output_dir, parsed.overwrite)
+    request = Request(parsed.recipe, parsed.overrides, checked.recipe.output_dir, parsed.overwrite)
+    return run(request, plan, machine)
 
 
-def _resolved(checked, machine):  # type: ignore[no-untyped-def]
+def _resolved(checked: "Checked", machine: "Machine") -> "Plan":
     """The Plan; a refused key is shown at its line."""
     from finetune.resolve import Refused, resolve
 
@@ -110,21 +117,23 @@ def _resolved(checked, machine):  # type: ignore[no-untyped-def]
 
 def _validate(parsed: argparse.Namespace) -> int:
     from finetune.judge import idle_lines
-    from finetune.machine import assumed
+    from finetune.machine import Machine, assumed
     from finetune.recipe.load import load_recipe
 
-    machine = assumed()
+    # What changes something on a GPU or without one is no idle line.
+    machines = (assumed(), Machine(packages=assumed().packages))
     wrong = 0
     files = _recipe_files(parsed.paths)
     for path in files:
         try:
             checked = load_recipe(path)
-            plan = _resolved(checked, machine)
+            for machine in machines:
+                _resolved(checked, machine)
         except RecipeError as error:
             wrong += 1
             _print_faults(error.faults)
             continue
-        notes = [*checked.notes, *idle_lines(checked, plan, machine)]
+        notes = [*checked.notes, *idle_lines(checked, machines)]
         _print_faults(sorted(notes, key=lambda fault: fault.where or Where("")))
         print(f"{path}: valid")
     if len(files) > 1:

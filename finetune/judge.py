@@ -1,6 +1,6 @@
 """Which written lines change nothing: each is flipped to another legal value and the two Plans are compared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -15,37 +15,36 @@ from finetune.recipe.rules import broken_rules
 from finetune.resolve import resolve
 
 
-def idle_lines(checked: Checked, plan: Plan, machine: Machine) -> Iterator[Fault]:
-    """A warning for every key written in the recipe whose value the Plan does not hang on."""
+def idle_lines(checked: Checked, machines: Sequence[Machine]) -> Iterator[Fault]:
+    """A warning for every key written in the recipe whose value the Plan does not hang on, on none of the machines."""
+    plans = [(machine, resolve(checked.recipe, machine)) for machine in machines]
     for key in sorted(checked.recipe.model_fields_set):
-        if changes_nothing(checked.recipe, plan, machine, key):
+        if all(changes_nothing(checked.recipe, plan, machine, key) for machine, plan in plans):
             message = f"`{key}` changes nothing in this recipe; remove the line, or set what it depends on"
             yield Fault(message, checked.source.where((key,)), "warning")
 
 
 def changes_nothing(recipe: Recipe, plan: Plan, machine: Machine, key: str) -> bool:
-    """Whether some other legal value of the key gives the same Plan, and no other value a different one."""
+    """Whether the key has other legal values and each gives the same Plan. A value that is refused is an effect too:
+    without this one the recipe would not stand."""
     tried = False
     for flipped in flips(recipe, key):
-        try:
-            other = resolve(flipped, machine)
-        except FinetuneError:
-            return False  # refused by name is an effect too
-        if moved_stages(plan, other):
-            return False
         tried = True
+        try:
+            refused = bool(broken_rules(written(flipped)))
+            if refused or moved_stages(plan, resolve(flipped, machine)):
+                return False
+        except FinetuneError:
+            return False
     return tried
 
 
 def flips(recipe: Recipe, key: str) -> Iterator[Recipe]:
-    """The recipe with the key at each other example value that may stand beside the rest."""
-    current = getattr(recipe, key)
+    """The recipe with the key at each other example value, whether or not that may stand beside the rest."""
+    current = _plain(getattr(recipe, key))
     for value in alternatives(Recipe.model_fields[key]):
-        if _plain(value) == _plain(current):
-            continue
-        flipped = recipe.model_copy(update={key: _as_field(value, key)})
-        if not broken_rules(written(flipped)):
-            yield flipped
+        if _plain(value) != current:
+            yield recipe.model_copy(update={key: _as_field(value, key)})
 
 
 def alternatives(field: FieldInfo) -> list[Any]:

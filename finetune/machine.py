@@ -1,12 +1,8 @@
 """What this machine has, and how each fact is known. Imports no heavy library: `plan` and `validate` stay light."""
 
 import functools
-import importlib.metadata
-import importlib.util
 import os
-import platform
-import shutil
-import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -44,7 +40,7 @@ class Machine:
 
     gpus: tuple[Gpu, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
-    python: str = platform.python_version()
+    python: str = sys.version.split()[0]
     cores: int = 1
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +56,8 @@ class Machine:
         return package in self.packages
 
     def as_json(self) -> dict[str, object]:
+        import platform
+
         return {
             "gpus": [vars(gpu) for gpu in self.gpus],
             "packages": dict(self.packages),
@@ -86,6 +84,9 @@ def probe() -> Machine:
 
 
 def _installed(name: str) -> str | None:
+    import importlib.metadata
+    import importlib.util
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -95,6 +96,9 @@ def _installed(name: str) -> str | None:
 
 @functools.cache
 def _gpus(torch_version: str) -> tuple[tuple[Gpu, ...], str]:
+    import shutil
+    import subprocess
+
     if torch_version.endswith("+cpu"):
         return (), f"torch {torch_version} is a CPU build"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

@@ -88,7 +88,9 @@ def _blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machi
         f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch",
     )
     needs_bnb = eight_bit or recipe.load_in_4bit or recipe.load_in_8bit
-    block(needs_bnb and not machine.has("bitsandbytes"), "bitsandbytes is not installed: pip install bitsandbytes==0.50.2")
+    block(
+        needs_bnb and not machine.has("bitsandbytes"), "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
+    )
     flash = backend == "transformers" and recipe.attn_implementation == "flash_attention_2"
     block(
         flash and not (machine.cuda and machine.has("flash_attn")),
@@ -117,7 +119,7 @@ def _format_calls(section: DataSection) -> tuple[Call, ...]:
     calls += [_read_call("train", entry) for entry in section.datasets]
     calls += [_read_call("validation", entry) for entry in section.test_datasets or ()]
     calls.append(Call("finetune.data.split.split_rows", {"val_set_size": section.val_set_size}, runtime=("rows",)))
-    calls.append(Call("finetune.rendering.examples.tokenize_rows", lengths, runtime=("rows", "tokenizer", "purpose")))
+    calls.append(Call("finetune.rendering.examples.tokenize_rows", lengths, runtime=("rows", "tokenizer")))
     if section.sample_packing:
         packed = {"sequence_len": section.sequence_len}
         calls.append(Call("finetune.data.packing.pack_examples", packed, runtime=("examples",)))
@@ -125,8 +127,19 @@ def _format_calls(section: DataSection) -> tuple[Call, ...]:
 
 
 def _read_call(purpose: str, entry: DatasetEntry) -> Call:
-    arguments: dict[str, Any] = {"purpose": purpose} | entry.model_dump()
-    arguments["form"] = arguments.pop("type")
+    properties = entry.message_property_mappings
+    arguments: dict[str, Any] = {
+        "purpose": purpose,
+        "path": entry.path,
+        "form": entry.type,
+        "hub": {"split": entry.split, "name": entry.name, "revision": entry.revision},
+        "fields": {
+            "messages": entry.field_messages,
+            "role": properties.role if properties else None,
+            "content": properties.content if properties else None,
+            "roles": entry.roles or {},
+        },
+    }
     return Call("finetune.data.sources.read_rows", arguments)
 
 

@@ -29,19 +29,29 @@ from finetune.screen import Screen
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run(recipe: Path, overrides: list[str], plan: Plan, machine: Machine, output_dir: str, overwrite: bool) -> int:
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line."""
+
+    recipe: Path
+    overrides: list[str]
+    output_dir: str
+    overwrite: bool = False
+
+
+def run(request: Request, plan: Plan, machine: Machine) -> int:
     """Train, save and answer. Returns the exit code: 0, or 128 + the signal that stopped training (all is saved then).
 
     FinetuneError if the machine cannot run the plan, or data, model, disk or training fail."""
     if plan.blockers:
         raise MachineError(*plan.blockers)
     signal.signal(signal.SIGTERM, _terminate)
-    folder = open_run(output_dir, overwrite)
+    folder = open_run(request.output_dir, request.overwrite)
     screen = Screen()
     began = False
     try:
-        with _disk_full_named(output_dir), _logged(folder.log):
-            _describe(folder, recipe, overrides, plan, machine)
+        with _disk_full_named(request.output_dir), _logged(folder.log):
+            _describe(folder, request, plan, machine)
             for note in plan.notes:
                 screen.say(note)
             prepared = _prepare(plan, screen)
@@ -51,7 +61,7 @@ def run(recipe: Path, overrides: list[str], plan: Plan, machine: Machine, output
         _clean_up(folder, error, began)
         raise
     finish(folder)
-    screen.say(f"run folder: {output_dir}")
+    screen.say(f"run folder: {request.output_dir}")
     return code
 
 
@@ -124,9 +134,10 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
     trained = stages.train(plan, loaded, data, folder, screen)
     with screen.stage("saving"):
         stages.save(plan, trained.model, loaded.tokenizer, config)
+        folder.write("data.json", {purpose: vars(counted) for purpose, counted in data.counted.items()})
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
     if trained.stopped_by is not None:
-        _report(folder, screen, trained, data, [], "interrupted")
+        _report(folder, screen, _facts(trained, []), "interrupted")
         screen.say(f"stopped by {signal.Signals(trained.stopped_by).name} after step {trained.steps}; all is saved")
         return 128 + trained.stopped_by
     with screen.stage("answering the sample questions"):
@@ -139,21 +150,16 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
         {"question": prompt.question, "expected": prompt.expected, "before": vars(one), "after": vars(other)}
         for prompt, one, other in zip(prepared.prompts, before, after, strict=True)
     ]
-    _report(folder, screen, trained, data, pairs, "finished")
+    folder.write("answers.json", pairs)
+    screen.answers(pairs)
+    _report(folder, screen, _facts(trained, pairs), "finished")
     return 0
 
 
-def _report(
-    folder: RunDir,
-    screen: Screen,
-    trained: stages.Trained,
-    data: stages.Formatted,
-    pairs: list[dict[str, Any]],
-    status: str,
-) -> None:
+def _facts(trained: stages.Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     evals = [entry["eval_loss"] for entry in trained.history if "eval_loss" in entry]
-    facts: dict[str, Any] = {
+    return {
         "steps": trained.steps,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
@@ -166,10 +172,10 @@ def _report(
         "stopped": sum(pair["after"]["stopped"] for pair in pairs),
         "asked": len(pairs),
     }
-    folder.write("answers.json", pairs)
-    folder.write("data.json", {purpose: vars(counted) for purpose, counted in data.counted.items()})
+
+
+def _report(folder: RunDir, screen: Screen, facts: dict[str, Any], status: str) -> None:
     folder.status(status, ended=_now(), **facts)
-    screen.answers(pairs)
     screen.table("Result", _table_rows(facts))
 
 
@@ -201,12 +207,12 @@ def _peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _describe(folder: RunDir, recipe: Path, overrides: list[str], plan: Plan, machine: Machine) -> None:
-    folder.write_text("recipe.yaml", recipe.read_text("utf-8-sig"))
+def _describe(folder: RunDir, request: Request, plan: Plan, machine: Machine) -> None:
+    folder.write_text("recipe.yaml", request.recipe.read_text("utf-8-sig"))
     folder.write("plan.json", plan.as_json())
     folder.write("machine.json", {"finetune": __version__, **machine.as_json()})
-    origin = {"recipe": str(recipe), "overrides": overrides, "directory": str(Path.cwd()), "began": _now()}
-    folder.write("origin.json", origin)
+    origin = {"recipe": str(request.recipe), "overrides": request.overrides, "directory": str(Path.cwd())}
+    folder.write("origin.json", origin | {"began": _now()})
     folder.status("preparing")
 
 
@@ -215,7 +221,7 @@ def _now() -> str:
 
 
 def _clean_up(folder: RunDir, error: BaseException, began: bool) -> None:
-    """A run that never began training leaves nothing; one that did stays for inspection, beside what it was to replace."""
+    """A run that never began training leaves nothing; one that did stays, beside what it was to replace."""
     if not began:
         abandon(folder)
         return

@@ -11,7 +11,7 @@ from finetune.recipe.model import SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.spellings import ATTENTION, FILE_TYPES, RENAMED
 
-OFF = {"enum": [None, False, "", [], {}]}
+OFF: dict[str, Any] = {"enum": [None, False, "", [], {}]}
 
 
 def recipe_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: stages, a live bar, the closing table, answers side by side. Decides nothing."""
+"""What a person sees while a run goes on: stages, a live bar, the closing table, answers side by side. No decisions."""
 
 import time
 from collections.abc import Iterator, Sequence

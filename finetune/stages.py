@@ -60,7 +60,7 @@ def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenize
     made: dict[str, Tokenized] = {}
     for purpose, rows in (("train", training), ("validation", validation)):
         if rows:
-            made[purpose] = perform(tokenize, rows=rows, tokenizer=tokenizer, purpose=purpose)
+            made[purpose] = perform(tokenize, rows=rows, tokenizer=tokenizer)
     datasets = {purpose: _dataset(tokenized.examples, pack) for purpose, tokenized in made.items()}
     stop_ids = {stop for tokenized in made.values() for stop in tokenized.stop_ids}
     return Formatted(
@@ -95,6 +95,8 @@ def _dataset(examples: list[Example], pack: Call | None) -> Any:
 def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Screen) -> Trained:
     """Train, with validation loss before the first step and after the last. TrainingError if labels got lost on the way
     to the trainer, the loss is not a number, or memory runs out."""
+    from transformers import PrinterCallback
+
     from finetune.watch import StopRequest, Watcher
 
     *before, config, trainer_call = plan.stage("train")
@@ -113,6 +115,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
             processing_class=loaded.tokenizer,
             callbacks=[watcher],
         )
+        trainer.remove_callback(PrinterCallback)  # it prints every log a second time
         _labels_survive(trainer, data.train)
         seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
@@ -122,15 +125,17 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
 
 
 def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> float:
-    """Seconds of the training loop. The first validation comes before it, so that a fault there costs no training."""
+    """Seconds of training without validation. The first validation comes before it, so that a fault there costs no
+    training."""
     import torch
 
     try:
         if has_validation:
             trainer.evaluate()
-        started = time.monotonic()
+        started, logs_before = time.monotonic(), len(trainer.state.log_history)
         trainer.train()
-        seconds = time.monotonic() - started
+        evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history[logs_before:])
+        seconds: float = time.monotonic() - started - evaluating
         last = trainer.state.log_history[-2:]
         if has_validation and stop.signal is None and not any("eval_loss" in entry for entry in last):
             trainer.evaluate()

@@ -46,11 +46,12 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.metrics = metrics.open("a", encoding="utf-8", buffering=1)
         self.line, self.stop = line, stop
         self.started = time.monotonic()
+        self.evaluating = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, control, kwargs
         self.line.begin(state.max_steps)
-        self.started = time.monotonic()
+        self.started, self.evaluating = time.monotonic(), 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, kwargs
@@ -63,6 +64,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         seconds = time.monotonic() - self.started
         numbers = {key: value for key, value in (logs or {}).items() if key != "epoch"}
         entry = {"step": state.global_step, "epoch": state.epoch, "seconds": round(seconds, 3), **numbers}
+        self.evaluating += numbers.get("eval_runtime", 0.0)
         self.metrics.write(json.dumps(entry) + "\n")
         for key in ("loss", "eval_loss"):
             value = numbers.get(key)
@@ -71,7 +73,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
                     f"{key} is {value} at step {state.global_step}: the run is stopped. Lower learning_rate, raise "
                     "warmup_steps, or look for damaged rows; with fp16: true, prefer bf16"
                 )
-        facts = self._facts(numbers, seconds)
+        facts = self._facts(numbers, seconds - self.evaluating)
         if facts:
             self.line.facts(state.global_step, facts)
 

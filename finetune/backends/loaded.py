@@ -33,7 +33,7 @@ def tokenizer_calls(section: ModelSection) -> tuple[Call, ...]:
 
 
 def load_tokenizer(calls: tuple[Call, ...]) -> Any:
-    """The tokenizer, with a pad token. ModelError if it cannot be loaded or a special token is not in its vocabulary."""
+    """The tokenizer, with a pad token. ModelError if it cannot be loaded or lacks a special token."""
     load, *rename = calls
     tokenizer = guarded(load)
     for call in rename:

@@ -13,22 +13,12 @@ FAULTS_SHOWN = 10
 
 
 def read_rows(
-    *,
-    purpose: str,
-    path: str,
-    form: str | None,
-    split: str,
-    name: str | None,
-    revision: str | None,
-    field_messages: str | None,
-    message_property_mappings: Mapping[str, str] | None,
-    roles: Mapping[str, list[str]] | None,
+    *, purpose: str, path: str, form: str | None, hub: Mapping[str, str | None], fields: Mapping[str, Any]
 ) -> list[Row]:
-    """Every row of one source. DataError if it is missing, empty, in no known form, or has bad rows (the first ten are
-    listed)."""
+    """Every row of one source. `hub`: split, name and revision of a hub dataset; `fields`: those of meaning.Fields.
+
+    DataError if the source is missing, empty, in no known form, or has bad rows (the first ten are listed)."""
     del purpose  # the caller's: training or validation
-    properties = message_property_mappings or {}
-    fields = Fields(field_messages, properties.get("role"), properties.get("content"), roles or {})
     local = Path(path).expanduser()
     found: Iterator[tuple[int, Any]]
     if local.is_file():
@@ -38,8 +28,8 @@ def read_rows(
     elif path.startswith((".", "/", "~")) or local.suffix in READERS:
         raise DataError(f"there is no data file {path} (looked beside the recipe and in the working directory)")
     else:
-        found = _hub_rows(path, split, name, revision)
-    rows, faults = _meanings(found, path, form, fields)
+        found = _hub_rows(path, hub)
+    rows, faults = _meanings(found, path, form, Fields(**fields))
     if faults:
         more = f" ({len(faults) - FAULTS_SHOWN} more rows are bad too)" if len(faults) > FAULTS_SHOWN else ""
         last = [Fault(f"no row of {path} was used{more}")] if more else []
@@ -135,12 +125,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
 READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
 
 
-def _hub_rows(path: str, split: str, name: str | None, revision: str | None) -> Iterator[tuple[int, Any]]:
+def _hub_rows(path: str, hub: Mapping[str, str | None]) -> Iterator[tuple[int, Any]]:
     from datasets import load_dataset
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        dataset = load_dataset(path, name=name, split=split, revision=revision)
+        dataset = load_dataset(path, **hub)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
         reason = str(error).splitlines()[0][:300]
         raise DataError(

@@ -84,19 +84,16 @@ def _rows(section: DataSection) -> dict[str, Any]:
 
 def _saving(recipe: Recipe) -> dict[str, Any]:
     strategy, steps = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
-    return {
-        "output_dir": f"{recipe.output_dir}/checkpoints",
-        "save_strategy": strategy or "no",
-        "save_total_limit": recipe.save_total_limit,
-    } | ({"save_steps": steps} if steps else {})
+    arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
+    if strategy in (None, "no"):
+        return arguments
+    return arguments | {"save_total_limit": recipe.save_total_limit} | ({"save_steps": steps} if steps else {})
 
 
 def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:
     if not training.val_set_size and training.test_datasets is None:
         return {"eval_strategy": "no"}
-    strategy, steps = _interval(
-        section.eval_strategy, section.eval_steps, section.evals_per_epoch, training.num_epochs
-    )
+    strategy, steps = _interval(section.eval_strategy, section.eval_steps, section.evals_per_epoch, training.num_epochs)
     return {
         "eval_strategy": strategy or "epoch",
         "per_device_eval_batch_size": section.eval_batch_size or training.micro_batch_size,
@@ -116,7 +113,7 @@ def _interval(
 
 def _tracking(section: OutputSection) -> dict[str, Any]:
     trackers = ["tensorboard"] * section.use_tensorboard + ["wandb"] * bool(section.wandb_project)
-    return {"report_to": trackers or "none", "run_name": section.wandb_name}
+    return {"report_to": trackers or "none", "run_name": section.wandb_name if section.wandb_project else None}
 
 
 def _tracking_calls(section: OutputSection) -> tuple[Call, ...]:
@@ -127,4 +124,5 @@ def _tracking_calls(section: OutputSection) -> tuple[Call, ...]:
 
 
 def _checkpointing_kwargs(section: TrainingSection) -> dict[str, bool]:
-    return dict(section.gradient_checkpointing_kwargs or {}) or {"use_reentrant": False}
+    # PyTorch advises the non-reentrant kind; the other loses gradients of frozen inputs.
+    return {"use_reentrant": (section.gradient_checkpointing_kwargs or {}).get("use_reentrant", False)}

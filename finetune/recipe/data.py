@@ -68,9 +68,11 @@ class DataSection(Section):
     val_set_size: Annotated[Number, Field(ge=0, examples=[0.05, 100]), Reaches("format", "train")] = 0.0
     """Validation rows taken from the training data: a share below 1, or a number of rows. Which rows hangs on their
     content: equal rows stay together, and with a share a row never changes sides when others are added."""
-    sequence_len: Annotated[Whole, Field(ge=8, examples=[1024, 512]), Reaches("format", unsloth=("load", "format"))] = (
-        2048
-    )
+    sequence_len: Annotated[
+        Whole,
+        Field(ge=8, examples=[1024, 512]),
+        Reaches("format", "train", unsloth=("load", "format", "adapt", "train")),
+    ] = 2048
     """Tokens of a row at most."""
     excess_length_strategy: Annotated[
         Literal["drop", "truncate", "error"], Field(examples=["truncate", "drop"]), Reaches("format")

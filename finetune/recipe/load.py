@@ -142,7 +142,9 @@ def _anchored(recipe: Recipe, folder: Path, source: Source) -> tuple[Recipe, lis
     }
     update = {key: value for key, value in update.items() if value is not None}
     if recipe.trust_remote_code and not recipe.revision_of_model:
-        message = "`trust_remote_code` runs the repository's code as it is on the day; pin `revision_of_model` to a commit"
+        message = (
+            "`trust_remote_code` runs the repository's code as it is that day; pin `revision_of_model` to a commit"
+        )
         warnings.append(Fault(message, source.where(("trust_remote_code",)), "warning"))
     # Only what was written counts as written: model_copy would mark test_datasets as set.
     return recipe.model_copy(update=update), warnings

@@ -50,16 +50,16 @@ class ModelSection(Section):
         Field(examples=[{"pad_token": "<|pad|>"}, {"pad_token": "<unk>"}]),
         Reaches("load"),
     ] = None
-    """Names of tokens that are already in the vocabulary. A new token is refused: adding tokens is not supported yet."""
+    """Names of tokens that are already in the vocabulary. A new one is refused: adding tokens is not supported yet."""
     attn_implementation: Annotated[
         Literal["auto", "sdpa", "eager", "flash_attention_2"],
         Field(examples=["eager", "sdpa"]),
         Reaches("load", unsloth=()),
     ] = "auto"
     """Attention kernel. `auto` is PyTorch's own (sdpa)."""
-    load_in_4bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",))] = False
+    load_in_4bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",), needs={"adapter": "lora"})] = False
     """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
-    load_in_8bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",))] = False
+    load_in_8bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",), needs={"adapter": "lora"})] = False
     """Load the weights as 8-bit integers (bitsandbytes); train an adapter on top."""
     bf16: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", "train")] = "auto"
     """Compute in bfloat16. `auto`: where the GPU can; a CPU computes in float32."""

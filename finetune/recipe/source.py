@@ -52,7 +52,7 @@ class _Reader:
         self.nodes = 0
 
     def where(self, node: yaml.Node) -> Where:
-        return Where(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+        return _at(self.name, node.start_mark)
 
     def fault(self, node: yaml.Node, message: str) -> None:
         self.faults.append(Fault(message, self.where(node)))
@@ -89,7 +89,7 @@ class _Reader:
                         self.fault(source, "`<<` merges mappings only")
             elif key in found:
                 first = self.lines[(*path, key)].line
-                self.fault(key_node, f"`{key}` is written twice (first on line {first}); only one could count. Remove one")
+                self.fault(key_node, f"`{key}` is written twice (first on line {first}). Remove one")
             else:
                 self.lines[(*path, key)] = self.where(key_node)
                 found[key] = self.value(value_node, (*path, key))
@@ -117,13 +117,18 @@ def plain(text: str) -> Any:
     return text
 
 
+def _at(name: str, mark: Any) -> Where:
+    """A YAML mark counts from 0; people count from 1."""
+    return Where(name, mark.line + 1, mark.column + 1) if mark else Where(name)
+
+
 def _untagged(name: str, text: str) -> None:
     """RecipeError at the first YAML tag (`!!python/object` and every other): a recipe holds values, never types."""
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            where = Where(name, event.start_mark.line + 1, event.start_mark.column + 1)
-            raise RecipeError(Fault(f"the tag `{tag}` is refused: a recipe holds plain values only. Remove it", where))
+            message = f"the tag `{tag}` is refused: a recipe holds plain values only. Remove it"
+            raise RecipeError(Fault(message, _at(name, event.start_mark)))
 
 
 def read_text(name: str, text: str) -> Source:
@@ -133,14 +138,13 @@ def read_text(name: str, text: str) -> Source:
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Where(name, mark.line + 1, mark.column + 1) if mark else Where(name)
-        raise RecipeError(Fault(f"this is not YAML: {error.problem or error.context}", where)) from None
+        raise RecipeError(Fault(f"this is not YAML: {error.problem or error.context}", _at(name, mark))) from None
     except yaml.YAMLError as error:
         raise RecipeError(Fault(f"this is not YAML: {str(error).splitlines()[0]}", Where(name))) from None
     except RecursionError:
         raise RecipeError(Fault("the recipe nests too deeply", Where(name))) from None
     if node is None:
-        raise RecipeError(Fault("the recipe is empty. Start with `base_model:`, `datasets:`, `output_dir:`", Where(name)))
+        raise RecipeError(Fault("the recipe is empty. Start with base_model, datasets and output_dir", Where(name)))
     if not isinstance(node, yaml.MappingNode):
         raise RecipeError(Fault("a recipe is a list of `key: value` lines, and this file is not", Where(name, 1, 1)))
     reader = _Reader(name)

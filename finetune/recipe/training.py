@@ -70,9 +70,7 @@ class TrainingSection(Section):
     """Steps in which the learning rate rises to its peak; below 1, a share of all steps. Unset: none."""
     warmup_ratio: Annotated[Number | None, Field(ge=0, lt=1, examples=[0.03, 0.1]), Reaches("train")] = None
     """The same as a share of all steps; write one of the two."""
-    optimizer: Annotated[Optimizer, Field(examples=["adamw_8bit", "adamw_torch"]), Reaches("train")] = (
-        "adamw_torch"
-    )
+    optimizer: Annotated[Optimizer, Field(examples=["adamw_8bit", "adamw_torch"]), Reaches("train")] = "adamw_torch"
     """Optimizer; the 8-bit and paged ones (bitsandbytes) need a GPU."""
     weight_decay: Annotated[Number, Field(ge=0, examples=[0.01, 0.1]), Reaches("train")] = 0.0
     """Pull of the weights towards zero."""
@@ -95,9 +93,7 @@ class TrainingSection(Section):
         Reaches("train", unsloth=(), needs={"gradient_checkpointing": True}),
     ] = None
     """Arguments of torch's checkpointing. Unset: use_reentrant false, as PyTorch advises."""
-    seed: Annotated[
-        Whole, Field(ge=0, examples=[3407, 7]), Reaches("adapt", "train", "generate")
-    ] = 42
+    seed: Annotated[Whole, Field(ge=0, examples=[3407, 7]), Reaches("adapt", "train", "generate")] = 42
     """Start of every random number: adapter weights, data order, dropout, sampling."""
     group_by_length: Annotated[bool, Reaches("train")] = False
     """Batches of rows of similar length, so that less is padded."""

@@ -38,7 +38,7 @@ def render(tokenizer: Any, messages: tuple[Message, ...], generation_prompt: boo
 
 
 def find_turn_end(tokenizer: Any) -> TurnEnd:
-    """What the template writes after every assistant turn, found by rendering one at the end and one followed by a user.
+    """What the template writes after every assistant turn, found by rendering one last and one before a user.
 
     The end token is the first special token that both have there. DataError if there is none: the model would never
     learn to stop."""
@@ -57,8 +57,8 @@ def find_turn_end(tokenizer: Any) -> TurnEnd:
     after = prompt + answer.content
     if not (last.startswith(after) and followed.startswith(after)):
         raise DataError(
-            "the chat template renders an answer differently from the prompt it continues, so its tokens cannot be told "
-            "apart. Choose another chat_template"
+            "the chat template renders an answer differently from the prompt it continues, so its tokens "
+            "cannot be told apart. Choose another chat_template"
         )
     tail, other = (_tokens(tokenizer, text[len(after) :]) for text in (last, followed))
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
@@ -77,9 +77,7 @@ def find_turn_end(tokenizer: Any) -> TurnEnd:
 def _tokens(tokenizer: Any, text: str) -> list[tuple[int, int]]:
     """(token id, end character) of each token."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return [
-        (token, end) for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
+    return [(token, end) for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]
 
 
 def render_spans(tokenizer: Any, conversation: Conversation, turn_end: TurnEnd) -> tuple[str, list[Span]]:
@@ -101,7 +99,9 @@ def render_spans(tokenizer: Any, conversation: Conversation, turn_end: TurnEnd) 
         start = len(before)
         end = _content_end(text, start, message.content)
         if end is None:
-            raise BadRow(f"turn {number + 1}: the chat template changes the answer's text. Choose another chat_template")
+            raise BadRow(
+                f"turn {number + 1}: the chat template changes the answer's text. Choose another chat_template"
+            )
         if not text.startswith(turn_end.text, end):
             raise BadRow(f"turn {number + 1}: the chat template does not end this turn with {turn_end.text!r}")
         spans.append((start, end + len(turn_end.text)))

@@ -52,7 +52,10 @@ class _Work:
     """What tokenize_rows carries from batch to batch."""
 
     tokenizer: Any
+    sequence_len: int
+    strategy: str
     train_on_inputs: bool
+    counted: Counted
     faults: list[Fault] = field(default_factory=list)
     turn_end: TurnEnd | None = None
 
@@ -61,7 +64,6 @@ def tokenize_rows(
     *,
     rows: Sequence[Row],
     tokenizer: Any,
-    purpose: str,
     sequence_len: int,
     excess_length_strategy: str,
     train_on_inputs: bool,
@@ -70,15 +72,15 @@ def tokenize_rows(
     `error`, or if none is left."""
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError("this tokenizer gives no character offsets (it is a slow one), so labels cannot be placed")
-    work = _Work(tokenizer, train_on_inputs)
+    counted = Counted(rows=len(rows))
+    work = _Work(tokenizer, sequence_len, excess_length_strategy, train_on_inputs, counted)
     if any(isinstance(row.meaning, Conversation) for row in rows):
         work.turn_end = find_turn_end(tokenizer)
-    counted = Counted(rows=len(rows))
     examples: list[Example] = []
     for start in range(0, len(rows), BATCH_ROWS):
         batch = rows[start : start + BATCH_ROWS]
         for row, example in _tokenized(batch, work):
-            kept = _fitted(example, sequence_len, excess_length_strategy, row, work.faults, counted)
+            kept = _fitted(example, row, work)
             if kept is not None:
                 examples.append(kept)
     if work.faults:
@@ -87,8 +89,8 @@ def tokenize_rows(
         raise DataError(*work.faults[:FAULTS_SHOWN], *last)
     if not examples:
         raise DataError(
-            f"none of the {len(rows)} {purpose} rows is left: all are longer than sequence_len: {sequence_len}. Raise it, "
-            "or set excess_length_strategy: truncate"
+            f"none of the {len(rows)} rows is left: all are longer than sequence_len: {sequence_len}. "
+            "Raise it, or set excess_length_strategy: truncate"
         )
     counted.kept = len(examples)
     counted.tokens = sum(len(example.input_ids) for example in examples)
@@ -154,7 +156,7 @@ def _labels(ids: list[int], offsets: list[tuple[int, int]], spans: list[Span]) -
 
 
 def _broken_contract(ids: list[int], labels: list[int], work: _Work) -> str | None:
-    """Why an uncut row must not be trained on: two begin tokens, nothing learned, or an end token that is not learned."""
+    """Why an uncut row must not be trained on: two begin tokens, nothing learned, or no learned end token."""
     begin = work.tokenizer.bos_token_id
     if begin is not None and ids[:2] == [begin, begin]:
         return "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
@@ -167,19 +169,17 @@ def _broken_contract(ids: list[int], labels: list[int], work: _Work) -> str | No
     return None
 
 
-def _fitted(
-    example: Example, sequence_len: int, strategy: str, row: Row, faults: list[Fault], counted: Counted
-) -> Example | None:
+def _fitted(example: Example, row: Row, work: _Work) -> Example | None:
     """The example, cut or dropped if it is longer than sequence_len."""
-    if len(example.input_ids) <= sequence_len:
+    if len(example.input_ids) <= work.sequence_len:
         return example
-    if strategy == "error":
-        message = f"row {row.number} has {len(example.input_ids)} tokens, more than sequence_len: {sequence_len}"
-        faults.append(Fault(message, Where(row.source)))
+    if work.strategy == "error":
+        message = f"row {row.number} has {len(example.input_ids)} tokens, more than sequence_len: {work.sequence_len}"
+        work.faults.append(Fault(message, Where(row.source)))
         return None
-    cut = Example(example.input_ids[:sequence_len], example.labels[:sequence_len])
-    if strategy == "truncate" and any(label != IGNORED for label in cut.labels):
-        counted.truncated += 1
+    cut = Example(example.input_ids[: work.sequence_len], example.labels[: work.sequence_len])
+    if work.strategy == "truncate" and any(label != IGNORED for label in cut.labels):
+        work.counted.truncated += 1
         return cut
-    counted.dropped += 1
+    work.counted.dropped += 1
     return None

@@ -7,7 +7,8 @@ from finetune.errors import ModelError, RecipeError
 # `.strip()` where a family's own template strips. A leading bos_token where the family's does.
 TEMPLATES = {
     "chatml": (
-        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     ),
     "llama3": (

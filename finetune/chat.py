@@ -1,0 +1,112 @@
+"""Talk to what a run trained, with the run's own template, stop tokens and sampling. Trains nothing, writes nothing."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from finetune import stages
+from finetune.backends import BACKENDS
+from finetune.backends.loaded import Loaded
+from finetune.errors import MachineError, ModelError
+from finetune.formats.meaning import Message
+from finetune.generation import Prompt, answer, prompt_for
+from finetune.machine import Machine, probe
+from finetune.plan import Plan, perform
+from finetune.rundir import RunDir
+from finetune.runner import quiet_libraries
+
+
+def chat(path: Path, prompt: str | None) -> int:
+    """Answer one prompt, or every line typed until the input ends. RunFolderError if there is no finished run."""
+    run = RunDir(path)
+    plan = _here(Plan.from_json(run.read("plan.json")), run.read("origin.json")["directory"], probe())
+    how = run.read("generation.json")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    loaded = load_trained(plan, run)
+    config = stages.generation_config(plan, tuple(how["stop_ids"]), loaded.tokenizer.pad_token_id)
+    seed = plan.one("generate", "set_seed")
+    assert seed is not None
+    perform(seed)
+    if prompt is not None:
+        _say(prompt_for(prompt, how["style"]), loaded, config)
+        return 0
+    _converse(how["style"], loaded, config)
+    return 0
+
+
+def load_trained(plan: Plan, run: RunDir) -> Loaded:
+    """The run's model, adapter on, with the tokenizer as saved. ModelError if base_model is gone."""
+    weights = run.weights
+    backend = BACKENDS[plan.backend]
+    backend.prepare_process()
+    quiet_libraries(bars=False)
+    from transformers import AutoTokenizer
+
+    calls = plan.stage("load")
+    if not plan.stage("adapt"):
+        calls = tuple(_with_base(call, str(weights)) for call in calls)
+    loaded = backend.load(calls)
+    model = loaded.model
+    if plan.stage("adapt"):
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(weights))
+    backend.for_inference(model)
+    return Loaded(model, AutoTokenizer.from_pretrained(str(weights)))
+
+
+BASE_NAMES = ("pretrained_model_name_or_path", "model_name")
+
+
+def _with_base(call: Any, base: str) -> Any:
+    changed = {name: base for name in BASE_NAMES if name in call.arguments}
+    return replace(call, arguments={**call.arguments, **changed})
+
+
+def _here(plan: Plan, directory: str, machine: Machine) -> Plan:
+    """The plan as it runs on this machine: the model on its device, a relative base_model found from anywhere."""
+    if plan.backend == "unsloth" and not machine.cuda:
+        raise MachineError("this run was trained with backend: unsloth, which needs a CUDA GPU to load it again")
+    calls = []
+    for call in plan.stage("load"):
+        base = next((call.arguments[name] for name in BASE_NAMES if name in call.arguments), None)
+        if base and not Path(base).exists() and (Path(directory) / base).exists():
+            call = _with_base(call, str(Path(directory) / base))
+        if "device_map" in call.arguments:
+            call = replace(call, arguments={**call.arguments, "device_map": {"": 0 if machine.cuda else "cpu"}})
+        calls.append(call)
+    return replace(plan, calls={**plan.calls, "load": tuple(calls)})
+
+
+def _say(prompt: Prompt, loaded: Loaded, config: Any) -> str:
+    """Print the answer as it is made; the text as it was said."""
+    from transformers import TextStreamer
+
+    streamer = TextStreamer(loaded.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    given = answer(prompt, loaded.model, loaded.tokenizer, config, streamer)
+    if not given.stopped:
+        print(f"[cut at {given.tokens} tokens: generation_max_new_tokens]")
+    return given.text
+
+
+def _converse(style: str, loaded: Loaded, config: Any) -> None:
+    print("Type a message; an empty line or Ctrl-D ends.")
+    history: tuple[Message, ...] = ()
+    while True:
+        try:
+            line = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if not line:
+            return
+        if style != "chat_template":
+            _say(prompt_for(line, style), loaded, config)
+            continue
+        history = (*history, Message("user", line))
+        try:
+            text = _say(Prompt(line, messages=history), loaded, config)
+        except (RuntimeError, IndexError) as error:
+            raise ModelError(f"the conversation no longer fits the model: {error}") from error
+        history = (*history, Message("assistant", text))

@@ -1,0 +1,135 @@
+"""Law 1: flip every key, on every backend, adapter and quantization; the stages that move are those the key declares."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from finetune.backends import BACKENDS
+from finetune.errors import FinetuneError
+from finetune.judge import alternatives, flips, idle_lines, written
+from finetune.machine import Machine, assumed
+from finetune.plan import STAGES, Plan, moved_stages
+from finetune.recipe.base import reach_of
+from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.load import load_recipe
+from finetune.recipe.model import SpecialTokens
+from finetune.recipe.recipe import Recipe
+from finetune.recipe.rules import broken_rules
+from finetune.resolve import Refused, resolve
+from tests.conftest import RECIPES
+
+MACHINE = assumed()
+CONTEXTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "lora": {"adapter": "lora", "gradient_checkpointing": True},
+    "qlora": {"adapter": "qlora", "load_in_4bit": True},
+    "lora 8-bit": {"adapter": "lora", "load_in_8bit": True, "pad_to_sequence_len": True, "val_set_size": 0.1},
+}
+MINIMUM = {"base_model": "m", "datasets": [{"path": "d", "type": "chat_template"}], "output_dir": "o"}
+
+
+def recipe_for(key: str, backend: str, context: dict[str, Any]) -> Recipe | None:
+    """A recipe in which the key can count, or None where the context forbids it."""
+    values = MINIMUM | {"backend": backend} | context | dict(reach_of(Recipe, key).needs)
+    for value in [None, *alternatives(Recipe.model_fields[key])]:
+        trial = values if value is None else values | {key: value}
+        if not broken_rules(trial):
+            return Recipe.model_validate(trial)
+    return None
+
+
+def moves(recipe: Recipe, key: str) -> Iterator[frozenset[str]]:
+    plan = resolve(recipe, MACHINE)
+    for flipped in flips(recipe, key):
+        if not broken_rules(written(flipped)):
+            yield moved_stages(plan, resolve(flipped, MACHINE))
+
+
+def planned(plan: Plan) -> set[str]:
+    return {stage for stage in STAGES if plan.calls[stage]}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("key", Recipe.model_fields)
+def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: str) -> None:
+    declared = reach_of(Recipe, key).on(backend)
+    if key in BACKENDS[backend].REFUSES:
+        recipe = recipe_for(key, backend, CONTEXTS["lora"])
+        assert recipe is not None
+        with pytest.raises(Refused, match=key):
+            resolve(next(flips(recipe, key)), MACHINE)
+        return
+    seen: set[str] = set()
+    for context in CONTEXTS.values():
+        recipe = recipe_for(key, backend, context)
+        for moved in moves(recipe, key) if recipe else ():
+            assert moved <= declared, f"{key} moved {set(moved - declared)}, which it does not declare"
+            seen |= moved
+    assert seen == declared, f"{key} declares {set(declared - seen)} and never moves it"
+    if not declared:
+        assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
+
+
+@pytest.mark.parametrize("model", [DatasetEntry, MessageProperties, SpecialTokens])
+def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseModel]) -> None:
+    def plan_of(inner: dict[str, Any]) -> Plan:
+        values: dict[str, Any] = dict(MINIMUM)
+        if model is SpecialTokens:
+            values["special_tokens"] = inner
+        elif model is MessageProperties:
+            values["datasets"] = [{"path": "d", "type": "chat_template", "message_property_mappings": inner}]
+        else:
+            values["datasets"] = [{"path": "d", "type": "chat_template"} | inner]
+        return resolve(Recipe.model_validate(values), MACHINE)
+
+    for key, field in model.model_fields.items():
+        one, other = (plan_of({key: value}) for value in field.examples[:2])
+        assert moved_stages(one, other) == reach_of(model, key).on("unsloth"), key
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_waived_or_refused_key_is_a_key_and_says_why(backend: str) -> None:
+    for reasons in (BACKENDS[backend].WAIVES, BACKENDS[backend].REFUSES):
+        for key, reason in reasons.items():
+            assert key in Recipe.model_fields
+            assert len(reason) > 15
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_line_of_a_shipped_recipe_takes_effect(path: Any) -> None:
+    checked = load_recipe(path)
+    assert [str(fault) for fault in idle_lines(checked, [MACHINE, Machine(packages=MACHINE.packages)])] == []
+    for backend in BACKENDS:
+        recipe = checked.recipe.model_copy(update={"backend": backend})
+        plan = resolve(recipe, MACHINE)
+        for key in checked.recipe.model_fields_set - {"backend"}:
+            declared = reach_of(Recipe, key).on(backend)
+            for flipped in flips(recipe, key):
+                try:
+                    if broken_rules(written(flipped)):
+                        continue
+                    moved = moved_stages(plan, resolve(flipped, MACHINE))
+                except FinetuneError:
+                    continue
+                assert moved <= declared, f"{key} on {backend}"
+
+
+def test_a_line_without_effect_is_named_with_its_place(tmp_path: Any) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("base_model: m\ndatasets: [{path: d}]\noutput_dir: o\nlora_alpha: 4\n")
+    faults = list(idle_lines(load_recipe(path), [MACHINE]))
+    assert [str(fault) for fault in faults] == [
+        f"{path}:4:1: warning: `lora_alpha` changes nothing in this recipe; remove the line, or set what it depends on"
+    ]
+
+
+def test_dropping_a_key_on_its_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The law itself can fail: a method that forgets weight_decay is caught by it."""
+    from finetune.methods import sft
+
+    whole = sft._optimizer
+    monkeypatch.setattr(sft, "_optimizer", lambda section: whole(section) | {"weight_decay": 0.0})
+    with pytest.raises(AssertionError, match="weight_decay"):
+        test_flipping_a_key_moves_exactly_the_stages_it_declares("weight_decay", "transformers")
