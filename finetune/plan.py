@@ -75,7 +75,7 @@ def find(target: str) -> Any:
 
     A lookup at each call (not a stored reference), so that a recorder or a patching library is seen."""
     parts = target.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
+    for cut in range(len(parts), 0, -1):
         try:
             found = importlib.import_module(".".join(parts[:cut]))
         except ModuleNotFoundError as missing:

@@ -1,0 +1,59 @@
+"""Law 2: every argument of every planned call is a named parameter of the installed library's callable."""
+
+from typing import Any
+
+import pytest
+
+from finetune.backends import BACKENDS
+from finetune.judge import flips, written
+from finetune.machine import assumed
+from finetune.plan import Call, Plan
+from finetune.recipe.recipe import Recipe
+from finetune.recipe.rules import broken_rules
+from finetune.resolve import Refused, resolve
+from tests.signatures import parameters, unsloth_get_peft_model_delegates
+from tests.test_law_1_no_silent_keys import CONTEXTS, recipe_for
+
+MACHINE = assumed()
+ANY_CLASS = {"model_type", "tokenizer_type"}  # their flips name classes that need not be installed
+
+
+def misfits(plan: Plan) -> list[str]:
+    def fits(call: Call) -> set[str]:
+        return (set(call.arguments) | set(call.runtime)) - parameters(call.target)
+
+    return [f"{call.target} has no {sorted(wrong)}" for _, call in plan.each() if (wrong := fits(call))]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_every_planned_argument_is_a_named_parameter(context: str, backend: str) -> None:
+    for key in Recipe.model_fields.keys() - ANY_CLASS - {"backend"}:
+        recipe = recipe_for(key, backend, CONTEXTS[context])
+        if recipe is None:
+            continue
+        for candidate in (recipe, *flips(recipe, key)):
+            if broken_rules(written(candidate)):
+                continue
+            try:
+                plan = resolve(candidate, MACHINE)
+            except Refused:
+                continue
+            assert misfits(plan) == [], key
+
+
+def test_unsloth_still_hands_its_arguments_to_the_function_that_is_read() -> None:
+    assert unsloth_get_peft_model_delegates()
+
+
+def test_a_renamed_argument_is_noticed() -> None:
+    plan = Plan("transformers", {"load": (Call("trl.SFTConfig", {"max_seq_length": 1}),)} | dict.fromkeys(
+        ("format", "adapt", "train", "save", "generate"), ()
+    ))
+    assert misfits(plan) == ["trl.SFTConfig has no ['max_seq_length']"]
+
+
+def test_kwargs_alone_do_not_count_as_a_parameter() -> None:
+    found: Any = parameters("transformers.AutoModelForCausalLM.from_pretrained")
+    assert {"dtype", "quantization_config", "attn_implementation", "device_map"} <= found
+    assert "kwargs" not in found and "load_in_4bit" not in found

@@ -1,0 +1,103 @@
+"""Laws 4, 5 and 9: imports point down, checking stays light, and the code keeps its shape."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "finetune"
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsandbytes", "accelerate", "pyarrow")
+# A file may import its own layer and those below.
+LAYERS = (
+    ("errors",),
+    ("plan", "machine", "recipe"),
+    ("precision", "formats", "rendering", "data", "adapters", "methods", "backends", "rundir", "tracking", "screen"),
+    ("generation", "watch", "schema"),
+    ("resolve", "stages"),
+    ("judge", "runner"),
+    ("chat", "doctor"),
+    ("cli",),
+    ("__main__", "__init__"),
+)
+LINES_OF_A_FILE = 300
+LINES_OF_A_FUNCTION = 40
+ARGUMENTS = 5
+
+
+def layer_of(module: str) -> int:
+    """Of `finetune.recipe.load` or a path's parts."""
+    name = module.split(".")[1] if "." in module else "__init__"
+    return next(number for number, names in enumerate(LAYERS) if name in names)
+
+
+def imported(path: Path) -> list[tuple[str, bool]]:
+    """(module, whether at the top of the file) for every import of the package."""
+    tree = ast.parse(path.read_text())
+    top = set(tree.body)
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" if node.module == "finetune" else node.module for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found += [(name, node in top) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    own = layer_of(".".join(parts))
+    for module, _ in imported(path):
+        if module.startswith("finetune.") and not module.startswith("finetune.__version__"):
+            assert layer_of(module) <= own, f"{path.name} imports {module}, which lies above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
+    if path.name == "watch.py":
+        return  # a callback is a subclass; only the runner imports it, inside a function
+    heavy = [module for module, top in imported(path) if top and module.split(".")[0] in HEAVY]
+    assert heavy == []
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_checking_a_recipe_imports_no_heavy_library(command: str) -> None:
+    code = (
+        "import sys; from finetune.cli import main; "
+        f"code = main([{command!r}, 'recipes/phi35_samantha.yaml']); "
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules]); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_has_one_subject_and_its_functions_fit_a_screen(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module opens by saying what it decides and what it refuses to know"
+    assert len(text.splitlines()) <= LINES_OF_A_FILE
+    for function in functions(tree):
+        assert function.end_lineno is not None
+        lines = function.end_lineno - function.lineno + 1
+        assert lines <= LINES_OF_A_FUNCTION, f"{function.name} has {lines} lines"
+        arguments = [name.arg for name in (*function.args.args, *function.args.kwonlyargs)]
+        count = len([name for name in arguments if name not in ("self", "cls")])
+        assert count <= ARGUMENTS, f"{function.name} takes {count} arguments"
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "helpers", "common", "misc")]
