@@ -29,7 +29,8 @@ def record(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> Made:
 
         return recording
 
-    for target in {call.target for _, call in plan.each()}:
+    # Methods before their classes: a class that is behind a recorder has no attributes to look up.
+    for target in sorted({call.target for _, call in plan.each()}, key=lambda target: -target.count(".")):
         owner, name = target.rsplit(".", 1)
         method = any("self" in call.runtime for _, call in plan.each() if call.target == target)
         found = plan_module.find(owner)
