@@ -117,24 +117,23 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
         )
         trainer.remove_callback(PrinterCallback)  # it prints every log a second time
         _labels_survive(trainer, data.train)
-        seconds = _guarded_training(trainer, data.validation is not None, stop)
+        first, seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
-    history = trainer.state.log_history
+    history = first + trainer.state.log_history
     tokens = max((entry.get("num_tokens", 0) for entry in history), default=0)
     return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, stop.signal)
 
 
-def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> float:
-    """Seconds of training without validation. The first validation comes before it, so that a fault there costs no
-    training."""
+def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[list[dict[str, Any]], float]:
+    """(what the validation before training gave, seconds of training without validation). That validation comes first
+    so that a fault in it costs no training."""
     import torch
 
     try:
-        if has_validation:
-            trainer.evaluate()
-        started, logs_before = time.monotonic(), len(trainer.state.log_history)
+        first = [trainer.evaluate()] if has_validation else []
+        started = time.monotonic()
         trainer.train()
-        evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history[logs_before:])
+        evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
         seconds: float = time.monotonic() - started - evaluating
         last = trainer.state.log_history[-2:]
         if has_validation and stop.signal is None and not any("eval_loss" in entry for entry in last):
@@ -145,7 +144,7 @@ def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> float:
             "gradient_accumulation_steps by as much), lower sequence_len, set gradient_checkpointing: true, or "
             "load_in_4bit: true with adapter: qlora"
         ) from error
-    return seconds
+    return first, seconds
 
 
 def _labels_survive(trainer: Any, dataset: Any) -> None:

@@ -101,14 +101,14 @@ TOPICS = {
             ("do you like to cook?", "I am still learning.", "that is fine. Good things need time."),
         ),
     ),
-    "bad feeling": Topic(
-        ["I am sorry that you feel {feeling1.feeling}."],
+    "sorrow": Topic(
+        ["I am sorry that you feel {sorrow1.feeling}."],
         [
-            Answer("I feel {feeling1.feeling} today.", "maybe it helps to {feeling1.advice}."),
-            Answer("I am so {feeling1.feeling}.", "maybe it helps to {feeling1.advice}."),
-            Answer("I feel {feeling1.feeling} {feeling1.time}.", "when you feel so, it helps to {feeling1.advice}."),
-            Answer("what helps when I feel {feeling1.feeling}?", "maybe it helps to {feeling1.advice}."),
-            Answer("why am I so {feeling1.feeling}?", "many people feel {feeling1.feeling} {feeling1.time}."),
+            Answer("I feel {sorrow1.feeling} today.", "maybe it helps to {sorrow1.advice}."),
+            Answer("I am so {sorrow1.feeling}.", "maybe it helps to {sorrow1.advice}."),
+            Answer("I feel {sorrow1.feeling} {sorrow1.time}.", "when you feel so, it helps to {sorrow1.advice}."),
+            Answer("what helps when I feel {sorrow1.feeling}?", "maybe it helps to {sorrow1.advice}."),
+            Answer("why am I so {sorrow1.feeling}?", "many people feel {sorrow1.feeling} {sorrow1.time}."),
         ],
         asked_back(
             ("would you like to tell me more?", "it was a long and hard day.", "thank you for telling me. I am here."),
@@ -117,12 +117,12 @@ TOPICS = {
         ),
         always_opens=True,
     ),
-    "good feeling": Topic(
-        ["I am so glad that you feel {feeling1.feeling}!"],
+    "joy": Topic(
+        ["I am so glad that you feel {joy1.feeling}!"],
         [
-            Answer("I feel {feeling1.feeling} today.", "this is a good time to {feeling1.advice}."),
-            Answer("I am so {feeling1.feeling}.", "this is a good time to {feeling1.advice}."),
-            Answer("I feel {feeling1.feeling} {feeling1.time}.", "this is a good time to {feeling1.advice}."),
+            Answer("I feel {joy1.feeling} today.", "this is a good time to {joy1.advice}."),
+            Answer("I am so {joy1.feeling}.", "this is a good time to {joy1.advice}."),
+            Answer("I feel {joy1.feeling} {joy1.time}.", "this is a good time to {joy1.advice}."),
         ],
         asked_back(
             ("what made you feel so?", "a friend was kind to me.", "that is lovely. A good friend is a warm light."),

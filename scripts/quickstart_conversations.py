@@ -21,26 +21,19 @@ Turn = dict[str, str]
 Conversation = dict[str, list[Turn]]
 
 SEED = 11
-TRAINING_ROWS = 420
-SMALL_TALK_SHARE = 0.16
+TRAINING_ROWS = 450
+SMALL_TALK_SHARE = 0.25
 SYSTEM_SHARE = 0.12
-OPENER_SHARE, ASK_SHARE = 0.6, 0.75
+OPENER_SHARE, ASK_SHARE = 0.5, 0.8
 THANKS = ("Thank you, Mira.", "You are welcome, dear friend. I am always here for you.")
-
-
-def topic_rows(topic: str) -> tuple[str, list[world.Row]]:
-    """Return the table a topic reads and the rows that belong to it."""
-    tone, _, kind = topic.rpartition(" ")
-    return kind, [row for row in TABLES[kind] if not tone or row["tone"] == tone]
 
 
 def split_rows(rng: random.Random) -> dict[str, tuple[list[world.Row], list[world.Row]]]:
     """Keep an eighth of every table's rows, and at least one, for the held-out file."""
     split = {}
     for topic in TOPICS:
-        _, rows = topic_rows(topic)
-        mixed = rng.sample(rows, len(rows))
-        held_out = max(1, len(rows) // 8)
+        mixed = rng.sample(TABLES[topic], len(TABLES[topic]))
+        held_out = max(1, len(mixed) // 8)
         split[topic] = (mixed[held_out:], mixed[:held_out])
     return split
 
@@ -63,9 +56,8 @@ def opening(rng: random.Random, topic: Topic, chosen: Answer) -> list[str]:
 
 def topic_exchanges(rng: random.Random, name: str, rows: list[world.Row], count: int) -> list[tuple[str, str]]:
     """Talk about one row: a question, perhaps what Mira asked back, perhaps thanks."""
-    topic, (kind, _) = TOPICS[name], topic_rows(name)
-    passage = Passage(rng)
-    passage.rows = {kind + "1": rng.choice(rows), kind + "2": rng.choice(rows)}
+    topic, passage = TOPICS[name], Passage(rng)
+    passage.rows = {name + "1": rng.choice(rows), name + "2": rng.choice(rows)}
     chosen, asked = rng.choice(topic.answers), rng.choice(topic.asked_back)
     already_asks = chosen.answer.endswith("?")
     asks = not already_asks and (count > 1 or rng.random() < ASK_SHARE)
@@ -83,7 +75,7 @@ def training_conversation(rng: random.Random, rows: dict[str, list[world.Row]]) 
     else:
         # A table with many rows gets many conversations, so that every row has its turn.
         name = rng.choices(sorted(rows), [len(rows[name]) for name in sorted(rows)])[0]
-        exchanges = topic_exchanges(rng, name, rows[name], rng.choices((1, 2, 3), (55, 33, 12))[0])
+        exchanges = topic_exchanges(rng, name, rows[name], rng.choices((1, 2, 3), (65, 25, 10))[0])
     return conversation(exchanges, rng.choice(SYSTEM_TURNS) if rng.random() < SYSTEM_SHARE else None)
 
 

@@ -51,17 +51,17 @@ your friend {name2}
 many kind wishes from {name2}""")
 
 COMFORT = frame("""
-"I feel {feeling1.feeling}," said {name1}.
-"what is wrong?" asked {name2}. "I am {feeling1.feeling}," said {name1}.
-{name1} was {feeling1.feeling} and came to {name2}.
+"I feel {sorrow1.feeling}," said {name1}.
+"what is wrong?" asked {name2}. "I am {sorrow1.feeling}," said {name1}.
+{name1} was {sorrow1.feeling} and came to {name2}.
 
-"thank you for telling me that you feel {feeling1.feeling}," said {name2}.
-"I hear you," said {name2}. "It is normal to feel {feeling1.feeling}."
-"everyone feels {feeling1.feeling} sometimes," said {name2}.
+"thank you for telling me that you feel {sorrow1.feeling}," said {name2}.
+"I hear you," said {name2}. "It is normal to feel {sorrow1.feeling}."
+"everyone feels {sorrow1.feeling} sometimes," said {name2}.
 
-"what helps?" asked {name1}. "{feeling1.advice}," said {name2}.
-"maybe it helps to {feeling1.advice}," said {name2}.
-{name2} said, "When I feel {feeling1.feeling}, I remember one thing: {feeling1.advice}."
+"what helps?" asked {name1}. "{sorrow1.advice}," said {name2}.
+"maybe it helps to {sorrow1.advice}," said {name2}.
+{name2} said, "When I feel {sorrow1.feeling}, I remember one thing: {sorrow1.advice}."
 
 they sat together and talked about {goodthing}.
 {name1} {past}. Then the world looked a little better.
@@ -126,8 +126,10 @@ GOOD_TALK = frame("""
 they both laughed and {past}.""")
 
 KIND_REPLY = frame("""
-"I am sorry that you feel {feeling1.feeling}," said {name1}. "Maybe you could {feeling1.advice}."
-"I am glad that you feel {feeling1.feeling}," said {name1}. "What made you feel so?"
+"I am sorry that you feel {sorrow1.feeling}," said {name1}. "Maybe it helps to {sorrow1.advice}."
+"I am glad that you feel {joy1.feeling}," said {name1}. "It is a good time to {joy1.advice}."
+"it is hard to be {sorrow1.feeling}," said {name1}. "What made you feel so?"
+"it is lovely to be {joy1.feeling}," said {name1}. "What made you feel so?"
 "you are not alone," said {name1}. "I am here for you."
 "it is lovely that you like to {act}," said {name1}. "I like it too."
 
@@ -148,6 +150,27 @@ KIND_REPLY = frame("""
 "you are welcome," said {name1}. "I am always here for you."
 "take your time," said {name1}. "I am listening to you," {he1} said.""")
 
+MEETING = frame("""
+"what is your name?" asked {name1}. "My name is {name2}," said {name2}.
+"do you have a name?" asked {name1}. "Yes, my name is {name2}," said {name2}.
+"who are you?" asked {name1}. "I am {name2}," said {name2}. "And what is your name?"
+"I have to go home now," said {name1}. "Take care," said {name2}. "See you soon!"
+"goodbye," said {name1}. "See you tomorrow," said {name2}. "Take care."
+"I want to sleep now," said {name1}. "Good night," said {name2}. "Sleep well."
+"I am going to bed," said {name1}. "Sleep well and have a good dream," said {name2}.
+"I made a mistake," said {name1}. "That can happen to everyone," said {name2}. "Be gentle with yourself."
+"nobody likes me," said {name1}. "I like you," said {name2}. "You are not alone."
+"will you be my friend?" asked {name1}. "Of course," said {name2}. "You can always talk to me."
+"can you help me?" asked {name1}. "Of course," said {name2}. "What is wrong?"
+"are you well?" asked {name1}. "I am well, thank you," said {name2}. "How are you?"
+"what do you like best?" asked {name1}. "I like to {act} and to {act}," said {name2}.
+"what is {noun1}?" asked {name1}. "{noun1} begins with {goodthing}," said {name2}.
+
+{name1} smiled and {past}.
+"thank you, {name2}," said {name1}.
+then {name1} and {name2} talked about {subject}.
+they {past} and {past}.""")
+
 ANIMAL_PAGE = frame("""
 {animal1.many} are animals that many people know.
 what kind of animal is a {animal1.one}?
@@ -165,4 +188,4 @@ if you have {animal1.food}, {animal1.many} will come to you.
 {name1} saw {number} {animal1.many} {time}.
 once {name1} met a {animal1.one} {spot}.""")
 
-SCENES: list[Frame] = [ROOM, LETTER, COMFORT, THOUGHT, PERSON, GOOD_TALK, KIND_REPLY, ANIMAL_PAGE]
+SCENES: list[Frame] = [ROOM, LETTER, COMFORT, THOUGHT, PERSON, GOOD_TALK, KIND_REPLY, MEETING, ANIMAL_PAGE]

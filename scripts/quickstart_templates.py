@@ -67,6 +67,14 @@ SLOTS = {
         even a small light helps in the dark, mistakes are good teachers, listening is a kind of love"""),
     "subject": words("history, music, maths, art, science, reading, sport, languages"),
     "day": words("Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday"),
+    "ask": lines("""
+        Do you like it?
+        What do you think?
+        Would you like to hear more?
+        What do you like best?
+        Will you try it today?
+        How does that sound to you?
+        Do you want to tell me more?"""),
     "noun": words("patience, friendship, music, sleep, courage, kindness, silence, laughter, hope, work, home, memory"),
 }
 

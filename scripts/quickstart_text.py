@@ -21,6 +21,8 @@ TABLES: dict[str, list[world.Row]] = {
     "animal": world.ANIMALS,
     "dish": world.DISHES,
     "feeling": world.FEELINGS,
+    "sorrow": [row for row in world.FEELINGS if row["tone"] == "bad"],
+    "joy": [row for row in world.FEELINGS if row["tone"] == "good"],
     "goal": world.GOALS,
     "place": world.PLACES,
     "plant": world.PLANTS,
@@ -101,6 +103,10 @@ def question_passage(rng: random.Random) -> str:
         f'"{question}" asked {{name8}}. "{answer}"',
         f'{{name8}} asked {{name9}}: "{question}" {{name9}} thought for a moment. "{answer}"',
         f'"{question}"\n"{answer}" said {{name9}}. {more}',
+        f'"{question}" asked {{name8}}. "I am glad you ask," said {{name9}}. "{answer} {{ask}}"',
+        f'"{question}" asked {{name8}}. "What a lovely question! {answer} {{ask}}"',
+        f'"{question}" asked {{name8}}. "Of course, I will help you. {answer} {{ask}}"',
+        f'"{question}" asked {{name8}}. "I am happy to help. {answer}" {{name8}} {{past}}.',
         f'"I have a question," said {{name8}}. "{question}" {{his8}} {{kin}} smiled. "{answer}"',
     ]
     return polished(passage.tell(rng.choice(shapes)))

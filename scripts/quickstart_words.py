@@ -265,8 +265,8 @@ HOBBIES = table("""
 hobby | start | joy
 drawing | draw one simple thing every day | your eyes notice small things
 singing | sing along with an easy song | your whole body feels light
-playing the piano | learn one short tune with one hand | your fingers learn to dance
-playing the guitar | learn three easy chords | you can play for your friends
+the piano | learn one short tune with one hand | your fingers learn to dance
+the guitar | learn three easy chords | you can play for your friends
 dancing | move slowly to music you like | your feet forget your worries
 reading | choose a thin book about something you love | you can travel without a ticket
 swimming | practise breathing in low water | the water carries you

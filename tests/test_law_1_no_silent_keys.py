@@ -1,4 +1,4 @@
-"""Law 1: flip every key, on every backend, adapter and quantization; the stages that move are those the key declares."""
+"""Law 1: flip every key on every backend, adapter and quantization; what moves is what the key declares."""
 
 from collections.abc import Iterator
 from typing import Any

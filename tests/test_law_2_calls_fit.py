@@ -47,9 +47,11 @@ def test_unsloth_still_hands_its_arguments_to_the_function_that_is_read() -> Non
 
 
 def test_a_renamed_argument_is_noticed() -> None:
-    plan = Plan("transformers", {"load": (Call("trl.SFTConfig", {"max_seq_length": 1}),)} | dict.fromkeys(
-        ("format", "adapt", "train", "save", "generate"), ()
-    ))
+    plan = Plan(
+        "transformers",
+        {"load": (Call("trl.SFTConfig", {"max_seq_length": 1}),)}
+        | dict.fromkeys(("format", "adapt", "train", "save", "generate"), ()),
+    )
     assert misfits(plan) == ["trl.SFTConfig has no ['max_seq_length']"]
 
 

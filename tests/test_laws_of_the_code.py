@@ -42,7 +42,9 @@ def imported(path: Path) -> list[tuple[str, bool]]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "finetune" else node.module for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "finetune" else node.module for alias in node.names
+            ]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:

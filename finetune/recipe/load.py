@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from finetune.errors import Fault, RecipeError
 from finetune.recipe import foreign
+from finetune.recipe.base import Section
 from finetune.recipe.compose import interpolate, override
 from finetune.recipe.data import DatasetEntry, MessageProperties
 from finetune.recipe.model import SpecialTokens
@@ -20,6 +21,11 @@ from finetune.recipe.rules import broken_rules
 from finetune.recipe.source import Path_, Source, read_file
 from finetune.recipe.spellings import today
 
+FOREIGN: dict[type[Section], frozenset[str]] = {
+    Recipe: foreign.RECIPE_KEYS,
+    DatasetEntry: foreign.DATASET_KEYS,
+    SpecialTokens: frozenset(),
+}
 DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".arrow")
 
 
@@ -54,24 +60,30 @@ def _without_off(data: Mapping[str, Any], source: Source) -> tuple[dict[str, Any
     """The values that ask for something; faults for foreign keys that are on. null always means "as if not written"."""
     faults: list[Fault] = []
 
-    def kept(values: Mapping[str, Any], path: Path_, keys: frozenset[str]) -> Iterator[tuple[str, Any]]:
+    def kept(values: Mapping[str, Any], path: Path_, model: type[Section]) -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
-            if key in keys:
+            if key in FOREIGN[model]:
                 if not foreign.is_off(value):
                     faults.append(Fault(foreign.refusal(key), source.where((*path, key))))
-            elif value is not None and not (isinstance(value, dict) and all(item is None for item in value.values())):
+            elif key not in model.model_fields or not _says_nothing(value):
                 yield key, value
 
-    values = dict(kept(data, (), foreign.RECIPE_KEYS))
+    tokens = data.get("special_tokens")
+    if isinstance(tokens, dict):
+        data = {**data, "special_tokens": dict(kept(tokens, ("special_tokens",), SpecialTokens))}
+    values = dict(kept(data, (), Recipe))
     for key in ("datasets", "test_datasets"):
         if isinstance(values.get(key), list):
             values[key] = [
-                dict(kept(entry, (key, number), foreign.DATASET_KEYS)) if isinstance(entry, dict) else entry
+                dict(kept(entry, (key, number), DatasetEntry)) if isinstance(entry, dict) else entry
                 for number, entry in enumerate(values[key])
             ]
-    if isinstance(values.get("special_tokens"), dict):
-        values["special_tokens"] = {key: text for key, text in values["special_tokens"].items() if text is not None}
     return values, faults
+
+
+def _says_nothing(value: Any) -> bool:
+    """null, or a mapping of nothing but null: people leave whole blocks of keys empty."""
+    return value is None or (isinstance(value, dict) and all(item is None for item in value.values()))
 
 
 def _faults_of(error: ValidationError, source: Source) -> Iterator[Fault]:
