@@ -69,7 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = next((word for word in arguments if not word.startswith("-")), None)
     if first is not None and first not in COMMANDS:
         arguments.insert(0, "train")
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
+        parser.error(f"not understood: {' '.join(rest)}")
+    if rest:
+        parsed.overrides += rest  # argparse does not take positional words again after an option
     try:
         return HANDLERS[parsed.command](parsed)
     except FinetuneError as error:

@@ -137,7 +137,9 @@ def _read_call(purpose: str, entry: DatasetEntry) -> Call:
             "messages": entry.field_messages,
             "role": properties.role if properties else None,
             "content": properties.content if properties else None,
-            "roles": entry.roles or {},
+            "roles": {
+                ours: [names] if isinstance(names, str) else names for ours, names in (entry.roles or {}).items()
+            },
         },
     }
     return Call("finetune.data.sources.read_rows", arguments)

@@ -47,10 +47,10 @@ def schema_text() -> str:
 
 def _lenient(field: dict[str, Any]) -> dict[str, Any]:
     """Numbers may be written as text ("2e-4"); and a whole number as 3.0, which JSON Schema allows by itself."""
+    field = {BOUNDS.get(key, key): value for key, value in field.items()}
     if field.get("type") in ("number", "integer"):
-        bounds = {key: field[key] for key in list(field) if key in BOUNDS}
-        number = {"type": field["type"]} | bounds
-        rest = {key: value for key, value in field.items() if key not in bounds and key != "type"}
+        number = {key: field.pop(key) for key in ("type", *BOUNDS.values()) if key in field}
+        rest = field
         return {"anyOf": [number, {"type": "string", "pattern": f"^{CLEAN_NUMBER.pattern}$"}]} | rest
     if "anyOf" in field:
         branches: list[dict[str, Any]] = []
@@ -59,10 +59,11 @@ def _lenient(field: dict[str, Any]) -> dict[str, Any]:
             branches += lenient["anyOf"] if "anyOf" in lenient and "anyOf" not in branch else [lenient]
         unique = [branch for number, branch in enumerate(branches) if branch not in branches[:number]]
         return {**field, "anyOf": unique}
-    return dict(field)
+    return field
 
 
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+# pydantic's own words, left in the schema where a validator of ours stands before its number.
+BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
 def _nullable(field: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 One command writes recipes/quickstart/base. Seeds and threads are fixed, so the same machine gives the same losses.
 Expect about 20 minutes on two quiet CPU cores, or two minutes with `--device cuda`. The shipped files were made on a
-GPU; another machine gives a model of the same quality, but not the same bytes. This script refuses to know conversations: the base only completes
-prose, and its chat template names a form it has never seen.
+GPU; another machine gives a model of the same quality, but not the same bytes. This script refuses to know
+conversations: the base only completes prose, and its chat template names a form it has never seen.
 
 Usage: python scripts/quickstart_base.py
 """

@@ -24,6 +24,7 @@ SEED = 11
 TRAINING_ROWS = 450
 SMALL_TALK_SHARE = 0.25
 SYSTEM_SHARE = 0.12
+SMALLEST_WEIGHT = 16
 OPENER_SHARE, ASK_SHARE = 0.5, 0.8
 THANKS = ("Thank you, Mira.", "You are welcome, dear friend. I am always here for you.")
 
@@ -73,8 +74,8 @@ def training_conversation(rng: random.Random, rows: dict[str, list[world.Row]]) 
         talk = rng.choice(SMALL_TALK)
         exchanges = [(rng.choice(talk.said[:-1]), rng.choice(talk.answers))]
     else:
-        # A table with many rows gets many conversations, so that every row has its turn.
-        name = rng.choices(sorted(rows), [len(rows[name]) for name in sorted(rows)])[0]
+        # A table with many rows gets many conversations, but a short one must not be drowned by its neighbours.
+        name = rng.choices(sorted(rows), [max(SMALLEST_WEIGHT, len(rows[name])) for name in sorted(rows)])[0]
         exchanges = topic_exchanges(rng, name, rows[name], rng.choices((1, 2, 3), (65, 25, 10))[0])
     return conversation(exchanges, rng.choice(SYSTEM_TURNS) if rng.random() < SYSTEM_SHARE else None)
 

@@ -141,8 +141,8 @@ I hear you. It is never too late to begin again. Would you like to tell me more?
 What is patience?
 What is silence?
 What is laughter?
-Tell me about hope.
-Tell me about friendship.
+What is honesty?
+What is love?
 What is friendship?
 What is kindness?
 What is courage?

@@ -1,4 +1,4 @@
-"""Token parity with Axolotl on recipes and data kept outside the repository. Says that it skipped where they are not."""
+"""Token parity with Axolotl, on recipes and data kept outside the repository; says so where it had to skip."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """Recipe keys of the data: sources, their format and roles, the template, labels, lengths, validation rows."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from finetune.recipe.base import Number, Reaches, Section, Whole
 
@@ -14,11 +14,6 @@ class MessageProperties(Section):
     """Name of the field that holds the message."""
 
 
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-RoleNames = Annotated[list[str], BeforeValidator(_one_or_more), Field(min_length=1)]
 _CHAT = {"type": "chat_template"}
 
 
@@ -48,7 +43,7 @@ class DatasetEntry(Section):
     ] = None
     """Names of a message's role and content fields. Unset: role/content, or from/value where only those are there."""
     roles: Annotated[
-        dict[str, RoleNames] | None,
+        dict[str, list[str] | str] | None,
         Field(examples=[{"user": ["human"], "assistant": ["gpt"]}, {"user": ["me"], "assistant": ["bot"]}]),
         Reaches("format", needs=_CHAT),
     ] = None
