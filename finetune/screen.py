@@ -11,6 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 
+SHOWN = 400
+"""Characters of an answer that the table shows; answers.json in the run folder holds all."""
+
+
 class Screen:
     """The terminal. In a pipe or a log file the same facts come as plain lines, without a moving bar."""
 
@@ -61,8 +65,9 @@ class Screen:
         for row in answers:
             shown = [row["question"]]
             for when in ("before", "after"):
-                mark = "" if row[when]["stopped"] else " … (did not stop)"
-                shown.append(row[when]["text"] + mark)
+                mark = "" if row[when]["stopped"] else " (did not stop)"
+                text = row[when]["text"]
+                shown.append(text[:SHOWN] + (" …" if len(text) > SHOWN else "") + mark)
             table.add_row(*map(escape, shown))
         self.console.print(table)
 

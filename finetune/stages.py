@@ -120,7 +120,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
         first, seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
     history = first + trainer.state.log_history
-    tokens = max((entry.get("num_tokens", 0) for entry in history), default=0)
+    tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
     return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, stop.signal)
 
 

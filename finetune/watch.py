@@ -87,8 +87,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             )
             if key in numbers
         ]
-        if "loss" in numbers and numbers.get("num_tokens") and seconds > 0:
-            parts.append(f"{numbers['num_tokens'] / seconds:,.0f} tokens/s")
+        if "loss" in numbers and numbers.get("num_input_tokens_seen") and seconds > 0:
+            parts.append(f"{numbers['num_input_tokens_seen'] / seconds:,.0f} tokens/s")
         return "  ".join(parts)
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ def test_metrics_are_json_lines_with_every_logged_step(write_recipe: Any, finetu
     assert finetune(write_recipe(max_steps=4, logging_steps=2))[0] == 0
     logged = [entry for entry in metrics(tmp_path / "run") if "loss" in entry]
     assert [entry["step"] for entry in logged] == [2, 4]
-    assert {"epoch", "seconds", "learning_rate", "grad_norm", "num_tokens"} <= logged[0].keys()
+    assert {"epoch", "seconds", "learning_rate", "grad_norm", "num_input_tokens_seen"} <= logged[0].keys()
 
 
 def test_checkpoints_are_kept_as_the_recipe_says(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def _loop(section: TrainingSection) -> dict[str, Any]:
         "logging_steps": section.logging_steps,
         # A loss that is not a number must be seen, not averaged away.
         "logging_nan_inf_filter": False,
+        "include_num_input_tokens_seen": "non_padding",
         "disable_tqdm": True,
     }
 
