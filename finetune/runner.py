@@ -20,7 +20,7 @@ from finetune import __version__, stages
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.errors import FinetuneError, MachineError, RunFolderError
-from finetune.generation import Answer, Prompt
+from finetune.generation import Answer
 from finetune.machine import Machine
 from finetune.plan import Plan
 from finetune.rundir import RunDir, abandon, finish, keep_failed, open_run
@@ -80,7 +80,6 @@ class _Prepared:
 
     loaded: Loaded
     data: stages.Formatted
-    prompts: list[Prompt]
     config: Any
     before: list[Answer] | None
 
@@ -96,21 +95,21 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
         loaded = backend.load(plan.stage("load"))
     with screen.stage("formatting rows"):
         data = stages.format_rows(plan, training, validation, loaded.tokenizer)
+        del training, validation  # the rows as text are no longer needed, and may be large
     for purpose, counted in data.counted.items():
         lost = f", {counted.dropped} dropped and {counted.truncated} cut as too long"
         screen.say(
             f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {counted.trained_share:.0%} learned"
             + (lost if counted.dropped or counted.truncated else "")
         )
-    prompts = stages.prompts_of(plan, data.rows)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
     if not plan.stage("adapt"):
         # All weights are about to change: what the base answers must be asked now.
         with screen.stage("answering the sample questions before training"):
-            before = stages.answers(plan, prompts, loaded.model, loaded.tokenizer, config)
+            before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
-    return _Prepared(adapted, data, prompts, config, before)
+    return _Prepared(adapted, data, config, before)
 
 
 def quiet_libraries(bars: bool) -> None:
@@ -144,11 +143,11 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
         backend.for_inference(trained.model)
         if before is None:
             with stages.without_adapter(trained.model):
-                before = stages.answers(plan, prepared.prompts, trained.model, loaded.tokenizer, config)
-        after = stages.answers(plan, prepared.prompts, trained.model, loaded.tokenizer, config)
+                before = stages.answers(plan, data.prompts, trained.model, loaded.tokenizer, config)
+        after = stages.answers(plan, data.prompts, trained.model, loaded.tokenizer, config)
     pairs = [
         {"question": prompt.question, "expected": prompt.expected, "before": vars(one), "after": vars(other)}
-        for prompt, one, other in zip(prepared.prompts, before, after, strict=True)
+        for prompt, one, other in zip(data.prompts, before, after, strict=True)
     ]
     folder.write("answers.json", pairs)
     screen.answers(pairs)

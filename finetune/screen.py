@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-
 SHOWN = 400
 """Characters of an answer that the table shows; answers.json in the run folder holds all."""
 

@@ -18,13 +18,13 @@ from finetune.screen import Screen
 
 @dataclass(frozen=True)
 class Formatted:
-    """Datasets for the trainer, and what was counted while they were made. `rows` are what questions come from."""
+    """Datasets for the trainer, what was counted while they were made, and the questions to answer."""
 
     train: Any
     validation: Any | None
     counted: dict[str, Counted]
     stop_ids: tuple[int, ...]
-    rows: Sequence[Row]
+    prompts: list[Prompt]
     style: str
 
 
@@ -68,7 +68,7 @@ def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenize
         datasets.get("validation"),
         {purpose: tokenized.counted for purpose, tokenized in made.items()},
         tuple(sorted(stop_ids)),
-        validation or training,
+        prompts_of(plan, validation or training),
         style_of(training),
     )
 

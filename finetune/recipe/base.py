@@ -5,10 +5,14 @@ Knows no key."""
 import ast
 import functools
 import inspect
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+
+# Looking for plugins reads the metadata of every installed package, a tenth of the time a check takes.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 

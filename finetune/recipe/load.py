@@ -1,7 +1,6 @@
 """Recipe file + overrides -> a checked Recipe, or every fault with its place. Touches the disk only to read the recipe
 and to see where its relative paths lead; knows no library."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,6 +102,8 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
     if kind == "missing":
         return f"`{key}` is missing and has no default"
     if kind == "extra_forbidden":
+        import difflib
+
         name = str(path[-1])
         near = difflib.get_close_matches(name, _known_keys(path), n=1, cutoff=0.7) or difflib.get_close_matches(
             name, sorted(foreign.RECIPE_KEYS), n=1, cutoff=0.85

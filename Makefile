@@ -1,0 +1,64 @@
+# make quickstart: a fine-tune from nothing, offline once the packages are there.   make test: the whole suite.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell grep '^torch==' constraints.txt)
+UNSLOTH := unsloth==2026.10.7 unsloth_zoo==2026.10.7
+
+.PHONY: help quickstart install test test-slow lint format schema bench clean
+help:
+	@echo "make quickstart   install into $(VENV) and run recipes/quickstart.yaml"
+	@echo "make test         install what the tests need and run them"
+	@echo "make lint         ruff and mypy"
+	@echo "make schema       write schemas/recipe.schema.json anew"
+	@echo "make bench        time and memory of checking a recipe, and of a run beside a bare script"
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 quickstart"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# torch first and by its exact version: a range may bring a newer build that nobody tested.
+$(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
+	$(PIP) install --quiet '$(TORCH)'
+	$(PIP) install --quiet -c constraints.txt -e .
+	touch $@
+
+# Unsloth without its dependencies: the tests read its source, and importing it needs a GPU.
+$(VENV)/testable: $(VENV)/installed
+	$(PIP) install --quiet -c constraints.txt -e '.[test,dev]'
+	$(PIP) install --quiet --no-deps $(UNSLOTH)
+	touch $@
+
+install: $(VENV)/installed
+
+quickstart: $(VENV)/installed
+	$(BIN)/python -m finetune recipes/quickstart.yaml --overwrite
+
+# One thread a worker: two workers share the cores better than each taking both.
+test: $(VENV)/testable
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-slow: $(VENV)/testable
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/testable
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/testable
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(VENV)/installed
+	$(BIN)/python -m finetune schema > schemas/recipe.schema.json
+
+bench: $(VENV)/testable
+	$(BIN)/python bench/check_a_recipe.py
+	$(BIN)/python bench/runner_beside_bare_script.py
+
+clean:
+	rm -rf $(VENV) outputs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
