@@ -39,7 +39,7 @@ quickstart: $(VENV)/installed
 
 # One thread a worker: two workers share the cores better than each taking both.
 test: $(VENV)/testable
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/testable
 	$(BIN)/python -m pytest -m slow
