@@ -53,6 +53,26 @@ def test_a_run_trains_saves_and_answers(
     assert finetune("chat", run, "--prompt", "hello")[0] == 0
 
 
+def test_four_bit_layers_of_any_width_are_evaluated_and_answer(write_recipe: Any, finetune: Any) -> None:
+    base = ROOT / "recipes" / "quickstart" / "base"  # its layers are 352 wide, which bitsandbytes cannot repack
+    path = write_recipe(base_model=str(base), adapter="qlora", load_in_4bit=True, val_set_size=0.2)
+    code, _, err = finetune(path)
+    assert code == 0, err
+
+
+def test_bitsandbytes_still_needs_to_be_kept_from_repacking() -> None:
+    """Fails once bitsandbytes repacks layers of any width: then keep_cpu_weights_as_loaded can go."""
+    import torch
+    from bitsandbytes.functional import has_avx512bf16
+    from bitsandbytes.nn import Linear4bit
+
+    if not has_avx512bf16():
+        pytest.skip("this processor has no AVX512-BF16, for which bitsandbytes repacks")
+    layer = Linear4bit(96, 64, bias=False, quant_type="nf4").to("cpu").eval()
+    with pytest.raises(RuntimeError, match="shape"), torch.no_grad():
+        layer(torch.zeros(2, 96))
+
+
 def test_the_stop_tokens_are_saved_with_the_adapter(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

@@ -84,7 +84,19 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     *quantization, model_call = [call for call in calls if call not in tokenizer_part]
     tokenizer = load_tokenizer(tokenizer_part)
     runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
-    return Loaded(guarded(model_call, **runtime), tokenizer)
+    model = guarded(model_call, **runtime)
+    keep_cpu_weights_as_loaded(model)
+    return Loaded(model, tokenizer)
+
+
+def keep_cpu_weights_as_loaded(model: Any) -> None:
+    """Keep bitsandbytes 0.50.2 from repacking 4-bit weights at the first evaluation on a CPU with AVX512-BF16.
+
+    Its repacking fails for layers whose width is no multiple of 64 (`_convert_weight_packed_for_cpu`), and rounds the
+    scales to bfloat16, so that training after an evaluation would go on with other weights than before it."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def adapt(model: Any, calls: tuple[Call, ...]) -> Any:
