@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from finetune import stages
-from finetune.backends.loaded import load_tokenizer
+from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.machine import probe
 from finetune.plan import perform
 from finetune.recipe.load import load_recipe
@@ -23,7 +23,7 @@ OVERRIDES = ["max_steps=120", "test_datasets=null", "sample_prompts=[]", "loggin
 def prepare(folder: Path) -> Path:
     """Write the plan and the tokenized rows for the bare script."""
     plan = resolve(load_recipe(Path(RECIPE), OVERRIDES).recipe, probe())
-    tokenizer = load_tokenizer(tuple(call for call in plan.stage("load") if "okenizer" in call.target))
+    tokenizer = load_tokenizer(tokenizer_part(plan.stage("load")))
     training, _ = stages.read_data(plan)
     tokenize = plan.one("format", "tokenize_rows")
     assert tokenize is not None

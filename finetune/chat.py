@@ -14,7 +14,7 @@ from finetune.generation import Prompt, answer, prompt_for
 from finetune.machine import Machine, probe
 from finetune.plan import Plan, perform
 from finetune.rundir import RunDir
-from finetune.runner import quiet_libraries
+from finetune.runner import quiet_libraries, use_one_gpu
 
 
 def chat(path: Path, prompt: str | None) -> int:
@@ -39,6 +39,7 @@ def load_trained(plan: Plan, run: RunDir) -> Loaded:
     """The run's model, adapter on, with the tokenizer as saved. ModelError if base_model is gone."""
     weights = run.weights
     backend = BACKENDS[plan.backend]
+    use_one_gpu()
     backend.prepare_process()
     quiet_libraries(bars=False)
     from transformers import AutoTokenizer
@@ -74,7 +75,10 @@ def _here(plan: Plan, directory: str, machine: Machine) -> Plan:
         if base and not Path(base).exists() and (Path(directory) / base).exists():
             call = _with_base(call, str(Path(directory) / base))
         if "device_map" in call.arguments:
-            call = replace(call, arguments={**call.arguments, "device_map": {"": 0 if machine.cuda else "cpu"}})
+            here: dict[str, Any] = {"device_map": {"": 0 if machine.cuda else "cpu"}}
+            if call.arguments["attn_implementation"] == "flash_attention_2" and not machine.has("flash_attn"):
+                here["attn_implementation"] = "sdpa"
+            call = replace(call, arguments={**call.arguments, **here})
         calls.append(call)
     return replace(plan, calls={**plan.calls, "load": tuple(calls)})
 

@@ -9,8 +9,6 @@ from finetune.formats.meaning import Conversation, Message, Row, Segments
 from finetune.rendering.conversation import render
 from finetune.rendering.examples import begin_of_text
 
-STYLES = ("chat_template", "alpaca")
-
 
 @dataclass(frozen=True)
 class Prompt:

@@ -80,7 +80,13 @@ def probe() -> Machine:
     packages = {name: version for name in PACKAGES if (version := _installed(name))}
     gpus, why = _gpus(packages.get("torch", ""))
     reasons = {"gpu": why, "packages": "importlib.metadata"}
-    return Machine(gpus, packages, cores=len(os.sched_getaffinity(0)), reasons=reasons)
+    return Machine(gpus, packages, cores=_cores(), reasons=reasons)
+
+
+def _cores() -> int:
+    """The cores this process may use; macOS cannot tell, and counts all."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _installed(name: str) -> str | None:
@@ -107,15 +113,21 @@ def _gpus(torch_version: str) -> tuple[tuple[Gpu, ...], str]:
     if tool is None:
         return (), "nvidia-smi is not on PATH"
     query = [tool, "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        query += ["-i", visible]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
     except (subprocess.SubprocessError, OSError) as error:
         return (), f"nvidia-smi failed: {error}"
+    return tuple(gpus_of(answer)), "nvidia-smi"
+
+
+def gpus_of(answer: str) -> list[Gpu]:
+    """The GPUs in nvidia-smi's lines `name, MiB, compute capability`; 0 GiB where it shares the host's."""
     found = []
     for line in answer.strip().splitlines():
         name, mib, capability = (part.strip() for part in line.rsplit(",", 2))
-        found.append(Gpu(name, round(float(mib) / 1024, 1), float(capability)))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        found = found[: len(visible.split(","))]
-    return tuple(found), "nvidia-smi"
+        memory = round(float(mib) / 1024, 1) if mib.replace(".", "").isdigit() else 0.0
+        found.append(Gpu(name, memory, float(capability)))
+    return found

@@ -31,7 +31,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
     if refused:
         raise Refused(refused)
     module = BACKENDS[backend]
-    precision = choose_precision(recipe.bf16, recipe.fp16, machine)
+    precision = choose_precision(recipe.bf16, recipe.fp16, machine, recipe.adapter is None)
     checkpointing = module.gradient_checkpointing(recipe)
     calls = {
         "load": module.load_calls(recipe, precision, machine),
@@ -41,7 +41,12 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
         "save": _save_calls(recipe),
         "generate": _generate_calls(recipe),
     }
-    notes = (f"backend: {backend}, because {why}", f"weights in {precision.dtype}, because {precision.reason}")
+    notes: tuple[str, ...] = (
+        f"backend: {backend}, because {why}",
+        f"weights in {precision.dtype}, because {precision.reason}",
+    )
+    if len(machine.gpus) > 1:
+        notes += (f"one GPU is used, the first of {len(machine.gpus)}: training on several is not supported yet",)
     return Plan(backend, calls, notes + module.notes(recipe), tuple(_blockers(recipe, backend, precision, machine)))
 
 
@@ -61,8 +66,6 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
         return "transformers", f"there is no CUDA GPU ({machine.reasons.get('gpu', 'none found')})"
     if not machine.has("unsloth"):
         return "transformers", "unsloth is not installed"
-    if len(machine.gpus) > 1:
-        return "transformers", "unsloth uses one GPU and this machine has several"
     refused = _refusals(recipe, "unsloth")
     if refused:
         return "transformers", f"unsloth cannot honour `{refused[0][0]}`"

@@ -17,10 +17,12 @@ MARGIN_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class RunDir:
-    """A run's folder. `replaced`: where an older run of the same name waits until this one is finished."""
+    """A run's folder. `replaced`: where an older run of the same name waits until this one is finished. `was_there`: it
+    was an empty folder of the user's."""
 
     path: Path
     replaced: Path | None = None
+    was_there: bool = False
 
     @property
     def metrics(self) -> Path:
@@ -65,6 +67,11 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
 
     RunFolderError if it is a file, not empty, no run's folder, not writable, or the disk is nearly full."""
     path = Path(output_dir).expanduser()
+    waiting = next(path.parent.glob(f".{path.name}.replaced-*"), None) if path.name else None
+    if waiting is not None:
+        raise RunFolderError(
+            f"{waiting} is a run that another was to replace when it was killed. Move it back to {path}, or delete it"
+        )
     replaced = None
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise RunFolderError(f"output_dir {output_dir} is a file or a link, not a folder. Name another")
@@ -76,6 +83,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
                 f"output_dir {output_dir} holds another run. Name another folder, or replace that run with --overwrite"
             )
         replaced = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+    was_there = path.is_dir() and replaced is None
     try:
         if replaced is not None:
             path.rename(replaced)
@@ -84,7 +92,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
     except OSError as error:
         raise RunFolderError(f"output_dir {output_dir} cannot be written: {error.strerror}") from None
     free = shutil.disk_usage(path).free
-    run = RunDir(path, replaced)
+    run = RunDir(path, replaced, was_there)
     if free < MARGIN_BYTES:
         abandon(run)
         raise RunFolderError(
@@ -101,8 +109,10 @@ def finish(run: RunDir) -> None:
 
 
 def abandon(run: RunDir) -> None:
-    """The run came to nothing: remove its folder, and put back what it was to replace."""
+    """The run came to nothing: remove what it wrote, and put back what it was to replace."""
     shutil.rmtree(run.path, ignore_errors=True)
+    if run.was_there:
+        run.path.mkdir()
     if run.replaced is not None:
         run.replaced.rename(run.path)
 
@@ -114,11 +124,11 @@ def publish(*, partial: str, final: str) -> None:
     Path(partial).rename(final)
 
 
-def keep_failed(run: RunDir) -> Path | None:
-    """Where a failed run's folder is kept if it was to replace another, which gets its name back; else None."""
+def keep_aside(run: RunDir, why: str) -> Path | None:
+    """Where an unfinished run's folder is kept if it was to replace another, which gets its name back; else None."""
     if run.replaced is None:
         return None
-    kept = run.path.with_name(f"{run.path.name}.failed-{os.getpid()}")
+    kept = run.path.with_name(f"{run.path.name}.{why}-{os.getpid()}")
     run.path.rename(kept)
     run.replaced.rename(run.path)
     return kept

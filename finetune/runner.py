@@ -23,7 +23,7 @@ from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.machine import Machine
 from finetune.plan import Plan
-from finetune.rundir import RunDir, abandon, finish, keep_failed, open_run
+from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
 from finetune.screen import Screen
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -60,8 +60,12 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     except BaseException as error:
         _clean_up(folder, error, began)
         raise
-    finish(folder)
-    screen.say(f"run folder: {request.output_dir}")
+    if code:
+        kept = keep_aside(folder, "interrupted")
+        screen.say(f"run folder: {kept or request.output_dir}")
+    else:
+        finish(folder)
+        screen.say(f"run folder: {request.output_dir}")
     return code
 
 
@@ -89,6 +93,7 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
     with screen.stage("reading data"):
         training, validation = stages.read_data(plan)
     with screen.stage("importing libraries"):
+        use_one_gpu()
         backend.prepare_process()
         quiet_libraries(screen.console.is_terminal)
     with screen.stage("loading the model"):
@@ -112,13 +117,17 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
     return _Prepared(adapted, data, config, before)
 
 
+def use_one_gpu() -> None:
+    """Hide all GPUs but the first, before torch is imported: the trainer would else spread each batch over all of them,
+    and a step would hold more rows than the recipe says."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
 def quiet_libraries(bars: bool) -> None:
     """Let what transformers and datasets log go to the run's log, and keep their bars off pipes and files."""
     import datasets
-    import transformers
     from transformers.utils import logging as transformers_logging
 
-    del transformers
     transformers_logging.disable_default_handler()
     transformers_logging.enable_propagation()
     if not bars:
@@ -228,7 +237,7 @@ def _clean_up(folder: RunDir, error: BaseException, began: bool) -> None:
         folder.status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", ended=_now(), why=str(error))
     except OSError:
         logging.getLogger(__name__).warning("the status could not be written")  # the disk is full: the error says so
-    kept = keep_failed(folder)
+    kept = keep_aside(folder, "failed")
     if kept is not None and isinstance(error, FinetuneError):
         error.add_note(f"what the failed run left is in {kept}; the run it was to replace is untouched")
 

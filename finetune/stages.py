@@ -104,7 +104,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
         perform(call)
     stop = StopRequest()
     args = perform(config)
-    with screen.training() as line, stop.listening():
+    with screen.training() as line, stop.listening(screen.say):
         watcher = Watcher(run.metrics, line, stop)
         trainer = perform(
             trainer_call,
@@ -116,7 +116,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
             callbacks=[watcher],
         )
         trainer.remove_callback(PrinterCallback)  # it prints every log a second time
-        _labels_survive(trainer, data.train)
+        _labels_survive(trainer)
         first, seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
     history = first + trainer.state.log_history
@@ -147,9 +147,12 @@ def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[li
     return first, seconds
 
 
-def _labels_survive(trainer: Any, dataset: Any) -> None:
-    """Compare the trained tokens of the first rows with what the trainer's collator makes of them; a token at the start
-    of a document has nothing before it that could predict it, and does not count."""
+def _labels_survive(trainer: Any) -> None:
+    """Compare the trained tokens of the trainer's first rows with what its collator makes of them; a token at the start
+    of a document has nothing before it that could predict it, and does not count.
+
+    TrainingError if labels got lost, or if packed rows come without the positions that keep documents apart."""
+    dataset = trainer.train_dataset
     rows = [dataset[number] for number in range(min(8, len(dataset)))]
     columns = [{key: row[key] for key in ("input_ids", "labels", "seq_lengths") if key in row} for row in rows]
     promised = 0
@@ -159,6 +162,11 @@ def _labels_survive(trainer: Any, dataset: Any) -> None:
             starts.add(max(starts) + length)
         promised += sum(label != IGNORED for place, label in enumerate(row["labels"]) if place not in starts)
     batch = trainer.data_collator(columns)
+    if "seq_lengths" in columns[0] and "position_ids" not in batch:
+        raise TrainingError(
+            "packed rows reach the model without positions, so documents would see each other: this backend does not "
+            "pack this model. Set sample_packing: false"
+        )
     carried = int((batch["labels"] != IGNORED).sum())
     if "position_ids" not in batch:
         carried -= int((batch["labels"][:, 0] != IGNORED).sum())
@@ -200,6 +208,8 @@ def answers(plan: Plan, prompts: list[Prompt], model: Any, tokenizer: Any, confi
     seed = plan.one("generate", "set_seed")
     assert seed is not None
     perform(seed)
+    # What the plan leaves unset would else be filled in from the checkpoint's own generation_config.
+    model.generation_config = config
     return [answer(prompt, model, tokenizer, config) for prompt in prompts]
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,12 +24,13 @@ class StopRequest:
         self.signal: int | None = None
 
     @contextmanager
-    def listening(self) -> Iterator["StopRequest"]:
+    def listening(self, say: Callable[[str], None]) -> Iterator["StopRequest"]:
         def ask(number: int, frame: FrameType | None) -> None:
             del frame
             if self.signal is not None:
                 raise KeyboardInterrupt
             self.signal = number
+            say("stopping after this step; what is trained will be saved. Once more to stop at once, unsaved")
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -58,6 +59,12 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.line.step(state.global_step)
         if self.stop.signal is not None:
             control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Whoever asked the run to stop does not wait for a validation that the end of the loop would bring."""
+        del args, state, kwargs
+        if self.stop.signal is not None:
+            control.should_evaluate = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs

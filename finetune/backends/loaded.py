@@ -16,6 +16,12 @@ class Loaded:
     tokenizer: Any
 
 
+def tokenizer_part(calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    """The calls of a load stage that make the tokenizer."""
+    load, *rest = calls
+    return (load, *(call for call in rest if call.target.endswith(".add_special_tokens")))
+
+
 def tokenizer_calls(section: ModelSection) -> tuple[Call, ...]:
     load = Call(
         f"transformers.{section.tokenizer_type}.from_pretrained",
@@ -58,6 +64,13 @@ def guarded(call: Call, **runtime: Any) -> Any:
     name = call.arguments.get("pretrained_model_name_or_path") or call.arguments.get("model_name")
     try:
         return perform(call, **runtime)
+    except AttributeError as error:
+        if call.target.split(".")[1] in str(error):
+            message = (
+                f"the installed transformers has no class {call.target.split('.')[1]}: check model_type, tokenizer_type"
+            )
+            raise ModelError(message) from error
+        raise
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None and error.errno == 28:
             raise

@@ -3,7 +3,7 @@
 from typing import Any
 
 from finetune.adapters import ADAPTERS
-from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls
+from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls, tokenizer_part
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
@@ -80,9 +80,9 @@ def prepare_process() -> None:
 
 def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
-    tokenizer_part = tuple(call for call in calls if "okenizer" in call.target)
-    *quantization, model_call = [call for call in calls if call not in tokenizer_part]
-    tokenizer = load_tokenizer(tokenizer_part)
+    first = tokenizer_part(calls)
+    *quantization, model_call = [call for call in calls if call not in first]
+    tokenizer = load_tokenizer(first)
     runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
     model = guarded(model_call, **runtime)
     keep_cpu_weights_as_loaded(model)

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from finetune.adapters import ADAPTERS
-from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls
+from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls, tokenizer_part
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
@@ -72,10 +72,9 @@ def prepare_process() -> None:
 
 def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
-    *tokenizer_part, model_call = calls
-    model, _ = guarded(model_call)
+    model, _ = guarded(calls[-1])
     # The tokenizer Unsloth returns may be patched; ours is the one both backends tokenize with.
-    return Loaded(model, load_tokenizer(tuple(tokenizer_part)))
+    return Loaded(model, load_tokenizer(tokenizer_part(calls)))
 
 
 def adapt(model: Any, calls: tuple[Call, ...]) -> Any:

@@ -22,6 +22,7 @@ def read_rows(
     local = Path(path).expanduser()
     found: Iterator[tuple[int, Any]]
     if local.is_file():
+        _one_split(path, hub)
         found = _file_rows(local)
     elif local.is_dir():
         raise DataError(f"{path} is a folder; name the file in it (.jsonl, .json, .csv or .parquet)")
@@ -37,6 +38,16 @@ def read_rows(
     if not rows:
         raise DataError(f"{path} holds no rows")
     return rows
+
+
+def _one_split(path: str, hub: Mapping[str, str | None]) -> None:
+    """DataError if a file is asked for what only a hub dataset has."""
+    for key, plain in (("split", "train"), ("name", None), ("revision", None)):
+        if hub[key] != plain:
+            raise DataError(
+                f"{path} is a file, which has no {key} {hub[key]!r}: remove datasets.{key}, or put the rows you "
+                "mean into a file of their own"
+            )
 
 
 def _meanings(
@@ -118,8 +129,12 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
     import csv
 
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than the module's cautious 128 KiB
     with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from enumerate(csv.DictReader(file), 1)
+        try:
+            yield from enumerate(csv.DictReader(file), 1)
+        except csv.Error as error:
+            raise DataError(f"{path} is not CSV: {error}") from None
 
 
 READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
@@ -127,11 +142,11 @@ READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parq
 
 def _hub_rows(path: str, hub: Mapping[str, str | None]) -> Iterator[tuple[int, Any]]:
     from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
 
     try:
         dataset = load_dataset(path, **hub)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
+    except (DatasetsError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:300]
         raise DataError(
             f"dataset {path!r} is no local file and cannot be loaded from the hub: {reason}. "

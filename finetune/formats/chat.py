@@ -51,7 +51,7 @@ def _message(turn: Any, number: int, fields: Fields, known: Mapping[str, str]) -
                 f"turn {number} has {missing}; it has {_names(turn)}. Name it in message_property_mappings.{wanted}"
             )
     role, content = turn[str(role_field)], turn[str(content_field)]
-    if role not in known:
+    if not isinstance(role, str) or role not in known:
         raise BadRow(
             f"turn {number}: role {role!r} is not known ({', '.join(sorted(known))}). "
             f"Add it under datasets.roles, for example roles: {{user: [{role}]}}"

@@ -18,7 +18,7 @@ def train_calls(
     arguments = (
         _loop(recipe)
         | _optimizer(recipe)
-        | _rows(recipe)
+        | _rows(recipe, recipe.micro_batch_size)
         | _saving(recipe)
         | _evaluating(recipe, recipe)
         | _tracking(recipe)
@@ -39,8 +39,7 @@ def _loop(section: TrainingSection) -> dict[str, Any]:
     return {
         "per_device_train_batch_size": section.micro_batch_size,
         "gradient_accumulation_steps": section.gradient_accumulation_steps,
-        "num_train_epochs": section.num_epochs,
-        "max_steps": section.max_steps or -1,
+        **({"max_steps": section.max_steps} if section.max_steps else {"num_train_epochs": section.num_epochs}),
         "seed": section.seed,
         "data_seed": section.seed,
         "train_sampling_strategy": "group_by_length" if section.group_by_length else "random",
@@ -63,22 +62,31 @@ def _optimizer(section: TrainingSection) -> dict[str, Any]:
         "warmup_steps": section.warmup_steps or section.warmup_ratio or 0,
         "optim": section.optimizer,
         "weight_decay": section.weight_decay,
+        "max_grad_norm": section.max_grad_norm,
+    } | (_adam(section) if "adam" in section.optimizer else {})
+
+
+def _adam(section: TrainingSection) -> dict[str, Any]:
+    return {
         "adam_beta1": section.adam_beta1,
         "adam_beta2": section.adam_beta2,
         "adam_epsilon": section.adam_epsilon,
-        "max_grad_norm": section.max_grad_norm,
     }
 
 
-def _rows(section: DataSection) -> dict[str, Any]:
+def _rows(section: DataSection, micro_batch_size: int) -> dict[str, Any]:
+    # Packed, the rows of a batch lie behind one another in one row.
+    full_length = section.sequence_len * (micro_batch_size if section.sample_packing else 1)
     return {
         "dataset_kwargs": {"skip_prepare_dataset": True},
         # Rows come packed; with "bfd" TRL's collator lays them out as one row with restarting positions.
         "packing": section.sample_packing,
         "packing_strategy": "bfd",
         "eval_packing": section.sample_packing,
+        # Unsloth would else lay out plain batches without padding by itself.
+        "padding_free": False,
         "max_length": None,
-        "pad_to_multiple_of": section.sequence_len if section.pad_to_sequence_len else None,
+        "pad_to_multiple_of": full_length if section.pad_to_sequence_len else None,
         "loss_type": "nll",
     }
 
@@ -88,7 +96,7 @@ def _saving(recipe: Recipe) -> dict[str, Any]:
     arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
     if strategy in (None, "no"):
         return arguments
-    return arguments | {"save_total_limit": recipe.save_total_limit} | ({"save_steps": steps} if steps else {})
+    return arguments | {"save_total_limit": recipe.save_total_limit or None} | ({"save_steps": steps} if steps else {})
 
 
 def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:

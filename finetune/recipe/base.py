@@ -14,7 +14,7 @@ from typing import Annotated, Any
 # Looking for plugins reads the metadata of every installed package, a tenth of the time a check takes.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from finetune.plan import STAGES
 
@@ -70,12 +70,16 @@ def _whole(value: Any) -> Any:
 
 def _steps(value: Any) -> Any:
     value = _number(value)
-    return int(value) if isinstance(value, float) and value >= 1 and value.is_integer() else value
+    if isinstance(value, float) and value >= 1:
+        if not value.is_integer():
+            raise ValueError("a whole number of steps, or a share of all steps below 1")
+        return int(value)
+    return value
 
 
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Steps = Annotated[int | float, BeforeValidator(_steps)]
+Steps = Annotated[int | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_steps)]
 """Steps as a whole number, or a share of all training steps as a fraction below 1."""
 
 

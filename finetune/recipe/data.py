@@ -90,4 +90,5 @@ class DataSection(Section):
     sample_packing: Annotated[bool, Reaches("format", "train")] = False
     """Put several rows into one of sequence_len tokens; they never attend to each other."""
     pad_to_sequence_len: Annotated[bool, Reaches("train")] = False
-    """Pad every batch to sequence_len (constant shapes) instead of to its longest row."""
+    """Pad every batch to sequence_len (constant shapes) instead of to its longest row; packed, to micro_batch_size of
+    them."""

@@ -41,6 +41,22 @@ def _pairs(values: Values) -> Iterator[Finding]:
             yield other, f"`{one}` and `{other}` both say the same thing. Keep one"
 
 
+def _warmup(values: Values) -> Iterator[Finding]:
+    for key in ("warmup_steps", "warmup_ratio"):
+        if values.get(key) and values.get("lr_scheduler") == "constant":
+            yield key, f"`lr_scheduler: constant` has no warm-up: write constant_with_warmup, or remove `{key}`"
+
+
+def _chat_fields(values: Values) -> Iterator[Finding]:
+    for list_key in ("datasets", "test_datasets"):
+        entries = values.get(list_key)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and entry.get("type") == "alpaca":
+                for key in ("field_messages", "message_property_mappings", "roles"):
+                    if entry.get(key):
+                        yield list_key, f"`{key}` counts only with `type: chat_template`; an alpaca row has no messages"
+
+
 def _strategies(values: Values) -> Iterator[Finding]:
     for strategy, steps, per_epoch in (
         ("save_strategy", "save_steps", "saves_per_epoch"),
@@ -86,6 +102,8 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _quantization,
     _precision,
     _pairs,
+    _warmup,
+    _chat_fields,
     _strategies,
     _evaluation,
     _template,

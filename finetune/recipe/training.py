@@ -25,7 +25,7 @@ class AdapterSection(Section):
     lora_dropout: Annotated[Number, Field(ge=0, lt=1, examples=[0.05, 0.1]), Reaches("adapt", needs=_LORA)] = 0.0
     """Share of the adapter's inputs set to zero while training."""
     lora_target_modules: Annotated[
-        list[str] | str | None,
+        Annotated[list[str], Field(min_length=1)] | Annotated[str, Field(min_length=1)] | None,
         Field(examples=[["q_proj", "v_proj"], ["q_proj", "k_proj"]]),
         Reaches("adapt", needs=_LORA),
     ] = None
@@ -60,8 +60,8 @@ class TrainingSection(Section):
     """Forward passes per optimizer step; rows per step = micro_batch_size x this x GPUs."""
     num_epochs: Annotated[Number, Field(gt=0, examples=[3.0, 2.0]), Reaches("train")] = 1.0
     """Passes over the training data."""
-    max_steps: Annotated[Whole | None, Field(ge=1, examples=[60, 20]), Reaches("train")] = None
-    """Optimizer steps; overrides num_epochs."""
+    max_steps: Annotated[Whole | None, Field(ge=0, examples=[60, 20]), Reaches("train")] = None
+    """Optimizer steps instead of num_epochs; 0 or unset: as num_epochs says."""
     learning_rate: Annotated[Number, Field(gt=0, examples=[1e-4, 5e-5]), Reaches("train")] = 2e-4
     """Peak step size after warm-up."""
     lr_scheduler: Annotated[Scheduler, Field(examples=["cosine", "linear"]), Reaches("train")] = "linear"
@@ -93,7 +93,7 @@ class TrainingSection(Section):
         Reaches("train", unsloth=(), needs={"gradient_checkpointing": True}),
     ] = None
     """Arguments of torch's checkpointing. Unset: use_reentrant false, as PyTorch advises."""
-    seed: Annotated[Whole, Field(ge=0, examples=[3407, 7]), Reaches("adapt", "train", "generate")] = 42
+    seed: Annotated[Whole, Field(ge=0, le=2**32 - 1, examples=[3407, 7]), Reaches("adapt", "train", "generate")] = 42
     """Start of every random number: adapter weights, data order, dropout, sampling."""
     group_by_length: Annotated[bool, Reaches("train")] = False
     """Batches of rows of similar length, so that less is padded."""
@@ -108,12 +108,12 @@ class TrainingSection(Section):
     ] = None
     """When checkpoints are written. Unset: as save_steps or saves_per_epoch say, else none; the finished adapter is
     always saved."""
-    save_steps: Annotated[Steps | None, Field(gt=0, examples=[100, 0.1]), Reaches("train")] = None
+    save_steps: Annotated[Steps | None, Field(ge=0, examples=[100, 0.1]), Reaches("train")] = None
     """Steps between checkpoints; below 1, a share of all training steps."""
-    saves_per_epoch: Annotated[Whole | None, Field(ge=1, examples=[1, 2]), Reaches("train")] = None
+    saves_per_epoch: Annotated[Whole | None, Field(ge=0, examples=[1, 2]), Reaches("train")] = None
     """Checkpoints per epoch."""
     save_total_limit: Annotated[
-        Whole | None, Field(ge=1, examples=[2, 3]), Reaches("train", needs={"save_strategy": "epoch"})
+        Whole | None, Field(ge=0, examples=[2, 3]), Reaches("train", needs={"save_strategy": "epoch"})
     ] = None
     """Newest checkpoints that are kept. Unset: all."""
 
@@ -124,9 +124,9 @@ class EvaluationSection(Section):
     ] = None
     """When validation loss is measured. Unset: as eval_steps or evals_per_epoch say, else each epoch; always at the
     end where there is validation data."""
-    eval_steps: Annotated[Steps | None, Field(gt=0, examples=[50, 0.1]), Reaches("train", needs=_EVAL)] = None
+    eval_steps: Annotated[Steps | None, Field(ge=0, examples=[50, 0.1]), Reaches("train", needs=_EVAL)] = None
     """Steps between two measurements; below 1, a share of all training steps."""
-    evals_per_epoch: Annotated[Whole | None, Field(ge=1, examples=[1, 4]), Reaches("train", needs=_EVAL)] = None
+    evals_per_epoch: Annotated[Whole | None, Field(ge=0, examples=[1, 4]), Reaches("train", needs=_EVAL)] = None
     """Measurements per epoch."""
     eval_batch_size: Annotated[Whole | None, Field(ge=1, examples=[8, 4]), Reaches("train", needs=_EVAL)] = None
     """Rows in one forward pass of a measurement. Unset: micro_batch_size."""

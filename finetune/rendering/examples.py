@@ -58,6 +58,7 @@ class _Work:
     counted: Counted
     faults: list[Fault] = field(default_factory=list)
     turn_end: TurnEnd | None = None
+    special_ids: frozenset[int] = frozenset()
 
 
 def tokenize_rows(
@@ -74,6 +75,7 @@ def tokenize_rows(
         raise ModelError("this tokenizer gives no character offsets (it is a slow one), so labels cannot be placed")
     counted = Counted(rows=len(rows))
     work = _Work(tokenizer, sequence_len, excess_length_strategy, train_on_inputs, counted)
+    work.special_ids = frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
     if any(isinstance(row.meaning, Conversation) for row in rows):
         work.turn_end = find_turn_end(tokenizer)
     examples: list[Example] = []
@@ -103,7 +105,13 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
     texts: list[tuple[Row, str, list[Span]]] = []
     for row in batch:
         try:
-            texts.append((row, *text_and_spans(row.meaning, work.tokenizer, work.turn_end)))
+            text, spans = text_and_spans(row.meaning, work.tokenizer, work.turn_end)
+            text.encode("utf-8")
+            texts.append((row, text, spans))
+        except UnicodeEncodeError as bad:
+            work.faults.append(
+                Fault(f"row {row.number}: half a surrogate pair at character {bad.start}", Where(row.source))
+            )
         except BadRow as bad:
             work.faults.append(Fault(f"row {row.number}: {bad}", Where(row.source)))
     if not texts:
@@ -112,7 +120,7 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
         [text for _, text, _ in texts], add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     for (row, _, spans), ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        labels = list(ids) if work.train_on_inputs else _labels(ids, offsets, spans)
+        labels = list(ids) if work.train_on_inputs else _labels(ids, offsets, spans, work.special_ids)
         fault = _broken_contract(ids, labels, work)
         if fault:
             work.faults.append(Fault(f"row {row.number}: {fault}", Where(row.source)))
@@ -141,22 +149,26 @@ def begin_of_text(tokenizer: Any) -> str:
     return str(tokenizer.bos_token) if tokenizer.bos_token and begins else ""
 
 
-def _labels(ids: list[int], offsets: list[tuple[int, int]], spans: list[Span]) -> list[int]:
-    """A token is learned if it has a character inside a span."""
+def _labels(
+    ids: list[int], offsets: list[tuple[int, int]], spans: list[Span], special_ids: frozenset[int]
+) -> list[int]:
+    """A token is learned if it has a character inside a span; a marker that swallows the space after it is not."""
     labels = [IGNORED] * len(ids)
     place = 0
     for start, end in spans:
         while place < len(ids) and offsets[place][1] <= start:
             place += 1
         while place < len(ids) and offsets[place][0] < end:
-            if offsets[place][0] < offsets[place][1]:
+            marker = offsets[place][0] < start and ids[place] in special_ids
+            if offsets[place][0] < offsets[place][1] and not marker:
                 labels[place] = ids[place]
             place += 1
     return labels
 
 
 def _broken_contract(ids: list[int], labels: list[int], work: _Work) -> str | None:
-    """Why an uncut row must not be trained on: two begin tokens, nothing learned, or no learned end token."""
+    """Why an uncut row must not be trained on: two begin tokens, nothing learned, or an end token that is not learned
+    at the very end (those of earlier turns are checked where their spans are made)."""
     begin = work.tokenizer.bos_token_id
     if begin is not None and ids[:2] == [begin, begin]:
         return "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
