@@ -2,6 +2,9 @@
 
 import sys
 
-from finetune.cli import main
+try:
+    from finetune.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # before the command line can say it better
+    sys.exit(130)

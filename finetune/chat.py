@@ -8,7 +8,7 @@ from typing import Any
 from finetune import stages
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
-from finetune.errors import MachineError, ModelError
+from finetune.errors import MachineError, ModelError, RunFolderError
 from finetune.formats.meaning import Message
 from finetune.generation import Prompt, answer, prompt_for
 from finetune.machine import Machine, probe
@@ -20,18 +20,22 @@ from finetune.runner import quiet_libraries, use_one_gpu
 def chat(path: Path, prompt: str | None) -> int:
     """Answer one prompt, or every line typed until the input ends. RunFolderError if there is no finished run."""
     run = RunDir(path)
-    plan = _here(Plan.from_json(run.read("plan.json")), run.read("origin.json")["directory"], probe())
-    how = run.read("generation.json")
+    try:
+        plan = _here(Plan.from_json(run.read("plan.json")), run.read("origin.json")["directory"], probe())
+        how = run.read("generation.json")
+        stop_ids, style = tuple(how["stop_ids"]), str(how["style"])
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}: plan.json, origin.json or generation.json is damaged ({error})") from None
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     loaded = load_trained(plan, run)
-    config = stages.generation_config(plan, tuple(how["stop_ids"]), loaded.tokenizer.pad_token_id)
+    config = stages.generation_config(plan, stop_ids, loaded.tokenizer.pad_token_id)
     seed = plan.one("generate", "set_seed")
     assert seed is not None
     perform(seed)
     if prompt is not None:
-        _say(prompt_for(prompt, how["style"]), loaded, config)
+        _say(prompt_for(_readable(prompt), style), loaded, config)
         return 0
-    _converse(how["style"], loaded, config)
+    _converse(style, loaded, config)
     return 0
 
 
@@ -52,9 +56,21 @@ def load_trained(plan: Plan, run: RunDir) -> Loaded:
     if plan.stage("adapt"):
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(weights))
+        try:
+            model = PeftModel.from_pretrained(model, str(weights))
+        except Exception as error:  # safetensors, peft and the hub each raise types of their own
+            raise ModelError(f"the adapter in {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
     backend.for_inference(model)
-    return Loaded(model, AutoTokenizer.from_pretrained(str(weights)))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(weights))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise ModelError(f"the tokenizer in {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return Loaded(model, tokenizer)
+
+
+def _readable(text: str) -> str:
+    """What a terminal gave, with bytes that are no UTF-8 replaced."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 BASE_NAMES = ("pretrained_model_name_or_path", "model_name")
@@ -99,7 +115,7 @@ def _converse(style: str, loaded: Loaded, config: Any) -> None:
     history: tuple[Message, ...] = ()
     while True:
         try:
-            line = input("> ").strip()
+            line = _readable(input("> ")).strip()
         except EOFError:
             print()
             return

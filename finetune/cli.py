@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = next((word for word in arguments if not word.startswith("-")), None)
     if first is not None and first not in COMMANDS:
+        meant = _meant_command(first)
+        if meant:
+            print(f"finetune: there is no command `{first}`; did you mean `{meant}`?", file=sys.stderr)
+            return UsageError.exit_code
         arguments.insert(0, "train")
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
@@ -88,13 +93,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(note, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print("stopped; nothing further was saved", file=sys.stderr)
-        return 143 if type(stop).__name__ == "Terminated" else 130
+        print("stopped at once; nothing was saved after what the run folder holds", file=sys.stderr)
+        for note in getattr(stop, "__notes__", ()):
+            print(note, file=sys.stderr)
+        return 128 + getattr(stop, "number", 2)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output is gone, and Python would complain about flushing to it
         return 0
     finally:
         gc.enable()
+
+
+def _meant_command(word: str) -> str | None:
+    """The command a word is close to, unless it looks like a recipe's path."""
+    if "." in word or "/" in word or Path(word).exists():
+        return None
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, COMMANDS, n=1, cutoff=0.7)), None)
 
 
 def _print_faults(faults: Sequence[Fault]) -> None:
@@ -156,7 +172,7 @@ def _validate(parsed: argparse.Namespace) -> int:
 def _recipe_files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
             found = sorted({*path.rglob("*.yaml"), *path.rglob("*.yml")})
             if not found:
                 raise UsageError(f"{path}: there is no .yaml or .yml file in this folder")
@@ -171,7 +187,7 @@ def _plan(parsed: argparse.Namespace) -> int:
     from finetune.recipe.load import load_recipe
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
-    machine = assumed(_gigabytes(parsed.gpu)) if parsed.gpu else probe()
+    machine = assumed(_gigabytes(parsed.gpu)) if parsed.gpu is not None else probe()
     plan = _resolved(checked, machine)
     _print_faults(checked.notes)
     if parsed.json:

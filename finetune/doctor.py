@@ -5,12 +5,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from finetune import __version__
 from finetune.errors import MachineError
 from finetune.machine import Machine, probe
+from finetune.screen import LastingConsole
 
 TESTED = {
     "torch": "2.13.0",
@@ -64,7 +64,7 @@ TRIALS = (
 def doctor() -> int:
     """Print the report. MachineError, with the pip line, if what every recipe needs is missing or broken."""
     machine = probe()
-    console = Console(highlight=False, soft_wrap=True)
+    console = LastingConsole(highlight=False, soft_wrap=True)
     console.print(f"finetune {__version__}, Python {machine.python}, {machine.cores} cores")
     gpus = [f"{gpu.name}, {gpu.memory_gib} GiB, compute capability {gpu.capability}" for gpu in machine.gpus]
     console.print("GPU: " + ("; ".join(gpus) or f"none ({machine.reasons['gpu']})"))

@@ -12,6 +12,7 @@ EXIT_CODES = {
     6: "this machine or its installation cannot run the recipe",
     7: "the run folder cannot be written (exists, not writable, disk full)",
     8: "training failed (loss is not a number, out of memory)",
+    129: "stopped because the terminal was closed (SIGHUP); as for 130",
     130: "stopped by Ctrl-C; what was trained until then is saved if training had begun",
     143: "stopped by SIGTERM; what was trained until then is saved if training had begun",
 }

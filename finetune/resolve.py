@@ -3,11 +3,12 @@
 from typing import Any
 
 from finetune.backends import BACKENDS
+from finetune.blockers import blockers
 from finetune.errors import Fault, RecipeError
 from finetune.machine import Machine
 from finetune.methods import METHODS
 from finetune.plan import Call, Plan
-from finetune.precision import Precision, choose_precision
+from finetune.precision import choose_precision
 from finetune.recipe.data import DataSection, DatasetEntry
 from finetune.recipe.output import GenerationSection
 from finetune.recipe.recipe import Recipe
@@ -47,7 +48,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
     )
     if len(machine.gpus) > 1:
         notes += (f"one GPU is used, the first of {len(machine.gpus)}: training on several is not supported yet",)
-    return Plan(backend, calls, notes + module.notes(recipe), tuple(_blockers(recipe, backend, precision, machine)))
+    return Plan(backend, calls, notes + module.notes(recipe), blockers(recipe, backend, precision, machine))
 
 
 def _refusals(recipe: Recipe, backend: str) -> list[tuple[str, str]]:
@@ -70,45 +71,6 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
     if refused:
         return "transformers", f"unsloth cannot honour `{refused[0][0]}`"
     return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
-
-
-def _blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> list[str]:
-    """Why this machine could not run the Plan, each with what to do."""
-    found = []
-
-    def block(condition: bool, message: str) -> None:
-        if condition:
-            found.append(message)
-
-    block(backend == "unsloth" and not machine.cuda, "backend: unsloth needs a CUDA GPU; write backend: transformers")
-    block(
-        backend == "unsloth" and not machine.has("unsloth"),
-        "backend: unsloth is not installed: pip install 'finetune-recipes[unsloth]'",
-    )
-    eight_bit = recipe.optimizer in ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
-    block(
-        eight_bit and not machine.cuda,
-        f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch",
-    )
-    needs_bnb = eight_bit or recipe.load_in_4bit or recipe.load_in_8bit
-    block(
-        needs_bnb and not machine.has("bitsandbytes"), "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
-    )
-    flash = backend == "transformers" and recipe.attn_implementation == "flash_attention_2"
-    block(
-        flash and not (machine.cuda and machine.has("flash_attn")),
-        "attn_implementation: flash_attention_2 needs a CUDA GPU and the flash-attn package (pip install flash-attn); "
-        "write attn_implementation: sdpa",
-    )
-    block(
-        precision.bf16 and machine.cuda and not machine.bf16,
-        "bf16: true needs a GPU of compute capability 8.0 or more; write bf16: auto and fp16: auto",
-    )
-    block(precision.fp16 and not machine.cuda, "fp16: true needs a CUDA GPU; write fp16: false")
-    block(recipe.tf32 is True and not machine.bf16, "tf32: true needs an Ampere GPU or newer; write tf32: false")
-    block(recipe.use_tensorboard and not machine.has("tensorboard"), "use_tensorboard: pip install tensorboard")
-    block(bool(recipe.wandb_project) and not machine.has("wandb"), "wandb_project: pip install wandb")
-    return found
 
 
 def _format_calls(section: DataSection) -> tuple[Call, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,9 +45,10 @@ class RunDir:
         """A JSON file of the run. RunFolderError if it is not there or not JSON."""
         try:
             return json.loads((self.path / name).read_text("utf-8"))
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path} is not a run folder: there is no {name} in it") from None
-        except json.JSONDecodeError as error:
+        except OSError as error:
+            reason = "there is no" if isinstance(error, FileNotFoundError) else f"{error.strerror}:"
+            raise RunFolderError(f"{self.path} is not a run folder: {reason} {name}") from None
+        except ValueError as error:
             raise RunFolderError(f"{self.path / name} is damaged: {error}") from None
 
     def write(self, name: str, data: Mapping[str, Any] | list[Any]) -> None:
@@ -55,19 +57,24 @@ class RunDir:
 
     def write_text(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"
-        partial.write_text(text, "utf-8")
-        partial.replace(self.path / name)
+        try:
+            partial.write_text(text, "utf-8")
+            partial.replace(self.path / name)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def status(self, status: str, **facts: Any) -> None:
-        self.write(MARKER, {"status": status, **facts})
+        self.write(MARKER, {"status": status, "process": os.getpid(), "host": platform.node(), **facts})
 
 
 def open_run(output_dir: str, overwrite: bool) -> RunDir:
     """A new, empty run folder. An older run's folder is refused or, with `overwrite`, put aside until `finish`.
 
     RunFolderError if it is a file, not empty, no run's folder, not writable, or the disk is nearly full."""
-    path = Path(output_dir).expanduser()
-    waiting = next(path.parent.glob(f".{path.name}.replaced-*"), None) if path.name else None
+    path = _checked(output_dir)
+    if (path / MARKER).is_file():
+        _refuse_if_running(path)
+    waiting = next(path.parent.glob(f".{path.name}.replaced-*"), None)
     if waiting is not None:
         raise RunFolderError(
             f"{waiting} is a run that another was to replace when it was killed. Move it back to {path}, or delete it"
@@ -88,7 +95,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
         if replaced is not None:
             path.rename(replaced)
         path.mkdir(parents=True, exist_ok=True)
-        (path / MARKER).write_text('{"status": "starting"}\n', "utf-8")
+        RunDir(path).status("starting")
     except OSError as error:
         raise RunFolderError(f"output_dir {output_dir} cannot be written: {error.strerror}") from None
     free = shutil.disk_usage(path).free
@@ -102,8 +109,41 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
     return run
 
 
+def _checked(output_dir: str) -> Path:
+    """output_dir as a path. RunFolderError if it cannot be one, is the working directory, or is out of reach."""
+    try:
+        path = Path(output_dir).expanduser()
+        if path.resolve() in (Path.cwd(), *Path.cwd().parents):
+            raise RunFolderError(f"output_dir {output_dir} is the working directory or above it. Name a folder in it")
+        if path.is_dir():
+            any(path.iterdir())
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunFolderError(f"output_dir {output_dir[:80]!r} cannot be written: {reason}") from None
+    return path
+
+
+def _refuse_if_running(path: Path) -> None:
+    """RunFolderError if the process that writes this run's folder is alive."""
+    marker = RunDir(path).read(MARKER)
+    if marker.get("status") in ("finished", "failed", "interrupted") or marker.get("host") != platform.node():
+        return
+    try:
+        os.kill(int(marker["process"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return
+    except PermissionError:
+        pass  # alive, and somebody else's
+    raise RunFolderError(
+        f"{path} is being written by a run that goes on (process {marker['process']}). Wait, or stop it"
+    )
+
+
 def finish(run: RunDir) -> None:
-    """The run is complete: what it replaces may go."""
+    """The run is complete: what it replaces may go, and so may a folder for checkpoints that holds none."""
+    checkpoints = run.path / "checkpoints"
+    if checkpoints.is_dir() and not any(checkpoints.iterdir()):
+        checkpoints.rmdir()
     if run.replaced is not None:
         shutil.rmtree(run.replaced)
 

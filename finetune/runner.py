@@ -2,31 +2,30 @@
 
 import errno
 import logging
-import math
 import os
-import resource
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from finetune import __version__, stages
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
-from finetune.errors import FinetuneError, MachineError, RunFolderError
+from finetune.errors import MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.machine import Machine
+from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan
 from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
 from finetune.screen import Screen
+from finetune.stopping import Stopped, StopRequest, raise_on_signals
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_WORDS = ("No space left", "file write failed", "PytorchStreamWriter", "inline_container.cc")
+"""What torch's and safetensors' writers say when a file cannot grow."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     FinetuneError if the machine cannot run the plan, or data, model, disk or training fail."""
     if plan.blockers:
         raise MachineError(*plan.blockers)
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_on_signals()
     folder = open_run(request.output_dir, request.overwrite)
     screen = Screen()
     began = False
@@ -69,14 +68,6 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     return code
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated(number, frame)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM outside the training loop; ends the run as Ctrl-C does, with an exit code of its own."""
-
-
 @dataclass(frozen=True)
 class _Prepared:
     """Everything that exists before the first training step. `before`: the base's answers, where training will change
@@ -98,6 +89,7 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
         quiet_libraries(screen.console.is_terminal)
     with screen.stage("loading the model"):
         loaded = backend.load(plan.stage("load"))
+    _fits_positions(plan, loaded.model, screen)
     with screen.stage("formatting rows"):
         data = stages.format_rows(plan, training, validation, loaded.tokenizer)
         del training, validation  # the rows as text are no longer needed, and may be large
@@ -115,6 +107,14 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
     return _Prepared(adapted, data, config, before)
+
+
+def _fits_positions(plan: Plan, model: Any, screen: Screen) -> None:
+    tokenize = plan.one("format", "tokenize_rows")
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if tokenize is not None and isinstance(limit, int) and limit < tokenize.arguments["sequence_len"]:
+        wanted = tokenize.arguments["sequence_len"]
+        screen.say(f"warning: sequence_len: {wanted} is more than the {limit} positions this model was made for")
 
 
 def use_one_gpu() -> None:
@@ -136,83 +136,46 @@ def quiet_libraries(bars: bool) -> None:
 
 
 def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Screen) -> int:
-    backend, loaded, data = BACKENDS[plan.backend], prepared.loaded, prepared.data
-    config, before = prepared.config, prepared.before
+    loaded, data, config = prepared.loaded, prepared.data, prepared.config
     folder.status("training")
-    trained = stages.train(plan, loaded, data, folder, screen)
-    with screen.stage("saving"):
+    with StopRequest().listening() as stop:
+        trained = stages.train(plan, loaded, data, stages.Desk(folder, screen, stop))
+        screen.say("saving")
         stages.save(plan, trained.model, loaded.tokenizer, config)
         folder.write("data.json", {purpose: vars(counted) for purpose, counted in data.counted.items()})
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
-    if trained.stopped_by is not None:
-        _report(folder, screen, _facts(trained, []), "interrupted")
-        screen.say(f"stopped by {signal.Signals(trained.stopped_by).name} after step {trained.steps}; all is saved")
-        return 128 + trained.stopped_by
-    with screen.stage("answering the sample questions"):
-        backend.for_inference(trained.model)
-        if before is None:
-            with stages.without_adapter(trained.model):
-                before = stages.answers(plan, data.prompts, trained.model, loaded.tokenizer, config)
-        after = stages.answers(plan, data.prompts, trained.model, loaded.tokenizer, config)
-    pairs = [
-        {"question": prompt.question, "expected": prompt.expected, "before": vars(one), "after": vars(other)}
-        for prompt, one, other in zip(data.prompts, before, after, strict=True)
-    ]
+    if stop.signal is not None:
+        return _interrupted(folder, screen, trained, stop.signal)
+    try:
+        pairs = _answered(plan, prepared, trained.model, screen)
+    except Stopped as stopped:
+        return _interrupted(folder, screen, trained, stopped.number)
     folder.write("answers.json", pairs)
     screen.answers(pairs)
-    _report(folder, screen, _facts(trained, pairs), "finished")
+    report(folder, screen, facts_of(trained, pairs), "finished")
     return 0
 
 
-def _facts(trained: stages.Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    losses = [entry["loss"] for entry in trained.history if "loss" in entry]
-    evals = [entry["eval_loss"] for entry in trained.history if "eval_loss" in entry]
-    return {
-        "steps": trained.steps,
-        "loss_first": losses[0] if losses else None,
-        "loss_last": losses[-1] if losses else None,
-        "eval_loss_first": evals[0] if evals else None,
-        "eval_loss_last": evals[-1] if evals else None,
-        "perplexity": math.exp(evals[-1]) if evals and evals[-1] < 50 else None,
-        "tokens_per_second": trained.tokens / trained.seconds if trained.seconds else None,
-        "peak_memory_gib": _peak_memory_gib(),
-        "train_seconds": trained.seconds,
-        "stopped": sum(pair["after"]["stopped"] for pair in pairs),
-        "asked": len(pairs),
-    }
+def _interrupted(folder: RunDir, screen: Screen, trained: stages.Trained, number: int) -> int:
+    """Report a run whose weights are saved but which was stopped; the exit code."""
+    report(folder, screen, facts_of(trained, []), "interrupted")
+    screen.say(f"stopped by {signal.Signals(number).name} after step {trained.steps}; all is saved")
+    return 128 + number
 
 
-def _report(folder: RunDir, screen: Screen, facts: dict[str, Any], status: str) -> None:
-    folder.status(status, ended=_now(), **facts)
-    screen.table("Result", _table_rows(facts))
-
-
-def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    def arrow(name: str, first: Any, last: Any) -> list[tuple[str, str]]:
-        return [] if first is None else [(name, f"{first:.3f} -> {last:.3f}")]
-
-    rows = [("steps", str(facts["steps"]))]
-    rows += arrow("training loss", facts["loss_first"], facts["loss_last"])
-    rows += arrow("validation loss", facts["eval_loss_first"], facts["eval_loss_last"])
-    if facts["perplexity"] is not None:
-        rows.append(("validation perplexity", f"{facts['perplexity']:.2f}"))
-    if facts["tokens_per_second"]:
-        rows.append(("tokens per second", f"{facts['tokens_per_second']:,.0f}"))
-    rows.append(("peak memory", f"{facts['peak_memory_gib']:.2f} GiB"))
-    rows.append(("training time", f"{facts['train_seconds']:.1f} s"))
-    if facts["asked"]:
-        rows.append(("answers that stopped by themselves", f"{facts['stopped']} of {facts['asked']}"))
-    return rows
-
-
-def _peak_memory_gib() -> float:
-    """Of the GPU where there is one, else of this process."""
-    import torch
-
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+def _answered(plan: Plan, prepared: _Prepared, model: Any, screen: Screen) -> list[dict[str, Any]]:
+    """The sample questions with the answers before and after training."""
+    loaded, data, config, before = prepared.loaded, prepared.data, prepared.config, prepared.before
+    with screen.stage("answering the sample questions"):
+        BACKENDS[plan.backend].for_inference(model)
+        if before is None:
+            with stages.without_adapter(model):
+                before = stages.answers(plan, data.prompts, model, loaded.tokenizer, config)
+        after = stages.answers(plan, data.prompts, model, loaded.tokenizer, config)
+    return [
+        {"question": prompt.question, "expected": prompt.expected, "before": vars(one), "after": vars(other)}
+        for prompt, one, other in zip(data.prompts, before, after, strict=True)
+    ]
 
 
 def _describe(folder: RunDir, request: Request, plan: Plan, machine: Machine) -> None:
@@ -220,12 +183,8 @@ def _describe(folder: RunDir, request: Request, plan: Plan, machine: Machine) ->
     folder.write("plan.json", plan.as_json())
     folder.write("machine.json", {"finetune": __version__, **machine.as_json()})
     origin = {"recipe": str(request.recipe), "overrides": request.overrides, "directory": str(Path.cwd())}
-    folder.write("origin.json", origin | {"began": _now()})
+    folder.write("origin.json", origin | {"began": now()})
     folder.status("preparing")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _clean_up(folder: RunDir, error: BaseException, began: bool) -> None:
@@ -234,11 +193,15 @@ def _clean_up(folder: RunDir, error: BaseException, began: bool) -> None:
         abandon(folder)
         return
     try:
-        folder.status("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", ended=_now(), why=str(error))
+        folder.status(
+            "interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
+            ended=now(),
+            why=str(error) or type(error).__name__,
+        )
     except OSError:
         logging.getLogger(__name__).warning("the status could not be written")  # the disk is full: the error says so
     kept = keep_aside(folder, "failed")
-    if kept is not None and isinstance(error, FinetuneError):
+    if kept is not None:
         error.add_note(f"what the failed run left is in {kept}; the run it was to replace is untouched")
 
 
@@ -249,7 +212,7 @@ def _disk_full_named(output_dir: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         full = isinstance(error, OSError) and error.errno in DISK_FULL
-        if full or "No space left" in str(error) or "file write failed" in str(error):
+        if full or any(word in str(error) for word in DISK_FULL_WORDS):
             raise RunFolderError(f"the disk of output_dir {output_dir} is full. Free some, or name another") from error
         raise
     except Exception as error:
@@ -268,11 +231,13 @@ def _logged(path: Path) -> Iterator[None]:
     logging.captureWarnings(True)
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    handler_started = time.monotonic()
+    ours = logging.getLogger("finetune")
+    ours.setLevel(logging.INFO)
+    started = time.monotonic()
     try:
         yield
     finally:
-        logging.getLogger(__name__).info("ended after %.1f s", time.monotonic() - handler_started)
+        ours.info("ended after %.1f s", time.monotonic() - started)
         logging.captureWarnings(False)
         root.removeHandler(handler)
         handler.close()

@@ -1,5 +1,8 @@
 """What a person sees while a run goes on: stages, a live bar, the closing table, answers side by side. No decisions."""
 
+import logging
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +17,24 @@ SHOWN = 400
 """Characters of an answer that the table shows; answers.json in the run folder holds all."""
 
 
+class LastingConsole(Console):
+    """A console whose reader may leave (`finetune … | head`): the run goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Screen:
     """The terminal. In a pipe or a log file the same facts come as plain lines, without a moving bar."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False)
+        self.console = LastingConsole(highlight=False)
         self.progress: Progress | None = None
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True, markup=False)
+        logging.getLogger("finetune").info(text)
 
     @contextmanager
     def stage(self, doing: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from finetune.plan import Call, Plan, perform
 from finetune.rendering.examples import IGNORED, Counted, Example, Tokenized
 from finetune.rundir import RunDir
 from finetune.screen import Screen
+from finetune.stopping import StopRequest
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Trained:
     tokens: int
     steps: int
     history: list[dict[str, Any]]
-    stopped_by: int | None
 
 
 def read_data(plan: Plan) -> tuple[list[Row], list[Row]]:
@@ -92,20 +92,29 @@ def _dataset(examples: list[Example], pack: Call | None) -> Any:
     return Dataset.from_dict(columns)
 
 
-def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Screen) -> Trained:
+@dataclass(frozen=True)
+class Desk:
+    """Where a run writes, what it shows, and whether it was asked to stop."""
+
+    folder: RunDir
+    screen: Screen
+    stop: StopRequest
+
+
+def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
     """Train, with validation loss before the first step and after the last. TrainingError if labels got lost on the way
     to the trainer, the loss is not a number, or memory runs out."""
     from transformers import PrinterCallback
 
-    from finetune.watch import StopRequest, Watcher
+    from finetune.watch import Watcher
 
     *before, config, trainer_call = plan.stage("train")
     for call in before:
         perform(call)
-    stop = StopRequest()
     args = perform(config)
-    with screen.training() as line, stop.listening(screen.say):
-        watcher = Watcher(run.metrics, line, stop)
+    stop = desk.stop
+    with desk.screen.training() as line:
+        watcher = Watcher(desk.folder.metrics, line, stop)
         trainer = perform(
             trainer_call,
             model=loaded.model,
@@ -119,9 +128,10 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, run: RunDir, screen: Scre
         _labels_survive(trainer)
         first, seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
+    _weights_are_numbers(trainer.model)
     history = first + trainer.state.log_history
     tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
-    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, stop.signal)
+    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history)
 
 
 def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[list[dict[str, Any]], float]:
@@ -145,6 +155,13 @@ def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[li
             "load_in_4bit: true with adapter: qlora"
         ) from error
     return first, seconds
+
+
+def _weights_are_numbers(model: Any) -> None:
+    """TrainingError if the last step left weights that are not numbers; its loss was taken before it."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not bool(weight.isfinite().all()):
+            raise TrainingError(f"the weights became infinite or not a number ({name}): lower learning_rate")
 
 
 def _labels_survive(trainer: Any) -> None:

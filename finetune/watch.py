@@ -3,41 +3,15 @@ number. Imports transformers: only the runner may import this module, once the b
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback
 
 from finetune.errors import TrainingError
 from finetune.screen import TrainingLine
-
-
-class StopRequest:
-    """Whether SIGINT or SIGTERM asked the run to end after the step under way. A second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    @contextmanager
-    def listening(self, say: Callable[[str], None]) -> Iterator["StopRequest"]:
-        def ask(number: int, frame: FrameType | None) -> None:
-            del frame
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-            say("stopping after this step; what is trained will be saved. Once more to stop at once, unsaved")
-
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+from finetune.stopping import StopRequest
 
 
 class Watcher(TrainerCallback):  # type: ignore[misc]
@@ -71,11 +45,13 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         seconds = time.monotonic() - self.started
         numbers = {key: value for key, value in (logs or {}).items() if key != "epoch"}
         entry = {"step": state.global_step, "epoch": state.epoch, "seconds": round(seconds, 3), **numbers}
+        # JSON has no word for a number that is none.
+        entry = {key: value if _finite(value) else str(value) for key, value in entry.items()}
         self.evaluating += numbers.get("eval_runtime", 0.0)
         self.metrics.write(json.dumps(entry) + "\n")
-        for key in ("loss", "eval_loss"):
+        for key in ("loss", "eval_loss", "train_loss"):
             value = numbers.get(key)
-            if value is not None and not math.isfinite(value):
+            if not _finite(value):
                 raise TrainingError(
                     f"{key} is {value} at step {state.global_step}: the run is stopped. Lower learning_rate, raise "
                     "warmup_steps, or look for damaged rows; with fp16: true, prefer bf16"
@@ -100,3 +76,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def close(self) -> None:
         self.metrics.close()
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

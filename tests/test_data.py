@@ -102,6 +102,10 @@ def test_a_local_file_of_every_kind_gives_the_same_rows(ending: str, tmp_path: P
         ('{"instruction": "a", "output": "x"}\n{"instruction": "a"}\n', "row 2: column `output` is missing"),
         ('{"instruction": "a", "output": "x"}\n{bad}\n', ":2:2: error: this line is not JSON"),
         (b'{"instruction": "\xff"}\n', "not UTF-8"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}\n', "turn 1: role ['user']"),
+        ('{"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]}\n', "turn 1 has tool_calls"),
+        ('{"messages": [{"role": "assistant", "content": "x", "train": false}]}\n', "`train: False` is not honoured"),
+        ("[" * 100_000, "cannot be read"),
     ],
 )
 def test_bad_data_is_named_by_file_row_and_turn(text: str, says: str, write: Any) -> None:
@@ -129,6 +133,20 @@ def test_many_bad_rows_are_counted_and_the_first_are_listed(write: Any) -> None:
 def test_a_source_that_is_not_there_says_where_it_was_looked_for(path: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(path)
+
+
+@pytest.mark.parametrize("change", [{"split": "train[:2]"}, {"name": "en"}, {"revision": "v2"}])
+def test_a_file_is_not_asked_for_what_only_the_hub_has(change: dict[str, str], write: Any) -> None:
+    path = write(json.dumps(ROWS["alpaca"]))
+    with pytest.raises(DataError, match="is a file, which has no"):
+        read_rows(purpose="train", path=str(path), form=None, hub=HUB | change, fields=NO_FIELDS)
+
+
+def test_csv_with_long_cells_is_read_and_with_a_column_twice_refused(write: Any) -> None:
+    long = "x" * 200_000
+    assert read(write(f"instruction,output\nq,{long}\n", "a.csv"))[0].meaning.pieces[1] == (long, True)
+    with pytest.raises(DataError, match="is there twice"):
+        read(write("instruction,output,output\nq,a,b\n", "b.csv"))
 
 
 def test_a_folder_or_an_unread_kind_of_file_says_what_to_name(tmp_path: Path, write: Any) -> None:

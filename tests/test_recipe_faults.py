@@ -64,6 +64,21 @@ def test_all_faults_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> No
         ("special_tokens: {pad_tokn: x}", "unknown key `special_tokens.pad_tokn`; did you mean `pad_token`?"),
         ("model_type: os.system", "match"),
         ("unknown_and_empty:", "unknown key `unknown_and_empty`"),
+        ("learning_rate: .inf", "finite number"),
+        ("save_steps: 1.5", "whole number of steps"),
+        ("seed: 4294967296", "less than or equal to 4294967295"),
+        ("lora_target_modules: []", "at least 1 item"),
+        ("lora_target_modules: '('", "not a regular expression"),
+        ("lr_scheduler: constant\nwarmup_steps: 5", "has no warm-up"),
+        ("flash_attention: yes", "should be true or false"),
+        ("output_dir2: ${", "`${` opens"),
+        ("test_datasets: [null]", "`test_datasets.0: null` should be a mapping of keys"),
+        ("wandb_project: ''", "is empty"),
+        ("test_datasets: [{path: x, message_field_role: from, message_property_mappings: 5}]", "mapping of keys"),
+        ("test_datasets: [{path: x, type: alpaca, roles: {user: [me]}}]", "counts only with `type: chat_template`"),
+        ("test_datasets: [{path: x, roles: {usr: [me]}}]", "'system', 'user' or 'assistant'"),
+        ("test_datasets: [{path: x, roles: {user: [me], assistant: [me]}}]", "for two roles"),
+        ("test_datasets: [{path: x, chat_template: chatml}]", "one chat_template for all datasets"),
     ],
 )
 def test_each_mistake_says_what_to_write(tmp_path: Path, lines: str, says: str) -> None:
@@ -79,6 +94,11 @@ def test_numbers_that_were_quoted_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("off", ["", "null", "false", "''", "[]", "{}"])
 def test_a_foreign_key_that_is_off_is_accepted(tmp_path: Path, off: str) -> None:
     assert check(tmp_path, GOOD + f"deepspeed: {off}\nfsdp_config: {off}\nwandb_watch: {off}\n").recipe
+
+
+@pytest.mark.parametrize("key", ["eval_steps", "evals_per_epoch", "save_steps", "saves_per_epoch", "max_steps"])
+def test_zero_means_off_where_zero_can_mean_nothing_else(tmp_path: Path, key: str) -> None:
+    assert check(tmp_path, GOOD + f"{key}: 0\n").recipe
 
 
 def test_a_null_value_means_not_written(tmp_path: Path) -> None:
@@ -132,6 +152,11 @@ def test_overrides_pass_the_same_checks_and_say_that_they_are_overrides(tmp_path
     assert "no item `3`" in faults(tmp_path, GOOD, "datasets.3.path=x")[0]
     assert "key=value" in faults(tmp_path, GOOD, "nonsense")[0]
     assert "not YAML" in faults(tmp_path, GOOD, "lora_target_modules=[a")[0]
+    assert "unknown key `training`" in faults(tmp_path, GOOD, "training.learning_rate=1e-4")[0]
+    assert faults(tmp_path, GOOD, "lora_r.x=1")[0].startswith("override `lora_r.x=1`: error: `lora_r:")
+    assert "second key" in faults(tmp_path, GOOD, "output_dir=a\nlora_r: 1")[0]
+    for nonsense in ("5=5", "0.1=2", "..=1", "datasets.²=1", "=5"):
+        assert faults(tmp_path, GOOD, nonsense)
 
 
 def test_values_may_point_at_other_values(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +144,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(write_recipe: Any, finetune: 
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
-        ({"base_model": "./nowhere"}, ModelError, "check the path"),
+        ({"base_model": "./nowhere"}, ModelError, "there is no folder"),
         ({"base_model": "nobody/nothing"}, ModelError, "cannot be loaded"),
         ({"datasets": [{"path": "gone.jsonl"}]}, DataError, "no data file"),
         ({"lora_target_modules": ["no_such_layer"]}, ModelError, "lora_target_modules"),
@@ -153,6 +155,10 @@ def test_a_loss_that_is_not_a_number_stops_the_run(write_recipe: Any, finetune: 
         ({"fp16": True}, MachineError, "write fp16: false"),
         ({"attn_implementation": "flash_attention_2"}, MachineError, "write attn_implementation: sdpa"),
         ({"sequence_len": 8}, DataError, "none of the 48 rows"),
+        ({"model_type": "FooForCausalLM"}, ModelError, "no class FooForCausalLM"),
+        ({"output_dir": "."}, RunFolderError, "is the working directory"),
+        ({"output_dir": "~nosuchuser/x"}, RunFolderError, "cannot be written"),
+        ({"output_dir": "a" * 300}, RunFolderError, "cannot be written"),
     ],
 )
 def test_what_cannot_run_leaves_nothing_behind(
@@ -176,10 +182,68 @@ def test_an_output_dir_that_cannot_be_is_refused(write_recipe: Any, finetune: An
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
-def started(path: Path) -> subprocess.Popen[str]:
+def test_a_run_of_fewer_steps_than_a_log_still_notices_numbers_that_are_none(write_recipe: Any, finetune: Any) -> None:
+    code, _, err = finetune(write_recipe(logging_steps=10), "learning_rate=1e30", "max_grad_norm=0")
+    assert code == TrainingError.exit_code, err
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(
+    write_recipe: Any, finetune: Any, tiny_models: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_models["chatml"], tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    code, _, err = finetune(write_recipe(base_model=str(tmp_path / "model")))
+    assert code == ModelError.exit_code and "which would be random" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"xx"])
+def test_damaged_weights_are_an_error_of_the_model(
+    content: bytes, write_recipe: Any, finetune: Any, tiny_models: Any, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_models["chatml"], tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(content)
+    assert finetune(write_recipe(base_model=str(tmp_path / "model")))[0] == ModelError.exit_code
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 70 MB: room to start a run, not to save much."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=70m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+# What a run of the tiny model writes then: about 150 MB, and about 220 MB with the optimizer.
+FULL = [{"lora_r": 16384}, {"lora_r": 8192, "save_steps": 1}]
+
+
+@pytest.mark.parametrize("changes", FULL, ids=["saving", "a checkpoint"])
+def test_a_full_disk_is_named_and_leaves_nothing_half_written(
+    changes: dict[str, Any], write_recipe: Any, finetune: Any, small_disk: Path
+) -> None:
+    code, _, err = finetune(write_recipe(output_dir=str(small_disk / "run"), **changes))
+    assert code == RunFolderError.exit_code and "is full" in err, err
+    assert not (small_disk / "run" / "adapter").exists()
+    assert not list((small_disk / "run").glob(".*.partial"))
+
+
+def test_a_run_whose_reader_leaves_goes_on(write_recipe: Any, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m finetune {write_recipe(max_steps=6)} | head -2"
+    subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, check=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def started(path: Path, *options: str) -> subprocess.Popen[str]:
     """A run in a process of its own, once it has trained a step."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "finetune", str(path)],
+        [sys.executable, "-m", "finetune", str(path), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -213,3 +277,24 @@ def test_a_killed_run_leaves_no_half_adapter(write_recipe: Any, tmp_path: Path) 
     process.communicate()
     assert not (tmp_path / "run" / "adapter").exists()
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "training"
+
+
+def test_a_finished_run_outlives_the_stopping_or_killing_of_the_one_that_was_to_replace_it(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    assert finetune(write_recipe())[0] == 0
+    finished = (tmp_path / "run" / "run.json").read_bytes()
+    path = write_recipe(max_steps=100_000)
+    process = started(path, "--overwrite")
+    code, _, err = finetune(path, "--overwrite")
+    assert code == RunFolderError.exit_code and "a run that goes on" in err
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=120)[0].count("run.interrupted-") == 1
+    assert (tmp_path / "run" / "run.json").read_bytes() == finished
+    process = started(path, "--overwrite")
+    process.kill()
+    process.communicate()
+    code, _, err = finetune(path, "--overwrite")
+    assert code == RunFolderError.exit_code and "Move it back" in err
+    waiting = next(tmp_path.glob(".run.replaced-*"))
+    assert (waiting / "run.json").read_bytes() == finished

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from tokenizers import AddedToken
 
 from finetune.errors import DataError, ModelError, RecipeError, TrainingError
 from finetune.formats.meaning import Conversation, Message, Row, Segments
@@ -139,6 +140,46 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
         tokenize(tokenizer, Conversation(tuple(turns)))
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_conversation_may_open_with_an_answer(family: str, tokenizers: Any) -> None:
+    talk = Conversation((Message("assistant", "Hello"), Message("user", "hi"), Message("assistant", "yo")))
+    end = ENDS[family]
+    assert learned(tokenizers[family], tokenize(tokenizers[family], talk)) == f"Hello{end}yo{end}"
+
+
+def test_a_marker_that_swallows_the_space_after_it_is_not_learned() -> None:
+    tokenizer = tiny.tokenizer_of("phi")
+    tokenizer.add_tokens([AddedToken("<|assistant|>", rstrip=True, special=True)])
+    done = tokenize(tokenizer, Conversation((Message("user", "x"), Message("assistant", " y"))))
+    assert "<|assistant|>" not in learned(tokenizer, done)
+
+
+@pytest.mark.parametrize("template", ["{{ 1/0 }}", "{{ 'a'.encode('nope') }}", "{{ raise_exception('no') }}"])
+def test_a_template_that_fails_is_an_error_of_the_template(template: str) -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    tokenizer.chat_template = template
+    with pytest.raises(DataError, match="the chat template refuses"):
+        find_turn_end(tokenizer)
+
+
+def test_half_a_surrogate_pair_is_named(tokenizers: Any) -> None:
+    with pytest.raises(DataError, match="row 1: half a surrogate pair"):
+        tokenize(tokenizers["chatml"], Conversation((Message("user", "\ud800"), Message("assistant", "y"))))
+
+
+def test_packed_rows_without_positions_stop_the_run(write_recipe: Any, finetune: Any, monkeypatch: Any) -> None:
+    from trl.trainer import sft_trainer
+
+    whole = sft_trainer.DataCollatorForLanguageModeling.torch_call
+
+    def without(self: Any, examples: Any) -> Any:
+        return {key: value for key, value in whole(self, examples).items() if key != "position_ids"}
+
+    monkeypatch.setattr(sft_trainer.DataCollatorForLanguageModeling, "torch_call", without)
+    code, _, err = finetune(write_recipe(sample_packing=True))
+    assert code == TrainingError.exit_code and "documents would see each other" in err
+
+
 def test_a_row_without_an_answer_is_named(tokenizers: Any) -> None:
     with pytest.raises(DataError, match="row 2: nothing in it is learned"):
         tokenize(tokenizers["chatml"], TALK, Conversation((Message("user", "x"),)))
@@ -153,7 +194,7 @@ def test_long_rows_are_dropped_cut_or_refused_and_counted(tokenizers: Any) -> No
     assert (cut.counted.kept, cut.counted.truncated, len(cut.examples[1].input_ids)) == (2, 1, 128)
     with pytest.raises(DataError, match="row 2 has"):
         tokenize(tokenizer, TALK, long, sequence_len=128, excess_length_strategy="error")
-    with pytest.raises(DataError, match="none of the 1 rows is left"):
+    with pytest.raises(DataError, match="none of the 1 rows of d is left"):
         tokenize(tokenizer, long, sequence_len=128)
 
 

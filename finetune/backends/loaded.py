@@ -1,6 +1,8 @@
 """What every backend hands on, and the tokenizer they load alike. Data and labels must not hang on the backend."""
 
+import errno
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from finetune.errors import ModelError
@@ -71,8 +73,8 @@ def guarded(call: Call, **runtime: Any) -> Any:
             )
             raise ModelError(message) from error
         raise
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.errno == 28:
+    except Exception as error:  # tokenizers raises bare Exceptions, safetensors and config readers types of their own
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         if "out of memory" in str(error).lower():
             raise ModelError(f"base_model {name!r} does not fit the memory: set load_in_4bit: true") from error
@@ -80,6 +82,8 @@ def guarded(call: Call, **runtime: Any) -> Any:
 
 
 def _explained(name: str, error: Exception) -> str:
+    if name.startswith((".", "/", "~")) and not Path(name).exists():
+        return f"there is no folder {name} (looked beside the recipe and in the working directory): correct base_model"
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     hint = (
         "If it is a local folder, check the path (relative to the recipe or the working directory) and that it holds "

@@ -27,6 +27,8 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "dtype": precision.dtype,
             "device_map": {"": 0 if machine.cuda else "cpu"},
             "attn_implementation": "sdpa" if recipe.attn_implementation == "auto" else recipe.attn_implementation,
+            # Names the weights the checkpoint lacks: they would be random, and only a log would say so.
+            "output_loading_info": True,
         },
         runtime=("quantization_config",) if quantization else (),
     )
@@ -84,7 +86,13 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     *quantization, model_call = [call for call in calls if call not in first]
     tokenizer = load_tokenizer(first)
     runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
-    model = guarded(model_call, **runtime)
+    model, found = guarded(model_call, **runtime)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the checkpoint of base_model lacks {len(missing)} weights ({missing[0]}, …), which would be random. "
+            "Its config.json does not belong to its weights, or the download is not whole"
+        )
     keep_cpu_weights_as_loaded(model)
     return Loaded(model, tokenizer)
 

@@ -97,8 +97,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         return
     try:
         rows = json.loads(path.read_text("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(Fault(f"this is not JSON: {error.msg}", Where(str(path), error.lineno, error.colno))) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, path, "this") from None
     yield from enumerate(rows, 1)
 
 
@@ -109,9 +109,16 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
                 continue
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                where = Where(str(path), number, error.colno)
-                raise DataError(Fault(f"this line is not JSON: {error.msg}", where)) from None
+            except (ValueError, RecursionError) as error:
+                raise _not_json(error, path, "this line", number) from None
+
+
+def _not_json(error: Exception, path: Path, what: str, line: int = 0) -> DataError:
+    if isinstance(error, json.JSONDecodeError):
+        return DataError(Fault(f"{what} is not JSON: {error.msg}", Where(str(path), line or error.lineno, error.colno)))
+    if isinstance(error, UnicodeDecodeError):
+        raise error
+    return DataError(Fault(f"{what} cannot be read: {str(error) or type(error).__name__}", Where(str(path), line)))
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
@@ -132,7 +139,12 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(2**31 - 1)  # a document may be longer than the module's cautious 128 KiB
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
-            yield from enumerate(csv.DictReader(file), 1)
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise DataError(f"{path}: the column {', '.join(twice)} is there twice; only one could count")
+            yield from enumerate(reader, 1)
         except csv.Error as error:
             raise DataError(f"{path} is not CSV: {error}") from None
 

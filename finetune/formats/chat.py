@@ -30,6 +30,8 @@ def read(row: Mapping[str, Any], fields: Fields) -> Conversation:
     if column is None or column not in row:
         wanted = f"column `{column}`" if column else f"any of the columns {', '.join(MESSAGE_COLUMNS)}"
         raise BadRow(f"there is not {wanted}; the row has {_names(row)}. Name it with field_messages")
+    if row.get("tools"):
+        raise BadRow("the row has tools, which are not supported yet; they would be lost")
     turns = row[column]
     if not isinstance(turns, list):
         raise BadRow(f"`{column}` is {_kind(turns)}, not a list of messages")
@@ -49,6 +51,13 @@ def _message(turn: Any, number: int, fields: Fields, known: Mapping[str, str]) -
             missing = f"no field `{name}`" if name else f"no {wanted}"
             raise BadRow(
                 f"turn {number} has {missing}; it has {_names(turn)}. Name it in message_property_mappings.{wanted}"
+            )
+    if turn.get("tool_calls"):
+        raise BadRow(f"turn {number} has tool_calls, which are not supported yet; they would be lost")
+    for flag in ("train", "training", "weight"):
+        if flag in turn and turn[flag] not in (None, True, 1):
+            raise BadRow(
+                f"turn {number}: `{flag}: {turn[flag]}` is not honoured yet; the turn would be learned all the same"
             )
     role, content = turn[str(role_field)], turn[str(content_field)]
     if not isinstance(role, str) or role not in known:

@@ -23,16 +23,21 @@ def override(source: Source, overrides: Sequence[str]) -> Source:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise RecipeError(Fault("write an override as key=value, for example learning_rate=1e-4", where))
-        parts: Path_ = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+        parts: Path_ = tuple(int(part) if part.isascii() and part.isdigit() else part for part in key.split("."))
         try:
             _checked_index(source.data, parts)
-            OmegaConf.update(config, key, read_text(str(where), f"value: {value}").data["value"], merge=False)
+            read = read_text(str(where), f"value: {value}").data
+            if len(read) > 1:
+                raise ValueError("the value holds a second key")
+            OmegaConf.update(config, key, read["value"], merge=False)
         except IndexError as error:
             raise RecipeError(Fault(str(error), where)) from None
         except (OmegaConfBaseException, ValueError, TypeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise RecipeError(Fault(f"this override does not fit the recipe: {reason}", where)) from None
         lines = {path: place for path, place in lines.items() if path[: len(parts)] != parts}
+        for depth in range(1, len(parts) + 1):
+            lines.setdefault(parts[:depth], where)
         lines[parts] = where
     data = OmegaConf.to_container(config, resolve=False)
     assert isinstance(data, dict)
@@ -60,8 +65,13 @@ def interpolate(source: Source) -> Source:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    config = OmegaConf.create(source.data)
     faults: list[Fault] = []
+    try:
+        config = OmegaConf.create(source.data)
+    except OmegaConfBaseException as error:
+        raise RecipeError(
+            Fault(f"`${{` opens what cannot be read: {str(error).splitlines()[0]}", Where(source.name))
+        ) from None
     data: dict[str, Any] = {}
     for key in source.data:
         try:

@@ -43,7 +43,7 @@ class DatasetEntry(Section):
     ] = None
     """Names of a message's role and content fields. Unset: role/content, or from/value where only those are there."""
     roles: Annotated[
-        dict[str, list[str] | str] | None,
+        dict[Literal["system", "user", "assistant"], list[str] | str] | None,
         Field(examples=[{"user": ["human"], "assistant": ["gpt"]}, {"user": ["me"], "assistant": ["bot"]}]),
         Reaches("format", needs=_CHAT),
     ] = None

@@ -52,11 +52,12 @@ RECIPE_KEYS = frozenset(
 
 DATASET_KEYS = frozenset(
     """
-    data_files drop_system_message eot_tokens field field_chosen field_completion field_human field_input
-    field_instruction field_model field_output field_prompt field_rejected field_system field_thinking
-    field_tools input_format input_transform max_completion_length message_field_training
-    message_field_training_detail preprocess_shards roles_to_train shards step_separator system_prompt
-    template_thinking_key train_on_eos train_on_eot train_on_last_step_only train_on_split weight
+    chat_template chat_template_jinja conversation data_files drop_system_message eot_tokens field
+    field_chosen field_completion field_human field_input field_instruction field_model field_output
+    field_prompt field_rejected field_system field_thinking field_tools input_format input_transform
+    max_completion_length message_field_training message_field_training_detail preprocess_shards
+    roles_to_train shards step_separator system_prompt template_thinking_key train_on_eos train_on_eot
+    train_on_last_step_only train_on_split weight
     """.split()
 )
 

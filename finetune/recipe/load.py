@@ -89,7 +89,7 @@ def _faults_of(error: ValidationError, source: Source) -> Iterator[Fault]:
     seen: set[Path_] = set()
     for detail in error.errors(include_url=False):
         path: Path_ = tuple(part for part in detail["loc"])
-        while path and path not in source.lines and detail["type"] != "missing":
+        while path and path not in source.lines and detail["type"] not in ("missing", "extra_forbidden"):
             path = path[:-1]  # the rest names a branch of a union, not a line
         if path in seen and path:
             continue  # one fault a line: a union reports once per branch
@@ -110,7 +110,12 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
         )
         hint = f"did you mean `{near[0]}`?" if near else "`finetune schema` lists the keys there are"
         return f"unknown key `{key}`; {hint}"
-    shown = repr(value) if not isinstance(value, bool) else str(value).lower()
+    shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    shown = "null" if value is None else shown
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"`{key}: {shown[:80]}` should be a mapping of keys"
+    if kind == "string_too_short":
+        return f"`{key}` is empty; write a value, or remove the line"
     wanted = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind in ("bool_type", "literal_error", "bool_parsing") and str(value).lower() in ("yes", "on", "no", "off"):
         wanted += "; in YAML 1.2 this word is text: write true or false"
@@ -134,7 +139,7 @@ def _anchored(recipe: Recipe, folder: Path, source: Source) -> tuple[Recipe, lis
 
     def anchor(text: str) -> str:
         path = Path(text).expanduser()
-        if not path.is_absolute() and (folder / path).exists():
+        if not path.is_absolute() and _exists(folder / path):
             return os.path.normpath(folder / path)
         return str(path) if text.startswith("~") else text
 
@@ -142,14 +147,14 @@ def _anchored(recipe: Recipe, folder: Path, source: Source) -> tuple[Recipe, lis
         new = []
         for number, entry in enumerate(found or []):
             path = anchor(entry.path)
-            if path.lower().endswith(DATA_ENDINGS) and not Path(path).exists():
+            if path.lower().endswith(DATA_ENDINGS) and not _exists(Path(path)):
                 message = f"there is no file `{entry.path}` beside the recipe or in the working directory"
                 warnings.append(Fault(message, source.where((key, number, "path")), "warning"))
             new.append(entry.model_copy(update={"path": path}))
         return new if found is not None else None
 
     update = {
-        "base_model": anchor(recipe.base_model),
+        "base_model": _absolute_folder(anchor(recipe.base_model)),
         "datasets": entries("datasets", recipe.datasets),
         "test_datasets": entries("test_datasets", recipe.test_datasets),
     }
@@ -159,5 +164,18 @@ def _anchored(recipe: Recipe, folder: Path, source: Source) -> tuple[Recipe, lis
             "`trust_remote_code` runs the repository's code as it is that day; pin `revision_of_model` to a commit"
         )
         warnings.append(Fault(message, source.where(("trust_remote_code",)), "warning"))
+    if recipe.revision_of_model and _exists(Path(anchor(recipe.base_model))):
+        message = "`revision_of_model` changes nothing: base_model is a local folder"
+        warnings.append(Fault(message, source.where(("revision_of_model",)), "warning"))
     # Only what was written counts as written: model_copy would mark test_datasets as set.
     return recipe.model_copy(update=update), warnings
+
+
+def _exists(path: Path) -> bool:
+    """os.path.exists answers where Path.exists raises: for names that are too long or hold a null byte."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _absolute_folder(name: str) -> str:
+    """A local model by its whole path, since the adapter's config keeps it for whoever loads the adapter elsewhere."""
+    return os.path.abspath(name) if os.path.isdir(name) else name  # noqa: PTH100, PTH112

@@ -1,5 +1,6 @@
 """What may not stand together in one recipe. Looks at written values only; knows no library and no machine."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -57,6 +58,29 @@ def _chat_fields(values: Values) -> Iterator[Finding]:
                         yield list_key, f"`{key}` counts only with `type: chat_template`; an alpaca row has no messages"
 
 
+def _roles(values: Values) -> Iterator[Finding]:
+    for list_key in ("datasets", "test_datasets"):
+        entries = values.get(list_key)
+        for entry in entries if isinstance(entries, list) else ():
+            roles = entry.get("roles") if isinstance(entry, dict) else None
+            if isinstance(roles, dict):
+                named = [name for names in roles.values() for name in (names if isinstance(names, list) else [names])]
+                for name in sorted({str(name) for name in named if named.count(name) > 1}):
+                    yield list_key, f"datasets.roles names {name!r} for two roles; a turn has one"
+
+
+def _target_pattern(values: Values) -> Iterator[Finding]:
+    pattern = values.get("lora_target_modules")
+    if isinstance(pattern, str):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield (
+                "lora_target_modules",
+                f"{pattern!r} is not a regular expression: {error}. List the modules' names instead",
+            )
+
+
 def _strategies(values: Values) -> Iterator[Finding]:
     for strategy, steps, per_epoch in (
         ("save_strategy", "save_steps", "saves_per_epoch"),
@@ -104,6 +128,8 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _pairs,
     _warmup,
     _chat_fields,
+    _roles,
+    _target_pattern,
     _strategies,
     _evaluation,
     _template,

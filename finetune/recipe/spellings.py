@@ -36,6 +36,9 @@ def today(source: Source) -> tuple[Source, list[Fault], list[Fault]]:
 
     data: dict[str, Any] = {}
     for key, value in source.data.items():
+        if key in ATTENTION and not isinstance(value, bool | None):
+            faults.append(Fault(f"`{key}: {value}` should be true or false", source.where((key,))))
+            continue
         new, new_value = _top(key, value)
         if new is None:
             continue
@@ -67,7 +70,7 @@ def _show(value: Any) -> str:
 def _top(key: str, value: Any) -> tuple[str | None, Any]:
     if key in RENAMED:
         return RENAMED[key], value
-    if key in ATTENTION and isinstance(value, bool | None):
+    if key in ATTENTION:
         return ("attn_implementation", ATTENTION[key]) if value else (None, None)
     return key, value
 
@@ -92,7 +95,8 @@ def _entry(entry: dict[str, Any], path: Path_, note: Note) -> dict[str, Any]:
         for ours, theirs in (("role", "message_field_role"), ("content", "message_field_content"))
         if theirs in new
     }
-    if any(properties.values()):
-        new["message_property_mappings"] = properties | (new.get("message_property_mappings") or {})
+    today_properties = new.get("message_property_mappings")
+    if any(properties.values()) and isinstance(today_properties, dict | None):
+        new["message_property_mappings"] = properties | (today_properties or {})
         note(path, "message_field_role/content are written `message_property_mappings: {role, content}` today")
     return new

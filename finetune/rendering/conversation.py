@@ -4,8 +4,6 @@ template renders, never from searching for markers. Knows no labels and no lengt
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
-
 from finetune.errors import DataError
 from finetune.formats.meaning import BadRow, Conversation, Message
 
@@ -31,7 +29,7 @@ def render(tokenizer: Any, messages: tuple[Message, ...], generation_prompt: boo
         text = tokenizer.apply_chat_template(
             _as_dicts(messages), tokenize=False, add_generation_prompt=generation_prompt
         )
-    except (TemplateError, TypeError, IndexError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - a template is code: it may raise anything
         raise BadRow(f"the chat template refuses this conversation: {error}") from None
     assert isinstance(text, str)
     return text
@@ -90,7 +88,9 @@ def render_spans(tokenizer: Any, conversation: Conversation, turn_end: TurnEnd) 
     for number, message in enumerate(messages):
         if message.role != "assistant":
             continue
-        before = render(tokenizer, messages[:number], generation_prompt=True)
+        before = (
+            render(tokenizer, messages[:number], generation_prompt=True) if number else _opening(tokenizer, messages)
+        )
         if not text.startswith(before):
             raise BadRow(
                 f"turn {number + 1}: the chat template rewrites earlier turns once later ones follow, so what is "
@@ -106,6 +106,18 @@ def render_spans(tokenizer: Any, conversation: Conversation, turn_end: TurnEnd) 
             raise BadRow(f"turn {number + 1}: the chat template does not end this turn with {turn_end.text!r}")
         spans.append((start, end + len(turn_end.text)))
     return text, spans
+
+
+def _opening(tokenizer: Any, messages: tuple[Message, ...]) -> str:
+    """What the template writes before an answer that opens the conversation: where two that differ part."""
+    texts = [
+        render(tokenizer, (Message("assistant", content), *messages[1:]))
+        for content in (messages[0].content, "\ue000", "\ue001")
+    ]
+    same = 0
+    while all(len(text) > same and text[same] == texts[0][same] for text in texts):
+        same += 1
+    return texts[0][:same]
 
 
 def _content_end(text: str, start: int, content: str) -> int | None:

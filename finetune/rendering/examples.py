@@ -90,9 +90,11 @@ def tokenize_rows(
         last = [Fault(f"{more} more rows are bad too")] if more > 0 else []
         raise DataError(*work.faults[:FAULTS_SHOWN], *last)
     if not examples:
+        sources = ", ".join(sorted({row.source for row in rows}))
+        cut = "" if excess_length_strategy == "truncate" else ", or set excess_length_strategy: truncate"
         raise DataError(
-            f"none of the {len(rows)} rows is left: all are longer than sequence_len: {sequence_len}. "
-            "Raise it, or set excess_length_strategy: truncate"
+            f"none of the {len(rows)} rows of {sources} is left: no answer fits into sequence_len: {sequence_len}. "
+            f"Raise it{cut}"
         )
     counted.kept = len(examples)
     counted.tokens = sum(len(example.input_ids) for example in examples)

@@ -1,0 +1,61 @@
+"""Why a machine could not run a Plan, each with what to write or install instead. No judgement of recipes."""
+
+from collections.abc import Iterator
+
+from finetune.machine import Machine
+from finetune.precision import Precision
+from finetune.recipe.recipe import Recipe
+
+EIGHT_BIT = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
+"""Optimizers of bitsandbytes."""
+
+
+def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> tuple[str, ...]:
+    return (
+        *_backend(recipe, backend, machine),
+        *_bitsandbytes(recipe, machine),
+        *_numbers(recipe, backend, precision, machine),
+        *_packages(recipe, machine),
+    )
+
+
+def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
+    if backend == "unsloth" and not machine.cuda:
+        yield "backend: unsloth needs a CUDA GPU; write backend: transformers"
+    if backend == "unsloth" and not machine.has("unsloth"):
+        yield "backend: unsloth is not installed: pip install 'finetune-recipes[unsloth]'"
+    flash = backend == "transformers" and recipe.attn_implementation == "flash_attention_2"
+    if flash and not (machine.cuda and machine.has("flash_attn")):
+        yield (
+            "attn_implementation: flash_attention_2 needs a CUDA GPU and the flash-attn package (pip install "
+            "flash-attn); write attn_implementation: sdpa"
+        )
+
+
+def _bitsandbytes(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if recipe.optimizer in EIGHT_BIT and not machine.cuda:
+        yield f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch"
+    needed = recipe.optimizer in EIGHT_BIT or recipe.load_in_4bit or recipe.load_in_8bit
+    if needed and not machine.has("bitsandbytes"):
+        yield "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
+
+
+def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> Iterator[str]:
+    if precision.bf16 and machine.cuda and not machine.bf16:
+        yield "bf16: true needs a GPU of compute capability 8.0 or more; write bf16: auto and fp16: auto"
+    if precision.fp16 and not machine.cuda:
+        yield "fp16: true needs a CUDA GPU; write fp16: false"
+    if precision.fp16 and backend == "transformers" and (recipe.load_in_4bit or recipe.load_in_8bit):
+        yield (
+            "fp16 on quantized weights fails in trl 1.14.2, which keeps that adapter in bfloat16; write backend: "
+            "unsloth, or bf16: true and fp16: false where the GPU can, or load_in_4bit: false and load_in_8bit: false"
+        )
+    if recipe.tf32 is True and not machine.bf16:
+        yield "tf32: true needs an Ampere GPU or newer; write tf32: false"
+
+
+def _packages(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if recipe.use_tensorboard and not machine.has("tensorboard"):
+        yield "use_tensorboard: pip install tensorboard"
+    if recipe.wandb_project and not machine.has("wandb"):
+        yield "wandb_project: pip install wandb"

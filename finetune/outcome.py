@@ -1,0 +1,68 @@
+"""What a run came to: the figures in run.json and in the closing table. Decides nothing, and trains nothing."""
+
+import math
+import resource
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from finetune.rundir import RunDir
+from finetune.screen import Screen
+from finetune.stages import Trained
+
+
+def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    # A run shorter than logging_steps logs only its mean, at the end.
+    losses = [entry["loss"] for entry in trained.history if "loss" in entry]
+    losses = losses or [entry["train_loss"] for entry in trained.history if "train_loss" in entry]
+    evals = [entry["eval_loss"] for entry in trained.history if "eval_loss" in entry]
+    return {
+        "steps": trained.steps,
+        "loss_first": losses[0] if losses else None,
+        "loss_last": losses[-1] if losses else None,
+        "eval_loss_first": evals[0] if evals else None,
+        "eval_loss_last": evals[-1] if evals else None,
+        "perplexity": math.exp(evals[-1]) if evals and evals[-1] < 50 else None,
+        "tokens_per_second": trained.tokens / trained.seconds if trained.seconds else None,
+        "peak_memory_gib": _peak_memory_gib(),
+        "train_seconds": trained.seconds,
+        "stopped": sum(pair["after"]["stopped"] for pair in pairs),
+        "asked": len(pairs),
+    }
+
+
+def report(folder: RunDir, screen: Screen, facts: dict[str, Any], status: str) -> None:
+    folder.status(status, ended=now(), **facts)
+    screen.table("Result", _table_rows(facts))
+
+
+def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    def arrow(name: str, first: Any, last: Any) -> list[tuple[str, str]]:
+        return [] if first is None else [(name, f"{first:.3f} -> {last:.3f}")]
+
+    rows = [("steps", str(facts["steps"]))]
+    rows += arrow("training loss", facts["loss_first"], facts["loss_last"])
+    rows += arrow("validation loss", facts["eval_loss_first"], facts["eval_loss_last"])
+    if facts["perplexity"] is not None:
+        rows.append(("validation perplexity", f"{facts['perplexity']:.2f}"))
+    if facts["tokens_per_second"]:
+        rows.append(("tokens per second", f"{facts['tokens_per_second']:,.0f}"))
+    rows.append(("peak memory", f"{facts['peak_memory_gib']:.2f} GiB"))
+    rows.append(("training time", f"{facts['train_seconds']:.1f} s"))
+    if facts["asked"]:
+        rows.append(("answers that stopped by themselves", f"{facts['stopped']} of {facts['asked']}"))
+    return rows
+
+
+def _peak_memory_gib() -> float:
+    """Of the GPU where there is one, else of this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,57 @@
+"""How a run is asked to end. Inside the protected part a signal is only noted; elsewhere it ends the process at once.
+Knows no trainer."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+NOTED = b"\nstopping after this step; what is trained will be saved. Once more to stop at once, unsaved\n"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal outside the protected part. `number`: which, for the exit code 128 + number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+def raise_on_signals() -> None:
+    """From now on SIGINT, SIGTERM and SIGHUP raise Stopped."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise Stopped(number)
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+class StopRequest:
+    """Whether a signal asked the run to end after the step under way. A second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator["StopRequest"]:
+        """The protected part: the first signal is noted and acknowledged, the second raises Stopped."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            del frame
+            if self.signal is not None:
+                raise Stopped(number)
+            self.signal = number
+            # Not through the screen or a log: the signal may have come while they held their own locks.
+            os.write(2, NOTED)
+
+        before = {number: signal.signal(number, ask) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
