@@ -71,6 +71,12 @@ def test_a_run_makes_exactly_the_planned_calls(
     planned: dict[str, list[Call]] = {}
     for _, call in plan.each():
         planned.setdefault(call.target, []).append(call)
+    for target, calls in planned.items():
+        for call in calls:
+            same = [named for made_target, named, _ in made if made_target == target]
+            assert any(all(named.get(key) == value for key, value in call.arguments.items()) for named in same), (
+                f"{target} was never called with {call.arguments}"
+            )
     for target, named, objects in made:
         fits = [
             call
@@ -79,6 +85,18 @@ def test_a_run_makes_exactly_the_planned_calls(
             and all(named[key] == value for key, value in call.arguments.items())
         ]
         assert fits, f"{target} was called with {named}"
+
+
+def test_every_source_of_several_is_read(
+    write_recipe: Any, finetune: Any, sharegpt: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(sharegpt.read_text().splitlines()[0] + "\n")
+    path = write_recipe(datasets=[{"path": str(sharegpt)}, {"path": str(other)}], test_datasets=[{"path": str(other)}])
+    made = record(monkeypatch, resolve(load_recipe(path).recipe, probe()))
+    assert finetune(path)[0] == 0
+    read = [(named["purpose"], named["path"]) for target, named, _ in made if target.endswith(".read_rows")]
+    assert read == [("train", str(sharegpt)), ("train", str(other)), ("validation", str(other))]
 
 
 def test_a_call_with_another_runtime_object_is_refused() -> None:
