@@ -6,11 +6,22 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune import __version__
-from finetune.errors import EXIT_CODES, Fault, FinetuneError, RecipeError, UsageError, Where
+from finetune.errors import (
+    EXIT_CODES,
+    DataError,
+    Fault,
+    FinetuneError,
+    ModelError,
+    RecipeError,
+    RunFolderError,
+    UsageError,
+    Where,
+)
 
 if TYPE_CHECKING:  # each command imports only what it needs: `--help` and `schema` stay quick
     from finetune.machine import Machine
@@ -128,7 +139,24 @@ def _train(parsed: argparse.Namespace) -> int:
     machine = probe()
     plan = _resolved(checked, machine)
     request = Request(parsed.recipe, parsed.overrides, checked.recipe.output_dir, parsed.overwrite)
-    return run(request, plan, machine)
+    try:
+        return run(request, plan, machine)
+    except FinetuneError as error:
+        error.faults = tuple(_at_its_line(fault, error, checked) for fault in error.faults)
+        raise
+
+
+SUBJECTS = {ModelError: "base_model", DataError: "datasets", RunFolderError: "output_dir"}
+"""The key to point at where a fault names none that the recipe holds."""
+
+
+def _at_its_line(fault: Fault, error: FinetuneError, checked: "Checked") -> Fault:
+    """The fault at the line of the first written key that its message names."""
+    if fault.where is not None:
+        return fault
+    words = fault.message.replace(":", " ").replace("`", " ").replace(".", " ").split()
+    named = next((word for word in words if (word,) in checked.source.lines), SUBJECTS.get(type(error)))
+    return replace(fault, where=checked.source.where((named,) if named else ()))
 
 
 def _resolved(checked: "Checked", machine: "Machine") -> "Plan":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -166,6 +167,7 @@ def test_what_cannot_run_leaves_nothing_behind(
 ) -> None:
     code, _, err = finetune(write_recipe(**changes))
     assert (code, says in err) == (error.exit_code, True), err
+    assert re.match(r"\S+recipe\.yaml:\d+:\d+: error: ", err.splitlines()[-1]), err
     assert not (tmp_path / "run").exists()
 
 
