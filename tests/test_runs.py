@@ -242,26 +242,36 @@ def test_a_run_whose_reader_leaves_goes_on(write_recipe: Any, tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
 
 
-def started(path: Path, *options: str) -> subprocess.Popen[str]:
-    """A run in a process of its own, once it has trained a step."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "finetune", str(path), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step "):
-            return process
-    raise AssertionError(process.communicate()[1])
+@pytest.fixture
+def started() -> Iterator[Any]:
+    """Starts a run in a process of its own and returns once it has trained a step; ends what a failing test leaves."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(path: Path, *options: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "finetune", str(path), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step "):
+                return process
+        raise AssertionError(process.communicate()[1])
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_what_was_trained_and_says_so(
-    number: signal.Signals, code: int, write_recipe: Any, tmp_path: Path
+    number: signal.Signals, code: int, write_recipe: Any, started: Any, tmp_path: Path
 ) -> None:
     process = started(write_recipe(max_steps=100_000))
     process.send_signal(number)
@@ -272,7 +282,7 @@ def test_a_signal_saves_what_was_trained_and_says_so(
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def test_a_killed_run_leaves_no_half_adapter(write_recipe: Any, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_half_adapter(write_recipe: Any, started: Any, tmp_path: Path) -> None:
     process = started(write_recipe(max_steps=100_000))
     time.sleep(0.2)
     process.kill()
@@ -282,7 +292,7 @@ def test_a_killed_run_leaves_no_half_adapter(write_recipe: Any, tmp_path: Path) 
 
 
 def test_a_finished_run_outlives_the_stopping_or_killing_of_the_one_that_was_to_replace_it(
-    write_recipe: Any, finetune: Any, tmp_path: Path
+    write_recipe: Any, finetune: Any, started: Any, tmp_path: Path
 ) -> None:
     assert finetune(write_recipe())[0] == 0
     finished = (tmp_path / "run" / "run.json").read_bytes()
