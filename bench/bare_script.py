@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed  # noqa: 
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 tokenizer = AutoTokenizer.from_pretrained(**arguments["transformers.AutoTokenizer.from_pretrained"])
-model = AutoModelForCausalLM.from_pretrained(**arguments["transformers.AutoModelForCausalLM.from_pretrained"])
+model, _ = AutoModelForCausalLM.from_pretrained(**arguments["transformers.AutoModelForCausalLM.from_pretrained"])
 set_seed(**arguments["transformers.set_seed"])
 model = get_peft_model(model, LoraConfig(**arguments["peft.LoraConfig"]), autocast_adapter_dtype=True)
 config = SFTConfig(**(arguments["trl.SFTConfig"] | {"output_dir": sys.argv[2]}))
