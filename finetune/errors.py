@@ -32,15 +32,18 @@ class Where:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: what it is and how to mend it, in one or two sentences."""
+    """One thing that is wrong: what it is and how to mend it, in one or two sentences.
+
+    `code`: one of CODES, under which docs/codes.md explains it; empty for what is not about a recipe's text."""
 
     message: str
     where: Where | None = None
     severity: str = "error"
+    code: str = ""
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.severity}: {self.message}"
+        return f"{place}{self.severity}: {self.message}" + (f" [{self.code}]" if self.code else "")
 
 
 class FinetuneError(Exception):

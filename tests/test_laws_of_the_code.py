@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsandbytes", "accelerate", "pyarrow")
 # A file may import its own layer and those below.
 LAYERS = (
-    ("errors",),
+    ("errors", "codes"),
     ("plan", "machine", "recipe"),
     (
         "precision",
@@ -35,6 +35,7 @@ LAYERS = (
     ("outcome",),
     ("judge", "runner"),
     ("chat", "doctor"),
+    ("commands",),
     ("cli",),
     ("__main__", "__init__"),
 )

@@ -1,0 +1,149 @@
+"""The codes of what is said about a recipe, with the text of their section in docs/codes.md. Decides no finding."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """`severity`: error, warning or note. `title`: the finding in a few words. `text`: why it matters and what to do."""
+
+    severity: str
+    title: str
+    text: str
+
+
+CODES: dict[str, Code] = {
+    "FT001": Code(
+        "error",
+        "the file cannot be read as a recipe",
+        "It is missing, not UTF-8, not YAML 1.2, no mapping, too large or nested too deeply, holds a key twice or a "
+        "YAML tag. Recipes hold plain values only, so that reading one can never run anything.",
+    ),
+    "FT002": Code(
+        "error",
+        "unknown key",
+        "No section of the recipe has this key and Axolotl does not know it either. A misspelt key would silently leave "
+        "its default in force; the message names the nearest key there is.",
+    ),
+    "FT003": Code(
+        "error",
+        "wrong value",
+        "The value has another type than the key takes, or lies outside its range. docs/keys.md lists type and range of "
+        "every key.",
+    ),
+    "FT004": Code(
+        "error",
+        "a key that is known and not honoured",
+        "Axolotl knows the key, this program does not act on it, and the recipe switches it on. Running on without it "
+        "would train something else than the recipe says. Off (null, false, empty) the line is accepted.",
+    ),
+    "FT005": Code(
+        "error",
+        "lines that contradict each other",
+        "Each line is legal by itself, but they cannot both hold. The message says which one to keep.",
+    ),
+    "FT006": Code(
+        "error",
+        "a secret in the recipe",
+        "Something looks like a token, key or password. Recipes are shared in git, so it belongs into the environment "
+        "(HF_TOKEN, WANDB_API_KEY, ...). Its value is never printed or stored. Revoke it if it was ever committed.",
+    ),
+    "FT007": Code(
+        "error",
+        "the parts do not fit together",
+        "An `extends` file is missing or refers back to itself, a `${...}` cannot be filled in, or an override on the "
+        "command line does not fit the recipe.",
+    ),
+    "FT008": Code(
+        "error",
+        "the backend cannot honour the key",
+        "The recipe names a backend that has no such setting. Remove the line, or name another backend; "
+        "`backend: auto` picks one that can.",
+    ),
+    "FT010": Code(
+        "note",
+        "an old spelling",
+        "The line is understood and means what the note shows. `finetune upgrade FILE` rewrites it.",
+    ),
+    "FT011": Code(
+        "warning",
+        "the line changes nothing",
+        "Every other legal value of the key was tried and the plan stayed the same, on a GPU and without one. Either "
+        "something that it depends on is missing, or the line can go.",
+    ),
+    "FT012": Code(
+        "warning",
+        "a learning rate far off for the method",
+        "Adapters are usually trained with 1e-5 to 1e-3, whole models with 1e-6 to 1e-4; preference methods with a "
+        "tenth of that. Outside of it, runs mostly diverge or learn nothing. Plain sgd and adafactor differ and are "
+        "not judged.",
+    ),
+    "FT013": Code(
+        "warning",
+        "the effective batch does not fit the data",
+        "micro_batch_size x gradient_accumulation_steps rows make one step. With as many rows in a step as in the "
+        "whole training set, an epoch is one step, and the learning rate's course means nothing.",
+    ),
+    "FT014": Code(
+        "warning",
+        "warm-up as long as the run",
+        "The learning rate never reaches the value that the recipe names.",
+    ),
+    "FT015": Code(
+        "warning",
+        "an evaluation that never comes",
+        "The first one would be due after the last step. It is measured at the end of the run only.",
+    ),
+    "FT016": Code(
+        "warning",
+        "a checkpoint that never comes",
+        "The first one would be due after the last step, so a stopped run has nothing to go on from. The finished "
+        "adapter or model is saved all the same.",
+    ),
+    "FT017": Code(
+        "warning",
+        "packing with attention that needs care",
+        "Packed rows share one sequence. Only kernels that are told where each document ends keep them apart; others "
+        "need a mask that costs memory, or mix documents.",
+    ),
+    "FT018": Code(
+        "warning",
+        "questions are learned too",
+        "`train_on_inputs: true` with a chat template also teaches the model to write the user's turns. Answers alone "
+        "are learned with false, the default.",
+    ),
+    "FT019": Code(
+        "warning",
+        "modules that the architecture lacks",
+        "base_model is a local folder, and its config.json names an architecture without a module of that name. The "
+        "adapter would skip it, or attaching fails.",
+    ),
+    "FT020": Code(
+        "warning",
+        "a package that the recipe needs is not installed",
+        "The recipe stands, but this machine could not run it. `finetune doctor` lists what to install.",
+    ),
+    "FT021": Code(
+        "warning",
+        "remote code that is not pinned",
+        "`trust_remote_code: true` runs Python code of the model's repository, as it is on the day of the run. Pin "
+        "`revision_of_model` to a commit. Training refuses the unpinned line as soon as repository code would run.",
+    ),
+    "FT022": Code(
+        "warning",
+        "a data file that is not there",
+        "Checked beside the recipe and in the working directory. No error, since recipes are also checked on machines "
+        "without the data.",
+    ),
+    "FT023": Code(
+        "note",
+        "accepted, and without effect here",
+        "The line asks for something that this program does in its own way or does not need, and the trained result "
+        "does not hang on it. The note says why; the line can go.",
+    ),
+    "FT024": Code(
+        "warning",
+        "a silence that silences nothing",
+        "`silence` names a code that is not found in this recipe any more. Remove the line.",
+    ),
+}

@@ -1,0 +1,15 @@
+"""The commands of the command line: one module each, and the table that names them. Adding one is a file and a line.
+
+A module has `HELP` (one line), `USE` (how it is typed), `LONG` (whether it takes more than a moment), `arguments`
+and `run`. Libraries are imported inside `run`, so that every other command stays quick."""
+
+from finetune.commands import chat, doctor, plan, schema, train, validate
+
+COMMANDS = {
+    "train": train,
+    "validate": validate,
+    "plan": plan,
+    "chat": chat,
+    "schema": schema,
+    "doctor": doctor,
+}

@@ -1,0 +1,60 @@
+"""What several commands do first: say faults, resolve a recipe, list recipe files. Judges nothing itself."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.errors import Fault, RecipeError, UsageError
+
+if TYPE_CHECKING:
+    from finetune.machine import Machine
+    from finetune.plan import Plan
+    from finetune.recipe.load import Checked
+
+
+def print_faults(faults: Sequence[Fault]) -> None:
+    for fault in faults:
+        print(fault, file=sys.stderr)
+
+
+def resolved(checked: "Checked", machine: "Machine") -> "Plan":
+    """The Plan. RecipeError with a refused key at its line."""
+    from finetune.resolve import Refused, resolve
+
+    try:
+        return resolve(checked.recipe, machine)
+    except Refused as refused:
+        raise RecipeError(
+            *(Fault(message, checked.source.where((key,))) for key, message in refused.findings)
+        ) from None
+
+
+def recipe_files(paths: Sequence[Path]) -> list[Path]:
+    """The files named, and every .yaml and .yml below a folder named. UsageError for a folder without any."""
+    files: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+            found = sorted({*path.rglob("*.yaml"), *path.rglob("*.yml")})
+            if not found:
+                raise UsageError(f"{path}: there is no .yaml or .yml file in this folder")
+            files += found
+        else:
+            files.append(path)
+    return files
+
+
+def planned_machine(gigabytes: str | None) -> "Machine":
+    """This machine, or one GPU of a size given as `24` or `24GB`. UsageError for a size that is none."""
+    from finetune.machine import assumed, probe
+
+    if gigabytes is None:
+        return probe()
+    try:
+        size = float(gigabytes.upper().removesuffix("GB").removesuffix("G"))
+    except ValueError:
+        raise UsageError(f"--gpu {gigabytes}: write the size in GB, for example --gpu 24") from None
+    if not 0 < size < 10_000:
+        raise UsageError(f"--gpu {gigabytes}: no GPU has that size")
+    return assumed(size)

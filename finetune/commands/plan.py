@@ -1,0 +1,40 @@
+"""`finetune plan`: every library call a run would make, as text or JSON. Makes none of them."""
+
+import argparse
+import json
+from pathlib import Path
+
+from finetune.commands.checking import planned_machine, print_faults, resolved
+
+HELP = "show every call a run would make"
+USE = (("finetune plan RECIPE [--gpu 24] [--json]", "every library call a run would make, without a GPU"),)
+LONG = False
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--gpu", metavar="GB", help="plan for one GPU of this size instead of this machine")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    from finetune.recipe.load import load_recipe
+
+    checked = load_recipe(parsed.recipe, parsed.overrides)
+    plan = resolved(checked, planned_machine(parsed.gpu))
+    print_faults(checked.notes)
+    if parsed.json:
+        print(json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
+        return 0
+    for note in plan.notes:
+        print(f"# {note}")
+    for blocker in plan.blockers:
+        print(f"# this machine cannot run it: {blocker}")
+    for stage, call in plan.each():
+        print(f"\n[{stage}] {call.target}")
+        for name, value in call.arguments.items():
+            print(f"    {name} = {json.dumps(value, ensure_ascii=False)}")
+        for name in call.runtime:
+            print(f"    {name} = <made while running>")
+    return 0
