@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 UNSLOTH := unsloth==2026.10.7 unsloth_zoo==2026.10.7
 
-.PHONY: help quickstart install test test-slow lint format schema bench clean
+.PHONY: help quickstart install test test-slow lint format schema docs bench clean
 help:
 	@echo "make quickstart   install into $(VENV) and run recipes/quickstart.yaml"
 	@echo "make test         install what the tests need and run them"
 	@echo "make lint         ruff and mypy"
 	@echo "make schema       write schemas/recipe.schema.json anew"
+	@echo "make docs         write the generated pages of docs/ anew"
 	@echo "make bench        time and memory of checking a recipe, and of a run beside a bare script"
 
 $(VENV)/made:
@@ -55,6 +56,9 @@ format: $(VENV)/testable
 
 schema: $(VENV)/installed
 	$(BIN)/python -m finetune schema > schemas/recipe.schema.json
+
+docs: $(VENV)/installed
+	$(BIN)/python scripts/write_docs.py
 
 bench: $(VENV)/testable
 	$(BIN)/python bench/check_a_recipe.py

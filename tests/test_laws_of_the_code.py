@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsand
 # A file may import its own layer and those below.
 LAYERS = (
     ("errors", "codes"),
-    ("plan", "machine", "recipe"),
+    ("plan", "machine", "recipe", "reporting"),
     (
         "precision",
         "formats",
