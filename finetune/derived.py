@@ -1,0 +1,111 @@
+"""Figures that follow from a recipe: rows in a step, steps of a run, tokens of a step. Imports no heavy library.
+
+Counts the rows of local files where that takes a moment; never asks the hub and never reads a row's meaning."""
+
+import csv
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from finetune.data.sources import READERS
+from finetune.recipe.recipe import Recipe
+
+COUNTED_BYTES = 50_000_000
+"""Files larger than this are not counted."""
+PARSED_BYTES = 3_000_000
+"""The same for .json and .csv, which must be parsed to be counted."""
+SECONDS = 0.1
+"""Time after which counting is given up."""
+
+
+def effective_batch(recipe: Recipe) -> int:
+    """Rows that one optimizer step learns from; packed, each of them holds several rows of the data."""
+    return recipe.micro_batch_size * recipe.gradient_accumulation_steps
+
+
+def tokens_per_step(recipe: Recipe) -> int:
+    """Tokens of one optimizer step at most."""
+    return effective_batch(recipe) * recipe.sequence_len
+
+
+def steps(recipe: Recipe, rows: int | None) -> int | None:
+    """Optimizer steps of the run with this many training rows; None where that cannot be known before the run.
+
+    Counted as transformers' Trainer does; rows that are dropped for their length make it less."""
+    if recipe.max_steps:
+        return recipe.max_steps
+    if rows is None or recipe.sample_packing:
+        return None
+    batches = math.ceil(rows / recipe.micro_batch_size)
+    per_epoch = max(math.ceil(batches / recipe.gradient_accumulation_steps), 1)
+    return math.ceil(recipe.num_epochs * per_epoch)
+
+
+def count_rows(recipe: Recipe) -> int | None:
+    """Training rows of local .jsonl, .json, .csv and .txt files, less the validation rows; None where a source is
+    elsewhere, large or not readable.
+
+    With val_set_size as a share it is the expected number: which rows are kept hangs on their content."""
+    deadline = time.monotonic() + SECONDS
+    total = 0
+    for entry in recipe.datasets:
+        rows = _rows_of(Path(entry.path).expanduser(), deadline)
+        if rows is None:
+            return None
+        total += rows
+    kept = recipe.val_set_size
+    return max(round(total * (1 - kept)) if kept < 1 else total - int(kept), 0)
+
+
+def _rows_of(path: Path, deadline: float) -> int | None:
+    count = COUNTERS.get(path.suffix.lower())
+    # A kind of file that a run would not read has no rows.
+    if count is None or path.suffix.lower() not in READERS:
+        return None
+    try:
+        size = os.path.getsize(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH202 - also for odd names
+        return None if size is None or size > COUNTED_BYTES else count(path, size, deadline)
+    except (OSError, ValueError, RecursionError, csv.Error):
+        return None  # the run says what is wrong with the file
+
+
+def _lines(path: Path, size: int, deadline: float) -> int | None:
+    """Lines that hold something."""
+    del size
+    found = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            found += not line.isspace()
+            if number % 1000 == 0 and time.monotonic() > deadline:
+                return None
+    return found
+
+
+def _json(path: Path, size: int, deadline: float) -> int | None:
+    """Items of an array; where the file is none, it holds a row a line."""
+    with path.open(encoding="utf-8-sig") as file:
+        start = file.read(4096).lstrip()
+    if not start.startswith("["):
+        return _lines(path, size, deadline)
+    return None if size > PARSED_BYTES else len(json.loads(path.read_text("utf-8-sig")))
+
+
+def _table(path: Path, size: int, deadline: float) -> int | None:
+    """Records below the line of names; a quoted field may hold line ends."""
+    del deadline
+    if size > PARSED_BYTES:
+        return None
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return max(sum(1 for record in csv.reader(file) if record) - 1, 0)
+
+
+COUNTERS: dict[str, Callable[[Path, int, float], int | None]] = {
+    ".jsonl": _lines,
+    ".json": _json,
+    ".csv": _table,
+    ".txt": _lines,
+}
