@@ -10,10 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this checkout's texts, whatever is installed
 
+from finetune.keys import keys_page  # noqa: E402
 from finetune.reporting import codes_page  # noqa: E402
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/codes.md": codes_page,
+    "docs/keys.md": keys_page,
 }
 
 
