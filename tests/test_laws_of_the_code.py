@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsand
 # A file may import its own layer and those below.
 LAYERS = (
     ("errors", "codes"),
-    ("plan", "machine", "recipe", "reporting"),
+    ("plan", "machine", "recipe", "reporting", "compare"),
     (
         "precision",
         "formats",
@@ -29,12 +29,16 @@ LAYERS = (
         "screen",
         "stopping",
         "blockers",
+        "derived",
     ),
     ("generation", "watch", "schema"),
+    ("readable",),
     ("resolve", "stages"),
     ("outcome",),
     ("judge", "runner"),
-    ("chat", "doctor"),
+    ("effects",),
+    ("explain", "keys"),
+    ("chat", "doctor", "differ"),
     ("commands",),
     ("cli",),
     ("__main__", "__init__"),
