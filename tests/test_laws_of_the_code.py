@@ -31,7 +31,7 @@ LAYERS = (
         "blockers",
         "derived",
     ),
-    ("generation", "watch", "schema"),
+    ("generation", "watch", "schema", "starting"),
     ("readable",),
     ("resolve", "stages"),
     ("outcome",),
