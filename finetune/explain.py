@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from pydantic import BaseModel
+
 from finetune.backends import BACKENDS
 from finetune.compare import Change
 from finetune.effects import (
@@ -173,7 +175,9 @@ def path_of(recipe: Recipe, text: str) -> Path_:
     try:
         if isinstance(parts[-1], str):
             field_at(parts)
-        value_at(recipe, parts)
+        value = value_at(recipe, parts)
+        if isinstance(parts[-1], int) and not isinstance(value, BaseModel):
+            raise LookupError(text)  # an item of a plain list, or a letter of a text: no key
     except (LookupError, AttributeError, TypeError):
         near = get_close_matches(text, [dotted(path) for path in _names(recipe)], n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else "`finetune explain RECIPE` lists the keys there are"

@@ -92,6 +92,14 @@ def test_a_run_is_compared_by_the_plan_that_was_carried_out(
     assert found["keys"][0]["where"][0] == "override `learning_rate=0.005`"
     assert [row["argument"] for row in found["calls"]] == ["learning_rate"]
     assert differing(tmp_path / "run", tmp_path / "run")["equal"]
+    stored = tmp_path / "run" / "plan.json"
+    stored.write_text(stored.read_text().replace('"logging_steps": 1', '"logging_steps": 3'))
+    assert {row["argument"] for row in differing(tmp_path / "run", recipe)["calls"]} == {
+        "logging_steps",
+        "learning_rate",
+    }
+    again = differing(tmp_path / "run", recipe, "--gpu", "24")["calls"]
+    assert [row["argument"] for row in again] == ["learning_rate"], "planned anew for a machine that is named"
     shutil.copytree(tmp_path / "run", tmp_path / "damaged")
     (tmp_path / "damaged" / "origin.json").write_text("{}")
     assert finetune("diff", tmp_path / "damaged", recipe)[0] == 7

@@ -137,6 +137,8 @@ def test_another_value_that_is_refused_is_said(finetune: Any) -> None:
         ("learning_rate.x", "learning_rate"),
         ("special_tokens.pad_tokn", "special_tokens.pad_token"),
         ("...", "finetune explain"),
+        ("base_model.0", "base_model"),
+        ("sample_prompts.0", "sample_prompts"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest_and_exit_code_2(key: str, near: str, finetune: Any) -> None:
