@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def _head(model: Model, data: Data, chosen: Choices, place: Place) -> list[str]:
     commands = (
         (f"finetune validate {place.file}", "every fault, before a GPU is paid for"),
         (f"finetune plan {place.file}{gpu}", "every call of the run"),
-        (f"finetune {place.file} max_steps=20 output_dir={place.output_dir}_try", "a short try"),
+        (f"finetune {place.file} max_steps=20 {shlex.quote(f'output_dir={place.output_dir}_try')}", "a short try"),
         (f"finetune {place.file}", "the run"),
     )
     width = min(max(len(command) for command, _ in commands), 84)
