@@ -3,12 +3,13 @@
 A module has `HELP` (one line), `USE` (how it is typed), `LONG` (whether it takes more than a moment), `arguments`
 and `run`. Libraries are imported inside `run`, so that every other command stays quick."""
 
-from finetune.commands import chat, diff, doctor, explain, new, plan, schema, train, validate
+from finetune.commands import chat, diff, doctor, explain, new, plan, schema, train, upgrade, validate
 
 COMMANDS = {
     "train": train,
     "new": new,
     "validate": validate,
+    "upgrade": upgrade,
     "plan": plan,
     "explain": explain,
     "diff": diff,
