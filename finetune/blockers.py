@@ -1,13 +1,28 @@
 """Why a machine could not run a Plan, each with what to write or install instead. No judgement of recipes."""
 
+import re
 from collections.abc import Iterator
 
 from finetune.machine import Machine
 from finetune.precision import Precision
 from finetune.recipe.recipe import Recipe
+from finetune.tracking import TRACKERS, trackers
 
-EIGHT_BIT = ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
-"""Optimizers of bitsandbytes."""
+BITSANDBYTES = re.compile(r"adamw_(bnb_)?8bit|paged_.+|(ademamix|lion|galore_adamw)(_8bit|_32bit)?|ademamix")
+"""Optimizers that are, or stand on, bitsandbytes'."""
+OPTIMIZER_PACKAGES = {
+    "adamw_torch_8bit": ("torchao", "torchao"),
+    "adamw_torch_4bit": ("torchao", "torchao"),
+    "galore_adamw": ("galore_torch", "galore-torch"),
+    "galore_adamw_8bit": ("galore_torch", "galore-torch"),
+    "galore_adafactor": ("galore_torch", "galore-torch"),
+    "apollo_adamw": ("apollo_torch", "apollo-torch"),
+    "schedule_free_adamw": ("schedulefree", "schedulefree"),
+    "schedule_free_sgd": ("schedulefree", "schedulefree"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+}
+"""Optimizer -> module it needs, and the name to install it by."""
 
 
 def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> tuple[str, ...]:
@@ -24,18 +39,19 @@ def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
         yield "backend: unsloth needs a CUDA GPU; write backend: transformers"
     if backend == "unsloth" and not machine.has("unsloth"):
         yield "backend: unsloth is not installed: pip install 'finetune-recipes[unsloth]'"
-    flash = backend == "transformers" and recipe.attn_implementation == "flash_attention_2"
+    flash = backend == "transformers" and recipe.attn_implementation.startswith("flash_attention")
     if flash and not (machine.cuda and machine.has("flash_attn")):
         yield (
-            "attn_implementation: flash_attention_2 needs a CUDA GPU and the flash-attn package (pip install "
-            "flash-attn); write attn_implementation: sdpa"
+            f"attn_implementation: {recipe.attn_implementation} needs a CUDA GPU and the flash-attn package (pip "
+            "install flash-attn); write attn_implementation: sdpa"
         )
 
 
 def _bitsandbytes(recipe: Recipe, machine: Machine) -> Iterator[str]:
-    if recipe.optimizer in EIGHT_BIT and not machine.cuda:
+    optimizer = bool(BITSANDBYTES.fullmatch(recipe.optimizer))
+    if optimizer and not machine.cuda:
         yield f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch"
-    needed = recipe.optimizer in EIGHT_BIT or recipe.load_in_4bit or recipe.load_in_8bit
+    needed = optimizer or recipe.load_in_4bit or recipe.load_in_8bit
     if needed and not machine.has("bitsandbytes"):
         yield "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
 
@@ -55,7 +71,18 @@ def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
 
 
 def _packages(recipe: Recipe, machine: Machine) -> Iterator[str]:
-    if recipe.use_tensorboard and not machine.has("tensorboard"):
-        yield "use_tensorboard: pip install tensorboard"
-    if recipe.wandb_project and not machine.has("wandb"):
-        yield "wandb_project: pip install wandb"
+    for name in trackers(recipe):
+        package = "tensorboard" if name == "tensorboard" else TRACKERS[name].package
+        key = "use_tensorboard" if name == "tensorboard" else TRACKERS[name].main
+        if not machine.has(package):
+            yield f"{key}: pip install {package}"
+    module, package = OPTIMIZER_PACKAGES.get(recipe.optimizer, ("", ""))
+    if module and not machine.has(module):
+        yield f"optimizer: {recipe.optimizer} needs a package: pip install {package}"
+    liger = [key for key in type(recipe).model_fields if key.startswith("liger_") and getattr(recipe, key)]
+    if liger and not machine.cuda:
+        yield f"{liger[0]}: Liger's kernels need a CUDA GPU; remove the liger_ lines"
+    if liger and not machine.has("liger_kernel"):
+        yield f"{liger[0]}: pip install liger-kernel"
+    if recipe.activation_offloading and not machine.cuda:
+        yield "activation_offloading: true needs a CUDA GPU; write activation_offloading: false"

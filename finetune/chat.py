@@ -49,11 +49,11 @@ def load_trained(plan: Plan, run: RunDir) -> Loaded:
     from transformers import AutoTokenizer
 
     calls = plan.stage("load")
-    if not plan.stage("adapt"):
+    if not plan.has_adapter:
         calls = tuple(_with_base(call, str(weights)) for call in calls)
     loaded = backend.load(calls)
     model = loaded.model
-    if plan.stage("adapt"):
+    if plan.has_adapter:
         from peft import PeftModel
 
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Code:
-    """`severity`: error, warning or note. `title`: the finding in a few words. `text`: why it matters and what to do."""
+    """`severity`: error, warning or note. `title`: the finding in a few words. `text`: why it matters, what to do."""
 
     severity: str
     title: str
@@ -22,14 +22,14 @@ CODES: dict[str, Code] = {
     "FT002": Code(
         "error",
         "unknown key",
-        "No section of the recipe has this key and Axolotl does not know it either. A misspelt key would silently leave "
-        "its default in force; the message names the nearest key there is.",
+        "No section of the recipe has this key and Axolotl does not know it either. A misspelt key would silently "
+        "leave its default in force; the message names the nearest key there is.",
     ),
     "FT003": Code(
         "error",
         "wrong value",
-        "The value has another type than the key takes, or lies outside its range. docs/keys.md lists type and range of "
-        "every key.",
+        "The value has another type than the key takes, or lies outside its range. docs/keys.md lists type and range "
+        "of every key.",
     ),
     "FT004": Code(
         "error",

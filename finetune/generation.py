@@ -29,14 +29,23 @@ class Answer:
     tokens: int
 
 
+OPENING_WORDS = 8
+"""Words of a plain text that a sample answer goes on from."""
+
+
 def style_of(rows: Sequence[Row]) -> str:
     """How a question is put to a model trained on these rows."""
-    return "chat_template" if isinstance(rows[0].meaning, Conversation) else "alpaca"
+    meaning = rows[0].meaning
+    if isinstance(meaning, Conversation):
+        return "chat_template"
+    return "alpaca" if len(meaning.pieces) > 1 else "completion"
 
 
 def prompt_for(question: str, style: str) -> Prompt:
     if style == "alpaca":
         return Prompt(question, text=alpaca.prompt(question))
+    if style == "completion":
+        return Prompt(question, text=question)
     return Prompt(question, messages=(Message("user", question),))
 
 
@@ -52,6 +61,10 @@ def sample_prompts(*, prompts: list[str] | None, from_rows: int, rows: Sequence[
 def _opening(meaning: Conversation | Segments) -> Prompt | None:
     """The row up to its first answer."""
     if isinstance(meaning, Segments):
+        if len(meaning.pieces) == 1:  # plain text: its first words are the question, the rest is the answer
+            words = meaning.pieces[0][0].split(" ")
+            start = " ".join(words[:OPENING_WORDS])
+            return Prompt(start, text=start, expected=" ".join(words[OPENING_WORDS:]))
         (text, _), (answer, _) = meaning.pieces[0], meaning.pieces[-1]
         return Prompt(text, text=text, expected=answer)
     for number, message in enumerate(meaning.messages):

@@ -1,4 +1,5 @@
-"""Which written lines change nothing: each is flipped to another legal value and the two Plans are compared."""
+"""What should be said about a recipe that stands. Which written lines change nothing is found by flipping each to
+another legal value and comparing the two Plans."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin
@@ -6,7 +7,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from finetune.errors import Fault, FinetuneError
+from finetune.advice import advice
+from finetune.errors import Fault, FinetuneError, Where
 from finetune.machine import Machine
 from finetune.plan import Plan, moved_stages
 from finetune.recipe.load import Checked
@@ -21,7 +23,19 @@ def idle_lines(checked: Checked, machines: Sequence[Machine]) -> Iterator[Fault]
     for key in sorted(checked.recipe.model_fields_set):
         if all(changes_nothing(checked.recipe, plan, machine, key) for machine, plan in plans):
             message = f"`{key}` changes nothing in this recipe; remove the line, or set what it depends on"
-            yield Fault(message, checked.source.where((key,)), "warning")
+            yield Fault(message, checked.source.where((key,)), "warning", "FT011")
+
+
+def judgements(checked: Checked, machines: Sequence[Machine]) -> list[Fault]:
+    """Everything that should be said about a recipe that stands, in the order of its lines: notes and warnings, less
+    those that the recipe silences."""
+    found = [*checked.notes, *idle_lines(checked, machines), *advice(checked)]
+    codes = {fault.code for fault in found}
+    for code in checked.silence:
+        if code not in codes:
+            message = f"`silence.{code}` silences nothing in this recipe; remove the line"
+            found.append(Fault(message, checked.source.where(("silence", code)), "warning", "FT024"))
+    return sorted(checked.heard(found), key=lambda fault: fault.where or Where(""))
 
 
 def changes_nothing(recipe: Recipe, plan: Plan, machine: Machine, key: str) -> bool:

@@ -20,8 +20,19 @@ PACKAGES = (
     "unsloth_zoo",
     "triton",
     "flash_attn",
+    "liger_kernel",
     "tensorboard",
     "wandb",
+    "mlflow",
+    "comet_ml",
+    "trackio",
+    "swanlab",
+    "torchao",
+    "galore_torch",
+    "apollo_torch",
+    "schedulefree",
+    "optimi",
+    "grokadamw",
 )
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA GPUs calculate in bfloat16 (Ampere)."""
@@ -77,7 +88,7 @@ def assumed(memory_gib: float = 24.0) -> Machine:
 
 def probe() -> Machine:
     """This machine. The GPU is read from nvidia-smi and from whether torch is a CUDA build, without importing it."""
-    packages = {name: version for name in PACKAGES if (version := _installed(name))}
+    packages = {name: version for name in PACKAGES if (version := installed(name))}
     gpus, why = _gpus(packages.get("torch", ""))
     reasons = {"gpu": why, "packages": "importlib.metadata"}
     return Machine(gpus, packages, cores=_cores(), reasons=reasons)
@@ -89,7 +100,8 @@ def _cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """The version of an installed package, "unknown" for one without metadata, or None."""
     import importlib.metadata
     import importlib.util
 

@@ -39,6 +39,11 @@ class Plan:
         assert len(found) <= 1, f"{target} is planned {len(found)} times in {stage}"
         return found[0] if found else None
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether what is saved is an adapter, not a whole model."""
+        return self.one("save", "PeftModel.save_pretrained") is not None
+
     def each(self) -> Iterator[tuple[str, Call]]:
         for stage in STAGES:
             for call in self.calls[stage]:

@@ -9,7 +9,7 @@ from finetune.machine import Machine
 from finetune.methods import METHODS
 from finetune.plan import Call, Plan
 from finetune.precision import choose_precision
-from finetune.recipe.data import DataSection, DatasetEntry
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.output import GenerationSection
 from finetune.recipe.recipe import Recipe
 
@@ -73,7 +73,7 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
     return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
 
 
-def _format_calls(section: DataSection) -> tuple[Call, ...]:
+def _format_calls(section: Recipe) -> tuple[Call, ...]:
     template = {"name": section.chat_template, "jinja": section.chat_template_jinja}
     lengths = {
         "sequence_len": section.sequence_len,
@@ -85,10 +85,16 @@ def _format_calls(section: DataSection) -> tuple[Call, ...]:
     calls += [_read_call("validation", entry) for entry in section.test_datasets or ()]
     calls.append(Call("finetune.data.split.split_rows", {"val_set_size": section.val_set_size}, runtime=("rows",)))
     calls.append(Call("finetune.rendering.examples.tokenize_rows", lengths, runtime=("rows", "tokenizer")))
-    if section.sample_packing:
-        packed = {"sequence_len": section.sequence_len}
-        calls.append(Call("finetune.data.packing.pack_examples", packed, runtime=("examples",)))
+    packed = ["train"] * section.sample_packing + ["validation"] * _packs_validation(section)
+    for purpose in packed:
+        arguments = {"purpose": purpose, "sequence_len": section.sequence_len}
+        calls.append(Call("finetune.data.packing.pack_examples", arguments, runtime=("examples",)))
     return tuple(calls)
+
+
+def _packs_validation(section: Recipe) -> bool:
+    has_rows = bool(section.val_set_size) or section.test_datasets is not None
+    return has_rows and section.sample_packing and section.eval_sample_packing is not False
 
 
 def _read_call(purpose: str, entry: DatasetEntry) -> Call:
@@ -99,6 +105,7 @@ def _read_call(purpose: str, entry: DatasetEntry) -> Call:
         "form": entry.type,
         "hub": {"split": entry.split, "name": entry.name, "revision": entry.revision},
         "fields": {
+            "text": entry.field,
             "messages": entry.field_messages,
             "role": properties.role if properties else None,
             "content": properties.content if properties else None,

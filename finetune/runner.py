@@ -13,7 +13,7 @@ from typing import Any
 
 from finetune import __version__, stages
 from finetune.backends import BACKENDS
-from finetune.backends.loaded import Loaded
+from finetune.backends.loaded import Loaded, new_tokens_learn
 from finetune.errors import MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.machine import Machine
@@ -30,11 +30,12 @@ DISK_FULL_WORDS = ("No space left", "file write failed", "PytorchStreamWriter", 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line."""
+    """What was asked for on the command line. `composed`: the whole recipe as YAML."""
 
     recipe: Path
     overrides: list[str]
     output_dir: str
+    composed: str
     overwrite: bool = False
 
 
@@ -101,11 +102,12 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
         )
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
-    if not plan.stage("adapt"):
+    if not plan.has_adapter:
         # All weights are about to change: what the base answers must be asked now.
         with screen.stage("answering the sample questions before training"):
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
+    new_tokens_learn(adapted.model, loaded.new_tokens)
     return _Prepared(adapted, data, config, before)
 
 
@@ -180,6 +182,7 @@ def _answered(plan: Plan, prepared: _Prepared, model: Any, screen: Screen) -> li
 
 def _describe(folder: RunDir, request: Request, plan: Plan, machine: Machine) -> None:
     folder.write_text("recipe.yaml", request.recipe.read_text("utf-8-sig"))
+    folder.write_text("recipe.composed.yaml", request.composed)
     folder.write("plan.json", plan.as_json())
     folder.write("machine.json", {"finetune": __version__, **machine.as_json()})
     origin = {"recipe": str(request.recipe), "overrides": request.overrides, "directory": str(Path.cwd())}

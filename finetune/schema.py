@@ -2,41 +2,60 @@
 stand together is checked by the program."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
-from finetune.recipe import foreign
-from finetune.recipe.base import CLEAN_NUMBER, key_texts
-from finetune.recipe.data import DatasetEntry, MessageProperties
-from finetune.recipe.model import SpecialTokens
-from finetune.recipe.recipe import Recipe
-from finetune.recipe.spellings import ATTENTION, FILE_TYPES, RENAMED
+from pydantic.fields import FieldInfo
 
-OFF: dict[str, Any] = {"enum": [None, False, "", [], {}]}
+from finetune.old_spellings_schema import add_old_spellings
+from finetune.recipe import foreign
+from finetune.recipe.base import CLEAN_NUMBER, Section, key_texts
+from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.header import Header
+from finetune.recipe.model import BnbConfig, SpecialTokens
+from finetune.recipe.recipe import Recipe
+from finetune.recipe.waived import ANY, DATASET_WAIVED, WAIVED
+
+_NOTHING: list[Any] = [None, False, "", [], {}, 0, "false", "none", "no", "null"]
+OFF: dict[str, Any] = {"anyOf": [{"enum": _NOTHING}, {"type": "object", "additionalProperties": {"enum": _NOTHING}}]}
+UNSET: dict[str, Any] = {"enum": [None, "", False, 0, [], {}]}
+MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, BnbConfig)
 
 
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a recipe file."""
     schema = Recipe.model_json_schema()
-    for model, found in (
+    header = Header.model_json_schema()
+    schema["properties"] |= header["properties"]
+    parts: tuple[tuple[type[Section], dict[str, Any]], ...] = (
         (Recipe, schema),
-        (DatasetEntry, schema["$defs"]["DatasetEntry"]),
-        (SpecialTokens, schema["$defs"]["SpecialTokens"]),
-        (MessageProperties, schema["$defs"]["MessageProperties"]),
-    ):
+        (Header, header),
+        *((model, schema["$defs"][model.__name__]) for model in MODELS),
+    )
+    for model, found in parts:
         texts = key_texts(model)
         for key, field in found["properties"].items():
+            if key not in texts:
+                continue  # the header's, which come with their own model
             lenient = _lenient(field)
             lenient["description"] = texts[key]
-            found["properties"][key] = _nullable(lenient) if key not in found.get("required", []) else lenient
-    _foreign(schema["properties"], foreign.RECIPE_KEYS)
-    _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS)
-    _old_spellings(schema)
+            lenient = lenient if key in found.get("required", []) else _optional(lenient, model.model_fields[key])
+            (schema if model is Header else found)["properties"][key] = lenient
+    _foreign(schema["properties"], foreign.RECIPE_KEYS, False)
+    _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS, True)
+    schema["$defs"] |= {"off": OFF, "unset": UNSET}
+    add_old_spellings(schema)
     for key in ("datasets", "test_datasets"):
         _one_entry_too(schema["properties"][key])
+    required = [key for key in schema.pop("required") if key != "datasets"]
+    whole = {"required": required, "anyOf": [{"required": ["datasets"]}, {"required": ["pretraining_dataset"]}]}
     schema |= {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "finetune recipe",
         "description": "A fine-tuning recipe; the keys are Axolotl's where Axolotl has them.",
+        # What a file extends may bring the keys that it lacks.
+        "if": {"not": {"required": ["extends"]}},
+        "then": whole,
     }
     return schema
 
@@ -66,34 +85,34 @@ def _lenient(field: dict[str, Any]) -> dict[str, Any]:
 BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
-def _nullable(field: dict[str, Any]) -> dict[str, Any]:
-    """null means "as if not written" for every key that may be left out."""
-    if {"type": "null"} in field.get("anyOf", []):
-        return field
+def _optional(field: dict[str, Any], known: FieldInfo) -> dict[str, Any]:
+    """null means "as if not written" for every key that may be left out; so does a value that asks for nothing where
+    the default is to be unset."""
+    nothing: dict[str, Any] = {"$ref": "#/$defs/unset"} if known.default is None else {"type": "null"}
     outer = {key: field.pop(key) for key in ("description", "default", "examples", "title") if key in field}
     branches = field["anyOf"] if set(field) == {"anyOf"} else [field]
-    return outer | {"anyOf": [*branches, {"type": "null"}]}
+    branches = [branch for branch in branches if branch != {"type": "null"}]
+    return outer | {"anyOf": [*branches, nothing]}
 
 
-def _foreign(properties: dict[str, Any], keys: frozenset[str]) -> None:
+def _foreign(properties: dict[str, Any], keys: frozenset[str], dataset: bool) -> None:
     for key in sorted(keys):
-        properties[key] = OFF | {"description": f"{foreign.refusal(key)}."}
+        table = DATASET_WAIVED if dataset else WAIVED
+        accepted, why = table.get(key, ((), ""))
+        text = f"Accepted, and without effect: {why}." if why else f"{foreign.refusal(key, dataset)}."
+        if accepted is ANY:
+            properties[key] = {"description": text}
+            continue
+        branches: list[dict[str, Any]] = [{"$ref": "#/$defs/off"}]
+        if key in foreign.OFF_AT_ONE:
+            branches.append({"enum": [1]})
+        for one in accepted:
+            branches.append(_list_of(accepted) if isinstance(one, list) else {"const": one})
+        properties[key] = {"description": text} | (branches[0] if len(branches) == 1 else {"anyOf": branches})
 
 
-def _old_spellings(schema: dict[str, Any]) -> None:
-    properties = schema["properties"]
-    for old, new in RENAMED.items():
-        properties[old] = properties[new] | {"description": f"Old spelling of {new}.", "deprecated": True}
-    for old, new in ATTENTION.items():
-        text = f"Old spelling of attn_implementation: {new}."
-        properties[old] = {"type": ["boolean", "null"], "description": text, "deprecated": True}
-    entry = schema["$defs"]["DatasetEntry"]["properties"]
-    kinds = {"type": "string", "pattern": f"^({'|'.join(sorted(FILE_TYPES))}|sharegpt.*)$", "deprecated": True}
-    entry["type"]["anyOf"].append(kinds)
-    entry["ds_type"] = {"type": ["string", "null"], "deprecated": True}
-    for old in ("role", "content"):
-        text = f"Old spelling of message_property_mappings.{old}."
-        entry[f"message_field_{old}"] = {"type": ["string", "null"], "description": text, "deprecated": True}
+def _list_of(accepted: Iterable[list[Any]]) -> dict[str, Any]:
+    return {"type": "array", "items": {"enum": [item for items in accepted for item in items]}}
 
 
 def _one_entry_too(field: dict[str, Any]) -> None:

@@ -54,14 +54,14 @@ def read_data(plan: Plan) -> tuple[list[Row], list[Row]]:
 
 def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenizer: Any) -> Formatted:
     template, tokenize = plan.one("format", "set_template"), plan.one("format", "tokenize_rows")
-    pack = plan.one("format", "pack_examples")
+    pack = {call.arguments["purpose"]: call for call in plan.stage("format") if call.target.endswith(".pack_examples")}
     assert template is not None and tokenize is not None
     perform(template, tokenizer=tokenizer)
     made: dict[str, Tokenized] = {}
     for purpose, rows in (("train", training), ("validation", validation)):
         if rows:
             made[purpose] = perform(tokenize, rows=rows, tokenizer=tokenizer)
-    datasets = {purpose: _dataset(tokenized.examples, pack) for purpose, tokenized in made.items()}
+    datasets = {purpose: _dataset(tokenized.examples, pack.get(purpose)) for purpose, tokenized in made.items()}
     stop_ids = {stop for tokenized in made.values() for stop in tokenized.stop_ids}
     return Formatted(
         datasets["train"],
@@ -109,8 +109,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
     from finetune.watch import Watcher
 
     *before, config, trainer_call = plan.stage("train")
-    for call in before:
-        perform(call)
+    made = [thing for call in before if (thing := perform(call)) is not None]
     args = perform(config)
     stop = desk.stop
     with desk.screen.training() as line:
@@ -122,7 +121,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
             train_dataset=data.train,
             eval_dataset=data.validation,
             processing_class=loaded.tokenizer,
-            callbacks=[watcher],
+            callbacks=[watcher, *made],
         )
         trainer.remove_callback(PrinterCallback)  # it prints every log a second time
         _labels_survive(trainer)

@@ -78,5 +78,25 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.metrics.close()
 
 
+class LossWatchdog(TrainerCallback):  # type: ignore[misc]
+    """Ends the run when the training loss stays above `threshold` for `patience` lines of metrics in a row."""
+
+    def __init__(self, threshold: float, patience: int) -> None:
+        self.threshold, self.patience = threshold, patience
+        self.above = 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        del args, control, kwargs
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        self.above = self.above + 1 if loss > self.threshold else 0
+        if self.above >= self.patience:
+            raise TrainingError(
+                f"the loss stayed above loss_watchdog_threshold: {self.threshold:g} for {self.above} lines of metrics, "
+                f"until step {state.global_step}: the run is stopped. Lower learning_rate, or raise the threshold"
+            )
+
+
 def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)

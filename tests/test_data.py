@@ -192,9 +192,9 @@ def test_packing_keeps_every_example_whole_and_rows_full() -> None:
     rng = random.Random(3)
     lengths = [min(512, max(8, int(rng.lognormvariate(4.7, 0.7)))) for _ in range(2000)]
     examples = [Example([number] * length, [number] * length) for number, length in enumerate(lengths)]
-    packed = pack_examples(sequence_len=512, examples=examples)
+    packed = pack_examples(purpose="train", sequence_len=512, examples=examples)
     assert sorted(example.input_ids[0] for row in packed for example in row) == list(range(2000))
     totals = [sum(len(example.input_ids) for example in row) for row in packed]
     assert max(totals) <= 512
     assert sum(totals) / (512 * len(packed)) > 0.98
-    assert pack_examples(sequence_len=512, examples=examples) == packed
+    assert pack_examples(purpose="train", sequence_len=512, examples=examples) == packed

@@ -1,7 +1,7 @@
 """Law 1: flip every key on every backend, adapter and quantization; what moves is what the key declares."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
@@ -55,6 +55,9 @@ def planned(plan: Plan) -> set[str]:
 @pytest.mark.parametrize("key", Recipe.model_fields)
 def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: str) -> None:
     declared = reach_of(Recipe, key).on(backend)
+    if key == "recipe_version":
+        assert get_args(Recipe.model_fields[key].annotation) == (1,), "a second version needs to be flipped, like a key"
+        return
     if key in BACKENDS[backend].REFUSES:
         recipe = recipe_for(key, backend, CONTEXTS["lora"])
         assert recipe is not None
@@ -121,7 +124,8 @@ def test_a_line_without_effect_is_named_with_its_place(tmp_path: Any) -> None:
     path.write_text("base_model: m\ndatasets: [{path: d}]\noutput_dir: o\nlora_alpha: 4\n")
     faults = list(idle_lines(load_recipe(path), [MACHINE]))
     assert [str(fault) for fault in faults] == [
-        f"{path}:4:1: warning: `lora_alpha` changes nothing in this recipe; remove the line, or set what it depends on"
+        f"{path}:4:1: warning: `lora_alpha` changes nothing in this recipe; remove the line, or set what it depends on "
+        "[FT011]"
     ]
 
 

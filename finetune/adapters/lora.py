@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune.recipe.training import AdapterSection
+from finetune.recipe.adapter import AdapterSection
 
 ALL_LINEAR = "all-linear"
 """peft's word for every linear layer but the output head."""
@@ -23,5 +23,22 @@ def arguments(section: AdapterSection) -> dict[str, Any]:
         "target_modules": target_modules(section),
         "bias": "none",
         "use_rslora": section.peft_use_rslora,
-        "init_lora_weights": True,
+        "init_lora_weights": section.peft_init_lora_weights,
+        "modules_to_save": section.lora_modules_to_save,
+        "target_parameters": section.lora_target_parameters,
+        "layers_to_transform": section.peft_layers_to_transform,
+        "layers_pattern": section.peft_layers_pattern,
+        "ensure_weight_tying": section.peft_ensure_weight_tying,
+    }
+
+
+def peft_arguments(section: AdapterSection) -> dict[str, Any]:
+    """Arguments of peft.LoraConfig, those included that Unsloth does not have."""
+    return arguments(section) | {
+        "use_dora": section.peft_use_dora,
+        "fan_in_fan_out": section.lora_fan_in_fan_out,
+        "rank_pattern": section.lora_rank_pattern or {},
+        "alpha_pattern": section.lora_alpha_pattern or {},
+        "layer_replication": section.peft_layer_replication,
+        "trainable_token_indices": section.peft_trainable_token_indices,
     }

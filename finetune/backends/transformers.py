@@ -3,11 +3,20 @@
 from typing import Any
 
 from finetune.adapters import ADAPTERS
-from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls, tokenizer_part
+from finetune.backends.loaded import (
+    Loaded,
+    guarded,
+    load_tokenizer,
+    partial_calls,
+    resize_calls,
+    tokenizer_calls,
+    tokenizer_part,
+)
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
 from finetune.precision import Precision
+from finetune.recipe.model import BnbConfig
 from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {}
@@ -25,24 +34,28 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "revision": recipe.revision_of_model or "main",
             "trust_remote_code": recipe.trust_remote_code,
             "dtype": precision.dtype,
-            "device_map": {"": 0 if machine.cuda else "cpu"},
+            "device_map": recipe.device_map or {"": 0 if machine.cuda else "cpu"},
+            # Weights in Python's pickle format can run code while they are loaded.
+            "use_safetensors": not recipe.allow_pickle_weights or None,
             "attn_implementation": "sdpa" if recipe.attn_implementation == "auto" else recipe.attn_implementation,
             # Names the weights the checkpoint lacks: they would be random, and only a log would say so.
             "output_loading_info": True,
         },
         runtime=("quantization_config",) if quantization else (),
     )
-    return (*tokenizer_calls(recipe), *quantization, model)
+    return (*tokenizer_calls(recipe), *quantization, model, *resize_calls(recipe))
 
 
 def _quantization(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
     target = "transformers.BitsAndBytesConfig"
     if recipe.load_in_4bit:
+        chosen = recipe.bnb_config_kwargs or BnbConfig()
         arguments = {
             "load_in_4bit": True,
-            "bnb_4bit_quant_type": "nf4",
-            "bnb_4bit_use_double_quant": True,
-            "bnb_4bit_compute_dtype": precision.dtype,
+            "bnb_4bit_quant_type": chosen.bnb_4bit_quant_type,
+            "bnb_4bit_use_double_quant": chosen.bnb_4bit_use_double_quant,
+            "bnb_4bit_compute_dtype": chosen.bnb_4bit_compute_dtype or precision.dtype,
+            "bnb_4bit_quant_storage": chosen.bnb_4bit_quant_storage,
         }
         return (Call(target, arguments),)
     if recipe.load_in_8bit:
@@ -52,8 +65,8 @@ def _quantization(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
     if recipe.adapter is None:
-        return ()
-    arguments = ADAPTERS[recipe.adapter].arguments(recipe) | {"task_type": "CAUSAL_LM"}
+        return partial_calls(recipe)
+    arguments = ADAPTERS[recipe.adapter].peft_arguments(recipe) | {"task_type": "CAUSAL_LM"}
     prepare = Call("peft.prepare_model_for_kbit_training", {"use_gradient_checkpointing": False}, runtime=("model",))
     return (
         # Checkpointing is the trainer's to switch on, once; prepared here it would be switched on twice.
@@ -61,7 +74,11 @@ def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
         # peft draws A from the global generator; without this, two runs differ under one seed.
         Call("transformers.set_seed", {"seed": recipe.seed}),
         Call("peft.LoraConfig", arguments),
-        Call("peft.get_peft_model", {"autocast_adapter_dtype": True}, runtime=("model", "peft_config")),
+        Call(
+            "peft.get_peft_model",
+            {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
+            runtime=("model", "peft_config"),
+        ),
     )
 
 
@@ -83,8 +100,9 @@ def prepare_process() -> None:
 def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     first = tokenizer_part(calls)
-    *quantization, model_call = [call for call in calls if call not in first]
-    tokenizer = load_tokenizer(first)
+    resize = [call for call in calls if call.target.endswith(".make_room")]
+    *quantization, model_call = [call for call in calls if call not in first and call not in resize]
+    tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
     model, found = guarded(model_call, **runtime)
     missing = sorted(found["missing_keys"])
@@ -94,7 +112,9 @@ def load(calls: tuple[Call, ...]) -> Loaded:
             "Its config.json does not belong to its weights, or the download is not whole"
         )
     keep_cpu_weights_as_loaded(model)
-    return Loaded(model, tokenizer)
+    for call in resize:
+        perform(call, model=model, tokenizer=tokenizer)
+    return Loaded(model, tokenizer, new_tokens)
 
 
 def keep_cpu_weights_as_loaded(model: Any) -> None:

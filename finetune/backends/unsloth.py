@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from finetune.adapters import ADAPTERS
-from finetune.backends.loaded import Loaded, guarded, load_tokenizer, tokenizer_calls, tokenizer_part
+from finetune.backends.loaded import Loaded, guarded, load_tokenizer, partial_calls, tokenizer_calls, tokenizer_part
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
@@ -14,6 +14,29 @@ from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {
     "gradient_checkpointing_kwargs": "Unsloth's checkpointing takes no arguments",
+    "bnb_config_kwargs": "Unsloth quantizes in its own way (NF4 with double quantization)",
+    "tokens": "Unsloth adds no tokens here",
+    "resize_token_embeddings_to_32x": "Unsloth keeps the embeddings as they are",
+    "mean_resizing_embeddings": "Unsloth keeps the embeddings as they are",
+    "device_map": "Unsloth places the model on the first GPU",
+    "peft_use_dora": "Unsloth has no DoRA",
+    "lora_fan_in_fan_out": "Unsloth trains no model that stores its weights so",
+    "lora_rank_pattern": "Unsloth gives every layer one rank",
+    "lora_alpha_pattern": "Unsloth gives every layer one scale",
+    "peft_layer_replication": "Unsloth cannot replicate layers",
+    "peft_trainable_token_indices": "Unsloth cannot train single tokens",
+    "peft_autocast_adapter_dtype": "Unsloth chooses the adapter's number type",
+    "activation_offloading": "Unsloth offloads with gradient_checkpointing: unsloth",
+    "torch_compile": "Unsloth compiles the model itself",
+    "torch_compile_backend": "Unsloth compiles the model itself",
+    "torch_compile_mode": "Unsloth compiles the model itself",
+    "allow_pickle_weights": "Unsloth gives no say in the format of the weights",
+    "liger_rope": "Unsloth brings its own kernels",
+    "liger_rms_norm": "Unsloth brings its own kernels",
+    "liger_layer_norm": "Unsloth brings its own kernels",
+    "liger_glu_activation": "Unsloth brings its own kernels",
+    "liger_cross_entropy": "Unsloth brings its own kernels",
+    "liger_fused_linear_cross_entropy": "Unsloth brings its own kernels",
 }
 WAIVES: dict[str, str] = {
     "model_type": "Unsloth picks the class from the checkpoint's config",
@@ -44,7 +67,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
     if recipe.adapter is None:
-        return ()
+        return partial_calls(recipe)
     arguments = ADAPTERS[recipe.adapter].arguments(recipe) | {
         "use_gradient_checkpointing": recipe.gradient_checkpointing,
         "random_state": recipe.seed,
@@ -74,7 +97,13 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     model, _ = guarded(calls[-1])
     # The tokenizer Unsloth returns may be patched; ours is the one both backends tokenize with.
-    return Loaded(model, load_tokenizer(tokenizer_part(calls)))
+    tokenizer, new_tokens = load_tokenizer(tokenizer_part(calls))
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        raise ModelError(
+            "special_tokens bring tokens that are not in the vocabulary, which backend: unsloth has no room for; write "
+            "backend: transformers, or use tokens that are there"
+        )
+    return Loaded(model, tokenizer, new_tokens)
 
 
 def adapt(model: Any, calls: tuple[Call, ...]) -> Any:

@@ -27,7 +27,7 @@ def resolved(checked: "Checked", machine: "Machine") -> "Plan":
         return resolve(checked.recipe, machine)
     except Refused as refused:
         raise RecipeError(
-            *(Fault(message, checked.source.where((key,))) for key, message in refused.findings)
+            *(Fault(message, checked.source.where((key,)), code="FT008") for key, message in refused.findings)
         ) from None
 
 

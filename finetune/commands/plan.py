@@ -23,7 +23,7 @@ def run(parsed: argparse.Namespace) -> int:
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
     plan = resolved(checked, planned_machine(parsed.gpu))
-    print_faults(checked.notes)
+    print_faults(checked.heard(checked.notes))
     if parsed.json:
         print(json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
         return 0

@@ -27,15 +27,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     from finetune.machine import probe
+    from finetune.recipe.compose import dumped
     from finetune.recipe.load import load_recipe
     from finetune.runner import Request
     from finetune.runner import run as train
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
-    print_faults(checked.notes)
+    print_faults(checked.heard(checked.notes))
     machine = probe()
     plan = resolved(checked, machine)
-    request = Request(parsed.recipe, parsed.overrides, checked.recipe.output_dir, parsed.overwrite)
+    composed = dumped(checked.source)
+    request = Request(parsed.recipe, parsed.overrides, checked.recipe.output_dir, composed, parsed.overwrite)
     try:
         return train(request, plan, machine)
     except FinetuneError as error:

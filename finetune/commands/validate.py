@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.commands.checking import print_faults, recipe_files, resolved
-from finetune.errors import Fault, FinetuneError, RecipeError, Where
+from finetune.errors import Fault, FinetuneError, RecipeError
 
 if TYPE_CHECKING:
     from finetune.reporting import Report
@@ -79,7 +79,7 @@ def _reports(files: Sequence[Path], strict: bool) -> "Iterator[Report]":
 
 def _faults(path: Path) -> list[Fault]:
     """What is wrong with a recipe; if nothing is, what should be said about it."""
-    from finetune.judge import idle_lines
+    from finetune.judge import judgements
     from finetune.machine import Machine, assumed
     from finetune.recipe.load import load_recipe
 
@@ -91,8 +91,7 @@ def _faults(path: Path) -> list[Fault]:
             resolved(checked, machine)
     except RecipeError as error:
         return list(error.faults)
-    notes = [*checked.notes, *idle_lines(checked, machines)]
-    return sorted(notes, key=lambda fault: fault.where or Where(""))
+    return judgements(checked, machines)
 
 
 def _exit_code(reports: "Sequence[Report]") -> int:

@@ -5,7 +5,7 @@ import bisect
 from finetune.rendering.examples import Example
 
 
-def pack_examples(*, sequence_len: int, examples: list[Example]) -> list[list[Example]]:
+def pack_examples(*, purpose: str, sequence_len: int, examples: list[Example]) -> list[list[Example]]:
     """Rows of examples, best fit of the longest first: each goes into the fullest row that still has room.
 
     No example is cut; AssertionError if one is longer than sequence_len."""

@@ -2,6 +2,6 @@
 
 A format has `matches(row)`, by which it is detected, `COLUMNS`, which says what it reads, and `read(row, fields)`."""
 
-from finetune.formats import alpaca, chat
+from finetune.formats import alpaca, chat, completion
 
-FORMATS = {"chat_template": chat, "alpaca": alpaca}
+FORMATS = {"chat_template": chat, "alpaca": alpaca, "completion": completion}

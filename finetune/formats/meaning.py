@@ -54,4 +54,5 @@ class Fields:
     messages: str | None = None
     role: str | None = None
     content: str | None = None
+    text: str | None = None
     roles: Mapping[str, list[str]] = field(default_factory=dict)

@@ -1,13 +1,15 @@
 """Supervised fine-tuning: the recipe's training keys -> TRL's SFTConfig and SFTTrainer. Labels arrive finished; TRL
 prepares nothing. Knows no model."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from finetune import tracking
 from finetune.machine import Machine
+from finetune.methods.frozen import TRAINER
 from finetune.plan import Call
 from finetune.precision import Precision
 from finetune.recipe.data import DataSection
-from finetune.recipe.output import OutputSection
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.training import EvaluationSection, TrainingSection
 
@@ -16,12 +18,14 @@ def train_calls(
     recipe: Recipe, precision: Precision, machine: Machine, gradient_checkpointing: bool
 ) -> tuple[Call, ...]:
     arguments = (
-        _loop(recipe)
+        dict(TRAINER[recipe.recipe_version])
+        | _loop(recipe)
         | _optimizer(recipe)
-        | _rows(recipe, recipe.micro_batch_size)
+        | _rows(recipe, recipe.micro_batch_size, recipe.eval_sample_packing)
         | _saving(recipe)
         | _evaluating(recipe, recipe)
-        | _tracking(recipe)
+        | tracking.arguments(recipe)
+        | _memory(recipe)
         | {
             "bf16": precision.bf16,
             "fp16": precision.fp16,
@@ -32,7 +36,8 @@ def train_calls(
         }
     )
     runtime = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
-    return (*_tracking_calls(recipe), Call("trl.SFTConfig", arguments), Call("trl.SFTTrainer", {}, runtime=runtime))
+    config, trainer = Call("trl.SFTConfig", arguments), Call("trl.SFTTrainer", {}, runtime=runtime)
+    return (*tracking.calls(recipe), *_callbacks(recipe), config, trainer)
 
 
 def _loop(section: TrainingSection) -> dict[str, Any]:
@@ -41,9 +46,12 @@ def _loop(section: TrainingSection) -> dict[str, Any]:
         "gradient_accumulation_steps": section.gradient_accumulation_steps,
         **({"max_steps": section.max_steps} if section.max_steps else {"num_train_epochs": section.num_epochs}),
         "seed": section.seed,
-        "data_seed": section.seed,
-        "train_sampling_strategy": "group_by_length" if section.group_by_length else "random",
+        "data_seed": section.seed if section.data_seed is None else section.data_seed,
+        "train_sampling_strategy": _sampling(section),
         "dataloader_num_workers": section.dataloader_num_workers,
+        "dataloader_prefetch_factor": section.dataloader_prefetch_factor,
+        "dataloader_persistent_workers": section.dataloader_persistent_workers,
+        "dataloader_drop_last": section.dataloader_drop_last,
         "dataloader_pin_memory": section.dataloader_pin_memory,
         "logging_strategy": "steps",
         "logging_steps": section.logging_steps,
@@ -54,16 +62,45 @@ def _loop(section: TrainingSection) -> dict[str, Any]:
     }
 
 
+def _sampling(section: TrainingSection) -> str:
+    if section.curriculum_sampling:
+        return "sequential"
+    return "group_by_length" if section.group_by_length else "random"
+
+
 def _optimizer(section: TrainingSection) -> dict[str, Any]:
     return {
         "learning_rate": section.learning_rate,
-        "lr_scheduler_type": section.lr_scheduler,
+        **_scheduler(section),
         # transformers reads a value below 1 as a share of all steps.
         "warmup_steps": section.warmup_steps or section.warmup_ratio or 0,
         "optim": section.optimizer,
+        "optim_args": _optimizer_arguments(section.optim_args),
+        "optim_target_modules": _compressed(section),
         "weight_decay": section.weight_decay,
         "max_grad_norm": section.max_grad_norm,
-    } | (_adam(section) if "adam" in section.optimizer else {})
+        "neftune_noise_alpha": section.neftune_noise_alpha,
+    } | (_adam(section) if any(name in section.optimizer for name in ("adam", "lion", "ademamix")) else {})
+
+
+def _scheduler(section: TrainingSection) -> dict[str, Any]:
+    name, arguments = section.lr_scheduler, dict(section.lr_scheduler_kwargs or {})
+    if section.cosine_min_lr_ratio is not None:
+        name, arguments = "cosine_with_min_lr", arguments | {"min_lr_rate": section.cosine_min_lr_ratio}
+    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": arguments or None}
+
+
+def _optimizer_arguments(given: Mapping[str, Any] | str | None) -> str | None:
+    """transformers takes them as one text."""
+    if isinstance(given, Mapping):
+        return ",".join(f"{name}={value}" for name, value in given.items()) or None
+    return given
+
+
+def _compressed(section: TrainingSection) -> list[str] | str | None:
+    """What galore and apollo work on; peft's word for every linear layer is transformers' too, spelled otherwise."""
+    given = section.optim_target_modules
+    return "all-linear" if given == "all_linear" else given
 
 
 def _adam(section: TrainingSection) -> dict[str, Any]:
@@ -74,7 +111,7 @@ def _adam(section: TrainingSection) -> dict[str, Any]:
     }
 
 
-def _rows(section: DataSection, micro_batch_size: int) -> dict[str, Any]:
+def _rows(section: DataSection, micro_batch_size: int, eval_packing: bool | None) -> dict[str, Any]:
     # Packed, the rows of a batch lie behind one another in one row.
     full_length = section.sequence_len * (micro_batch_size if section.sample_packing else 1)
     return {
@@ -82,7 +119,7 @@ def _rows(section: DataSection, micro_batch_size: int) -> dict[str, Any]:
         # Rows come packed; with "bfd" TRL's collator lays them out as one row with restarting positions.
         "packing": section.sample_packing,
         "packing_strategy": "bfd",
-        "eval_packing": section.sample_packing,
+        "eval_packing": section.sample_packing and eval_packing is not False,
         # Unsloth would else lay out plain batches without padding by itself.
         "padding_free": False,
         "max_length": None,
@@ -96,17 +133,41 @@ def _saving(recipe: Recipe) -> dict[str, Any]:
     arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
     if strategy in (None, "no"):
         return arguments
-    return arguments | {"save_total_limit": recipe.save_total_limit or None} | ({"save_steps": steps} if steps else {})
+    kept = {"save_total_limit": recipe.save_total_limit or None, "save_only_model": recipe.save_only_model}
+    return arguments | kept | ({"save_steps": steps} if steps else {})
 
 
 def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:
     if not training.val_set_size and training.test_datasets is None:
         return {"eval_strategy": "no"}
     strategy, steps = _interval(section.eval_strategy, section.eval_steps, section.evals_per_epoch, training.num_epochs)
+    best = keeps_best(training)
+    measured = best or section.early_stopping_patience
     return {
         "eval_strategy": strategy or "epoch",
         "per_device_eval_batch_size": section.eval_batch_size or training.micro_batch_size,
+        "load_best_model_at_end": best,
+        "metric_for_best_model": (section.metric_for_best_model or "eval_loss") if measured else None,
+        "greater_is_better": bool(section.greater_is_better) if measured else None,
     } | ({"eval_steps": steps} if steps else {})
+
+
+def keeps_best(recipe: Recipe) -> bool:
+    """Whether the best checkpoint is what the run ends with: as written, else where early stopping has checkpoints that
+    were measured."""
+    if recipe.load_best_model_at_end is not None:
+        return recipe.load_best_model_at_end
+    return bool(recipe.early_stopping_patience) and measures_what_it_saves(recipe)
+
+
+def measures_what_it_saves(recipe: Recipe) -> bool:
+    """Whether validation loss is measured whenever a checkpoint is written, which choosing the best one needs."""
+    saves = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
+    evals = _interval(recipe.eval_strategy, recipe.eval_steps, recipe.evals_per_epoch, recipe.num_epochs)
+    evals = (evals[0] or "epoch", evals[1])
+    if saves[0] != evals[0] or saves[0] in (None, "no"):
+        return False
+    return saves == evals or bool(saves[1] and evals[1] and saves[1] >= 1 <= evals[1] and saves[1] % evals[1] == 0)
 
 
 def _interval(
@@ -120,16 +181,36 @@ def _interval(
     return ("epoch" if per_epoch else strategy), None
 
 
-def _tracking(section: OutputSection) -> dict[str, Any]:
-    trackers = ["tensorboard"] * section.use_tensorboard + ["wandb"] * bool(section.wandb_project)
-    return {"report_to": trackers or "none", "run_name": section.wandb_name if section.wandb_project else None}
+def _callbacks(recipe: Recipe) -> tuple[Call, ...]:
+    calls: list[Call] = []
+    if recipe.early_stopping_patience:
+        arguments = {"early_stopping_patience": recipe.early_stopping_patience, "early_stopping_threshold": 0.0}
+        calls.append(Call("transformers.EarlyStoppingCallback", arguments))
+    if recipe.loss_watchdog_threshold:
+        limits = {"threshold": recipe.loss_watchdog_threshold, "patience": recipe.loss_watchdog_patience}
+        calls.append(Call("finetune.watch.LossWatchdog", limits))
+    return tuple(calls)
 
 
-def _tracking_calls(section: OutputSection) -> tuple[Call, ...]:
-    if not section.wandb_project:
-        return ()
-    arguments = {"project": section.wandb_project, "entity": section.wandb_entity}
-    return (Call("finetune.tracking.name_wandb_project", arguments),)
+def _memory(section: TrainingSection) -> dict[str, Any]:
+    kernels = {
+        "rope": section.liger_rope,
+        "rms_norm": section.liger_rms_norm,
+        "layer_norm": section.liger_layer_norm,
+        "swiglu": section.liger_glu_activation,
+        "geglu": section.liger_glu_activation,
+        "cross_entropy": section.liger_cross_entropy,
+        "fused_linear_cross_entropy": section.liger_fused_linear_cross_entropy,
+    }
+    return {
+        "activation_offloading": section.activation_offloading,
+        "torch_empty_cache_steps": section.torch_empty_cache_steps,
+        "torch_compile": section.torch_compile,
+        "torch_compile_backend": section.torch_compile_backend,
+        "torch_compile_mode": section.torch_compile_mode,
+        "use_liger_kernel": any(kernels.values()),
+        "liger_kernel_config": kernels if any(kernels.values()) else None,
+    }
 
 
 def _checkpointing_kwargs(section: TrainingSection) -> dict[str, bool]:

@@ -42,7 +42,7 @@ class Reaches:
 
     stages: frozenset[str]
     unsloth: frozenset[str]
-    needs: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    needs: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __init__(self, *stages: str, unsloth: tuple[str, ...] | None = None, needs: Mapping[str, Any] | None = None):
         assert set(stages) | set(unsloth or ()) <= set(STAGES), stages

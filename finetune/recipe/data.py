@@ -22,16 +22,22 @@ class DatasetEntry(Section):
     """Local .jsonl, .json, .csv, .parquet file or hub id. A relative path is looked up beside the recipe, then in the
     working directory."""
     type: Annotated[
-        Literal["chat_template", "alpaca"] | None, Field(examples=["chat_template", "alpaca"]), Reaches("format")
+        Literal["chat_template", "alpaca", "completion"] | None,
+        Field(examples=["chat_template", "alpaca"]),
+        Reaches("format"),
     ] = None
-    """Form of a row: `chat_template` (a list of messages) or `alpaca` (instruction, input, output). Unset: detected
-    from the columns of the first row."""
+    """Form of a row: `chat_template` (a list of messages), `alpaca` (instruction, input, output) or `completion` (plain
+    text, all of it learned). Unset: detected from the columns of the first row."""
     split: Annotated[str, Field(min_length=1, examples=["train", "validation"]), Reaches("format")] = "train"
     """Split of a hub dataset; a local file is one split."""
     name: Annotated[str | None, Field(min_length=1, examples=["en", "default"]), Reaches("format")] = None
     """Configuration of a hub dataset."""
     revision: Annotated[str | None, Field(min_length=1, examples=["main", "v2"]), Reaches("format")] = None
     """Branch, tag or commit of a hub dataset."""
+    field: Annotated[
+        str | None, Field(min_length=1, examples=["text", "content"]), Reaches("format", needs={"type": "completion"})
+    ] = None
+    """Column with the text of `type: completion`. Unset: `text`."""
     field_messages: Annotated[
         str | None, Field(min_length=1, examples=["conversations", "messages"]), Reaches("format", needs=_CHAT)
     ] = None

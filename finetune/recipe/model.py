@@ -16,6 +16,30 @@ class SpecialTokens(Section):
     """Token for unknown text."""
     pad_token: Annotated[str | None, Field(min_length=1, examples=["<|pad|>", "<|im_end|>"]), Reaches("load")] = None
     """Token that fills short rows of a batch. It may equal eos_token: labels never come from padding."""
+    additional_special_tokens: Annotated[
+        list[Annotated[str, Field(min_length=1)]] | None,
+        Field(examples=[["<|im_start|>", "<|im_end|>"], ["<tool>"]]),
+        Reaches("load"),
+    ] = None
+    """Further tokens that are never split and not shown in answers."""
+
+
+_BNB = Reaches("load", unsloth=())
+
+
+class BnbConfig(Section):
+    bnb_4bit_quant_type: Annotated[Literal["nf4", "fp4"], Field(examples=["nf4", "fp4"]), _BNB] = "nf4"
+    """The 4-bit number type: nf4 (made for normally distributed weights) or fp4."""
+    bnb_4bit_use_double_quant: Annotated[bool, Field(examples=[True, False]), _BNB] = True
+    """Quantize the scales too, which saves 0.4 bits a weight."""
+    bnb_4bit_compute_dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"] | None, Field(examples=["float16", "float32"]), _BNB
+    ] = None
+    """Number type of the products. Unset: as bf16 and fp16 say."""
+    bnb_4bit_quant_storage: Annotated[
+        Literal["uint8", "bfloat16", "float16", "float32"] | None, Field(examples=["uint8", "bfloat16"]), _BNB
+    ] = None
+    """Number type in which the 4-bit weights are packed. Unset: uint8."""
 
 
 class ModelSection(Section):
@@ -43,6 +67,12 @@ class ModelSection(Section):
         Reaches("load"),
     ] = "AutoTokenizer"
     """Class of transformers that loads the tokenizer."""
+    tokenizer_config: Annotated[
+        str | None, Field(min_length=1, examples=["Qwen/Qwen1.5-1.8B", "./my-tokenizer"]), Reaches("load")
+    ] = None
+    """Hub id or local folder of the tokenizer, where it is not base_model's own."""
+    allow_pickle_weights: Annotated[bool, Reaches("load", unsloth=())] = False
+    """Also load weights in Python's pickle format (.bin, .pt), which can run code. false: safetensors only."""
     trust_remote_code: Annotated[bool, Reaches("load")] = False
     """Run Python code from the model's repository. Pin revision_of_model when it is on."""
     special_tokens: Annotated[
@@ -50,9 +80,20 @@ class ModelSection(Section):
         Field(examples=[{"pad_token": "<|pad|>"}, {"pad_token": "<unk>"}]),
         Reaches("load"),
     ] = None
-    """Names of tokens that are already in the vocabulary. A new one is refused: adding tokens is not supported yet."""
+    """Tokens with a role. One that is not in the vocabulary is added; except for pad_token, its embedding must then be
+    trained: lora_modules_to_save: [embed_tokens, lm_head], or no adapter."""
+    tokens: Annotated[
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None,
+        Field(examples=[["<|im_start|>", "<|im_end|>"], ["<tool>"]]),
+        Reaches("load", unsloth=()),
+    ] = None
+    """Words added to the vocabulary, each one token; their embeddings must be trained, as for special_tokens."""
+    resize_token_embeddings_to_32x: Annotated[bool, Reaches("load", unsloth=())] = False
+    """Make the number of embeddings a multiple of 32, which is faster to compute."""
+    mean_resizing_embeddings: Annotated[bool, Reaches("load", unsloth=(), needs={"tokens": ["<tool>"]})] = False
+    """Begin new embeddings around the mean of the old ones instead of at random."""
     attn_implementation: Annotated[
-        Literal["auto", "sdpa", "eager", "flash_attention_2"],
+        Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"],
         Field(examples=["eager", "sdpa"]),
         Reaches("load", unsloth=()),
     ] = "auto"
@@ -61,6 +102,18 @@ class ModelSection(Section):
     """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
     load_in_8bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",), needs={"adapter": "lora"})] = False
     """Load the weights as 8-bit integers (bitsandbytes); train an adapter on top."""
+    bnb_config_kwargs: Annotated[
+        BnbConfig | None,
+        Field(examples=[{"bnb_4bit_quant_type": "fp4"}, {"bnb_4bit_use_double_quant": False}]),
+        Reaches("load", unsloth=(), needs={"adapter": "lora", "load_in_4bit": True}),
+    ] = None
+    """How load_in_4bit quantizes."""
+    device_map: Annotated[
+        Literal["auto", "balanced", "sequential", "cpu", "cuda", "cuda:0"] | dict[str, int | str] | None,
+        Field(examples=["auto", {"": 0}]),
+        Reaches("load", unsloth=()),
+    ] = None
+    """Where the weights are placed. Unset: on the first GPU, or the CPU without one."""
     bf16: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", "train")] = "auto"
     """Compute in bfloat16. `auto`: where the GPU can; a CPU computes in float32."""
     fp16: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", "train")] = False

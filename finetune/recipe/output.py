@@ -1,12 +1,10 @@
-"""Recipe keys of what a run leaves behind: its folder, tracking, and the sample answers."""
+"""Recipe keys of what a run leaves behind: its folder and the sample answers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from finetune.recipe.base import Number, Reaches, Section, Whole
-
-_WANDB = {"wandb_project": "project"}
 
 
 class GenerationSection(Section):
@@ -36,17 +34,7 @@ class GenerationSection(Section):
 
 
 class OutputSection(Section):
+    recipe_version: Annotated[Literal[1], Field(examples=[1]), Reaches()] = 1
+    """Version of this language: fixes every default, so that a recipe means the same in years to come."""
     output_dir: Annotated[str, Field(min_length=1, examples=["./outputs/run", "runs/a"]), Reaches("train", "save")]
     """Folder of the run, relative to the working directory: recipe, plan, metrics, adapter, answers, log."""
-    use_tensorboard: Annotated[bool, Reaches("train")] = False
-    """Also write TensorBoard events (needs the tensorboard package)."""
-    wandb_project: Annotated[str | None, Field(min_length=1, examples=["my-project", "other"]), Reaches("train")] = None
-    """Also log to this Weights & Biases project (needs the wandb package)."""
-    wandb_entity: Annotated[
-        str | None, Field(min_length=1, examples=["team", "me"]), Reaches("train", needs=_WANDB)
-    ] = None
-    """Weights & Biases user or team."""
-    wandb_name: Annotated[
-        str | None, Field(min_length=1, examples=["run-1", "run-2"]), Reaches("train", needs=_WANDB)
-    ] = None
-    """Name of the run in Weights & Biases."""

@@ -1,9 +1,11 @@
 """The whole recipe: every section as one closed model with flat keys. Decides nothing itself."""
 
+from finetune.recipe.adapter import AdapterSection
 from finetune.recipe.data import DataSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
-from finetune.recipe.training import AdapterSection, EvaluationSection, TrainingSection
+from finetune.recipe.tracking import TrackingSection
+from finetune.recipe.training import EvaluationSection, TrainingSection
 
 # In the order in which the docs show them.
 SECTIONS = {
@@ -14,10 +16,12 @@ SECTIONS = {
     "evaluation": EvaluationSection,
     "generation": GenerationSection,
     "output": OutputSection,
+    "tracking": TrackingSection,
 }
 
 
 class Recipe(
+    TrackingSection,
     OutputSection,
     GenerationSection,
     EvaluationSection,

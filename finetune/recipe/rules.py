@@ -37,9 +37,11 @@ def _pairs(values: Values) -> Iterator[Finding]:
         ("save_steps", "saves_per_epoch"),
         ("eval_steps", "evals_per_epoch"),
         ("val_set_size", "test_datasets"),
+        ("curriculum_sampling", "group_by_length"),
+        ("unfrozen_parameters", "adapter"),
     ):
         if values.get(one) and values.get(other):
-            yield other, f"`{one}` and `{other}` both say the same thing. Keep one"
+            yield other, f"`{one}` and `{other}` cannot both hold. Keep one"
 
 
 def _warmup(values: Values) -> Iterator[Finding]:
@@ -56,6 +58,70 @@ def _chat_fields(values: Values) -> Iterator[Finding]:
                 for key in ("field_messages", "message_property_mappings", "roles"):
                     if entry.get(key):
                         yield list_key, f"`{key}` counts only with `type: chat_template`; an alpaca row has no messages"
+
+
+def _optimizer(values: Values) -> Iterator[Finding]:
+    name = str(values.get("optimizer", ""))
+    compresses = name.startswith(("galore", "apollo"))
+    if compresses and not values.get("optim_target_modules"):
+        yield "optimizer", f"`optimizer: {name}` needs `optim_target_modules`, for example all_linear"
+    if values.get("optim_target_modules") and not compresses:
+        yield "optim_target_modules", "`optim_target_modules` counts only for galore and apollo optimizers"
+    if values.get("cosine_min_lr_ratio") is not None and values.get("lr_scheduler") != "cosine":
+        yield "cosine_min_lr_ratio", "`cosine_min_lr_ratio` counts only with `lr_scheduler: cosine`"
+    if values.get("loss_watchdog_patience") and not values.get("loss_watchdog_threshold"):
+        yield "loss_watchdog_patience", "`loss_watchdog_patience` counts only with `loss_watchdog_threshold`"
+
+
+def _workers(values: Values) -> Iterator[Finding]:
+    for key in ("dataloader_prefetch_factor", "dataloader_persistent_workers"):
+        if values.get(key) and not values.get("dataloader_num_workers"):
+            yield key, f"`{key}` counts only with `dataloader_num_workers` above 0"
+
+
+def _layers(values: Values) -> Iterator[Finding]:
+    if values.get("peft_layers_to_transform"):
+        if not isinstance(values.get("lora_target_modules"), list) or values.get("lora_target_linear"):
+            yield "peft_layers_to_transform", "`peft_layers_to_transform` needs a list of `lora_target_modules`"
+    elif values.get("peft_layers_pattern"):
+        yield "peft_layers_pattern", "`peft_layers_pattern` counts only with `peft_layers_to_transform`"
+
+
+def _best_checkpoint(values: Values) -> Iterator[Finding]:
+    keys = [key for key in ("load_best_model_at_end", "early_stopping_patience") if values.get(key)]
+    if not keys:
+        return
+    if not values.get("val_set_size") and not values.get("test_datasets"):
+        yield (
+            keys[0],
+            f"`{keys[0]}` looks at validation loss, but there is no validation data: set `val_set_size: 0.05`",
+        )
+    elif values.get("eval_strategy") == "no":
+        yield keys[0], f"`{keys[0]}` looks at validation loss, which `eval_strategy: no` never measures"
+    saves = values.get("save_strategy", "no") != "no" or values.get("save_steps") or values.get("saves_per_epoch")
+    if values.get("load_best_model_at_end") and not saves:
+        yield "load_best_model_at_end", "there are no checkpoints to choose the best of: set `saves_per_epoch: 1`"
+
+
+def _run_names(values: Values) -> Iterator[Finding]:
+    names = {key: values[key] for key in RUN_NAMES if isinstance(values.get(key), str)}
+    if len(set(names.values())) > 1:
+        yield list(names)[-1], f"a run has one name for all trackers: {', '.join(names)} differ"
+
+
+RUN_NAMES = ("wandb_name", "mlflow_run_name", "trackio_run_name", "swanlab_experiment_name")
+
+
+def _unfrozen(values: Values) -> Iterator[Finding]:
+    given = values.get("unfrozen_parameters")
+    for pattern in given if isinstance(given, list) else ():
+        if re.search(r"\[\d*:\d*\]$", str(pattern)):
+            yield "unfrozen_parameters", f"{pattern!r}: a part of a parameter cannot be trained alone; name it whole"
+        else:
+            try:
+                re.compile(str(pattern))
+            except re.error as error:
+                yield "unfrozen_parameters", f"{pattern!r} is not a regular expression: {error}"
 
 
 def _roles(values: Values) -> Iterator[Finding]:
@@ -129,6 +195,12 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _warmup,
     _chat_fields,
     _roles,
+    _optimizer,
+    _workers,
+    _layers,
+    _best_checkpoint,
+    _run_names,
+    _unfrozen,
     _target_pattern,
     _strategies,
     _evaluation,

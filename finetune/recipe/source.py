@@ -27,13 +27,19 @@ _WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
 _WORDS |= dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan"))
 
 
+def _fault(message: str, where: Where) -> Fault:
+    return Fault(message, where, code="FT001")
+
+
 @dataclass(frozen=True)
 class Source:
-    """A recipe as text became values. `lines`: path of a key or list item -> where it stands."""
+    """A recipe as text became values. `lines`: path of a key or list item -> where it stands. `files`: the recipe's
+    file and those it extends."""
 
     name: str
     data: dict[str, Any]
     lines: Mapping[Path_, Where] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
     def where(self, path: Path_) -> Where:
         """The place of a key, or of the nearest thing around it."""
@@ -55,13 +61,13 @@ class _Reader:
         return _at(self.name, node.start_mark)
 
     def fault(self, node: yaml.Node, message: str) -> None:
-        self.faults.append(Fault(message, self.where(node)))
+        self.faults.append(_fault(message, self.where(node)))
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.nodes += 1
         if len(path) > MAX_DEPTH or self.nodes > MAX_NODES:
             # Aliases can nest a small file into billions of values, or a value into itself.
-            raise RecipeError(Fault("the recipe nests too deeply or expands to too many values", self.where(node)))
+            raise RecipeError(_fault("the recipe nests too deeply or expands to too many values", self.where(node)))
         if node.start_mark is not None and path not in self.lines:
             self.lines[path] = self.where(node)
         if isinstance(node, yaml.MappingNode):
@@ -128,7 +134,7 @@ def _untagged(name: str, text: str) -> None:
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
             message = f"the tag `{tag}` is refused: a recipe holds plain values only. Remove it"
-            raise RecipeError(Fault(message, _at(name, event.start_mark)))
+            raise RecipeError(_fault(message, _at(name, event.start_mark)))
 
 
 def read_text(name: str, text: str) -> Source:
@@ -138,15 +144,15 @@ def read_text(name: str, text: str) -> Source:
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise RecipeError(Fault(f"this is not YAML: {error.problem or error.context}", _at(name, mark))) from None
+        raise RecipeError(_fault(f"this is not YAML: {error.problem or error.context}", _at(name, mark))) from None
     except yaml.YAMLError as error:
-        raise RecipeError(Fault(f"this is not YAML: {str(error).splitlines()[0]}", Where(name))) from None
+        raise RecipeError(_fault(f"this is not YAML: {str(error).splitlines()[0]}", Where(name))) from None
     except RecursionError:
-        raise RecipeError(Fault("the recipe nests too deeply", Where(name))) from None
+        raise RecipeError(_fault("the recipe nests too deeply", Where(name))) from None
     if node is None:
-        raise RecipeError(Fault("the recipe is empty. Start with base_model, datasets and output_dir", Where(name)))
+        raise RecipeError(_fault("the recipe is empty. Start with base_model, datasets and output_dir", Where(name)))
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError(Fault("a recipe is a list of `key: value` lines, and this file is not", Where(name, 1, 1)))
+        raise RecipeError(_fault("a recipe is a list of `key: value` lines, and this file is not", Where(name, 1, 1)))
     reader = _Reader(name)
     data = reader.value(node, ())
     if reader.faults:
@@ -160,17 +166,17 @@ def read_file(path: Path) -> Source:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise RecipeError(Fault("there is no such file", Where(name))) from None
+        raise RecipeError(_fault("there is no such file", Where(name))) from None
     except IsADirectoryError:
-        raise RecipeError(Fault("this is a folder; name the recipe file in it", Where(name))) from None
+        raise RecipeError(_fault("this is a folder; name the recipe file in it", Where(name))) from None
     except OSError as error:
-        raise RecipeError(Fault(f"the file cannot be read: {error.strerror}", Where(name))) from None
+        raise RecipeError(_fault(f"the file cannot be read: {error.strerror}", Where(name))) from None
     if len(raw) > MAX_BYTES:
-        raise RecipeError(Fault(f"the file holds {len(raw):,} bytes; a recipe has at most {MAX_BYTES:,}", Where(name)))
+        raise RecipeError(_fault(f"the file holds {len(raw):,} bytes; a recipe has at most {MAX_BYTES:,}", Where(name)))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(Fault(f"byte {error.start} is not UTF-8: is this a recipe?", Where(name))) from None
+        raise RecipeError(_fault(f"byte {error.start} is not UTF-8: is this a recipe?", Where(name))) from None
     if "\x00" in text:
-        raise RecipeError(Fault("this is a binary file, not a recipe", Where(name)))
+        raise RecipeError(_fault("this is a binary file, not a recipe", Where(name)))
     return read_text(name, text)

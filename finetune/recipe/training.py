@@ -1,4 +1,4 @@
-"""Recipe keys of the adapter, the optimizer and the training loop, evaluation while training included."""
+"""Recipe keys of the optimizer and the training loop, checkpoints and evaluation while training included."""
 
 from typing import Annotated, Literal
 
@@ -6,36 +6,8 @@ from pydantic import Field
 
 from finetune.recipe.base import Number, Reaches, Section, Steps, Whole
 
-_LORA = {"adapter": "lora"}
 _EVAL = {"val_set_size": 0.1}
-
-
-class AdapterSection(Section):
-    adapter: Annotated[
-        Literal["lora", "qlora"] | None,
-        Field(examples=["lora", "qlora"]),
-        Reaches("adapt", "save", unsloth=("load", "adapt", "save")),
-    ] = None
-    """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. Unset: all weights are
-    trained."""
-    lora_r: Annotated[Whole, Field(ge=1, examples=[16, 32]), Reaches("adapt", needs=_LORA)] = 8
-    """Rank of the adapter's matrices."""
-    lora_alpha: Annotated[Whole, Field(ge=1, examples=[32, 64]), Reaches("adapt", needs=_LORA)] = 16
-    """Scale of the adapter; its output is multiplied by lora_alpha / lora_r."""
-    lora_dropout: Annotated[Number, Field(ge=0, lt=1, examples=[0.05, 0.1]), Reaches("adapt", needs=_LORA)] = 0.0
-    """Share of the adapter's inputs set to zero while training."""
-    lora_target_modules: Annotated[
-        Annotated[list[str], Field(min_length=1)] | Annotated[str, Field(min_length=1)] | None,
-        Field(examples=[["q_proj", "v_proj"], ["q_proj", "k_proj"]]),
-        Reaches("adapt", needs=_LORA),
-    ] = None
-    """Names of the linear layers that get an adapter, or one regular expression. Unset: all of them."""
-    lora_target_linear: Annotated[
-        bool, Reaches("adapt", needs={"adapter": "lora", "lora_target_modules": ["q_proj"]})
-    ] = False
-    """Adapters on every linear layer but the output head, whatever lora_target_modules lists."""
-    peft_use_rslora: Annotated[bool, Reaches("adapt", needs=_LORA)] = False
-    """Scale by lora_alpha / sqrt(lora_r) (rank-stabilised LoRA), which suits large ranks."""
+_BEST = _EVAL | {"save_strategy": "epoch", "eval_strategy": "epoch"}
 
 
 Optimizer = Literal[
@@ -45,12 +17,43 @@ Optimizer = Literal[
     "adamw_bnb_8bit",
     "paged_adamw_8bit",
     "paged_adamw_32bit",
+    "adamw_torch_8bit",
+    "adamw_torch_4bit",
     "adafactor",
     "sgd",
+    "adagrad",
+    "rmsprop",
+    "ademamix",
+    "ademamix_8bit",
+    "paged_ademamix_8bit",
+    "paged_ademamix_32bit",
+    "lion_8bit",
+    "lion_32bit",
+    "paged_lion_8bit",
+    "paged_lion_32bit",
+    "galore_adamw",
+    "galore_adamw_8bit",
+    "galore_adafactor",
+    "apollo_adamw",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "stable_adamw",
+    "grokadamw",
 ]
 Scheduler = Literal[
-    "linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts"
+    "linear",
+    "cosine",
+    "constant",
+    "constant_with_warmup",
+    "polynomial",
+    "inverse_sqrt",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
 ]
+Plain = bool | int | float | str
+"""A value inside a mapping that is handed on to a library."""
+_LIGER = Reaches("train", unsloth=())
 
 
 class TrainingSection(Section):
@@ -66,12 +69,32 @@ class TrainingSection(Section):
     """Peak step size after warm-up."""
     lr_scheduler: Annotated[Scheduler, Field(examples=["cosine", "linear"]), Reaches("train")] = "linear"
     """Course of the learning rate after warm-up."""
+    lr_scheduler_kwargs: Annotated[
+        dict[str, Plain] | None, Field(examples=[{"num_cycles": 2}, {"power": 2.0}]), Reaches("train")
+    ] = None
+    """Further arguments of the scheduler, as transformers' function of that name takes them."""
+    cosine_min_lr_ratio: Annotated[
+        Number | None, Field(ge=0, lt=1, examples=[0.1, 0.2]), Reaches("train", needs={"lr_scheduler": "cosine"})
+    ] = None
+    """Where the cosine ends, as a share of learning_rate. Unset: 0."""
     warmup_steps: Annotated[Steps | None, Field(ge=0, examples=[10, 0.1]), Reaches("train")] = None
     """Steps in which the learning rate rises to its peak; below 1, a share of all steps. Unset: none."""
     warmup_ratio: Annotated[Number | None, Field(ge=0, lt=1, examples=[0.03, 0.1]), Reaches("train")] = None
     """The same as a share of all steps; write one of the two."""
     optimizer: Annotated[Optimizer, Field(examples=["adamw_8bit", "adamw_torch"]), Reaches("train")] = "adamw_torch"
-    """Optimizer; the 8-bit and paged ones (bitsandbytes) need a GPU."""
+    """Optimizer; the 8-bit and paged ones (bitsandbytes) need a GPU, some others a package of their own."""
+    optim_args: Annotated[
+        dict[str, Plain] | Annotated[str, Field(pattern=r"^\s*\w+\s*=[^,=]+(,\s*\w+\s*=[^,=]+)*$")] | None,
+        Field(examples=[{"rank": 64}, "rank=128"]),
+        Reaches("train"),
+    ] = None
+    """Further arguments of the optimizer, as a mapping or as `name=value,name=value`."""
+    optim_target_modules: Annotated[
+        Annotated[list[str], Field(min_length=1)] | Literal["all_linear"] | None,
+        Field(examples=[["attn", "mlp"], "all_linear"]),
+        Reaches("train", needs={"optimizer": "galore_adamw"}),
+    ] = None
+    """Modules that galore and apollo optimizers compress."""
     weight_decay: Annotated[Number, Field(ge=0, examples=[0.01, 0.1]), Reaches("train")] = 0.0
     """Pull of the weights towards zero."""
     adam_beta1: Annotated[Number, Field(ge=0, lt=1, examples=[0.8, 0.95]), Reaches("train")] = 0.9
@@ -93,12 +116,56 @@ class TrainingSection(Section):
         Reaches("train", unsloth=(), needs={"gradient_checkpointing": True}),
     ] = None
     """Arguments of torch's checkpointing. Unset: use_reentrant false, as PyTorch advises."""
+    activation_offloading: Annotated[bool, Reaches("train", unsloth=())] = False
+    """Keep activations in the CPU's memory until the backward pass needs them."""
+    torch_empty_cache_steps: Annotated[Whole | None, Field(ge=1, examples=[10, 50]), Reaches("train")] = None
+    """Free PyTorch's cached GPU memory every so many steps; less memory, slower."""
+    torch_compile: Annotated[bool, Reaches("train", unsloth=())] = False
+    """Compile the model with torch.compile: slow at first, then faster."""
+    torch_compile_backend: Annotated[
+        str | None,
+        Field(min_length=1, examples=["inductor", "aot_eager"]),
+        Reaches("train", unsloth=(), needs={"torch_compile": True}),
+    ] = None
+    """What torch.compile compiles with. Unset: inductor."""
+    torch_compile_mode: Annotated[
+        Literal["default", "reduce-overhead", "max-autotune"] | None,
+        Field(examples=["reduce-overhead", "default"]),
+        Reaches("train", unsloth=(), needs={"torch_compile": True}),
+    ] = None
+    """How hard torch.compile tries."""
+    liger_rope: Annotated[bool, _LIGER] = False
+    """Liger's fused rotary embedding (the liger-kernel package; a GPU)."""
+    liger_rms_norm: Annotated[bool, _LIGER] = False
+    """Liger's fused RMSNorm."""
+    liger_layer_norm: Annotated[bool, _LIGER] = False
+    """Liger's fused LayerNorm."""
+    liger_glu_activation: Annotated[bool, _LIGER] = False
+    """Liger's fused SwiGLU or GeGLU."""
+    liger_cross_entropy: Annotated[bool, _LIGER] = False
+    """Liger's fused cross-entropy."""
+    liger_fused_linear_cross_entropy: Annotated[bool, _LIGER] = False
+    """Liger's output layer and cross-entropy in one, which never holds the logits of a whole batch."""
+    neftune_noise_alpha: Annotated[Number | None, Field(gt=0, examples=[5.0, 10.0]), Reaches("train")] = None
+    """Scale of the noise added to embeddings while training (NEFTune)."""
     seed: Annotated[Whole, Field(ge=0, le=2**32 - 1, examples=[3407, 7]), Reaches("adapt", "train", "generate")] = 42
     """Start of every random number: adapter weights, data order, dropout, sampling."""
+    data_seed: Annotated[Whole | None, Field(ge=0, le=2**32 - 1, examples=[1, 2]), Reaches("train")] = None
+    """Start of the random order of the rows alone. Unset: as seed."""
+    curriculum_sampling: Annotated[bool, Reaches("train")] = False
+    """Take the rows in their order instead of a random one."""
     group_by_length: Annotated[bool, Reaches("train")] = False
     """Batches of rows of similar length, so that less is padded."""
     dataloader_num_workers: Annotated[Whole, Field(ge=0, examples=[2, 1]), Reaches("train")] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
+    dataloader_prefetch_factor: Annotated[
+        Whole | None, Field(ge=1, examples=[4, 2]), Reaches("train", needs={"dataloader_num_workers": 2})
+    ] = None
+    """Batches that each of those processes prepares ahead."""
+    dataloader_persistent_workers: Annotated[bool, Reaches("train", needs={"dataloader_num_workers": 2})] = False
+    """Keep those processes from one epoch to the next."""
+    dataloader_drop_last: Annotated[bool, Reaches("train")] = False
+    """Leave out the last batch of an epoch where it is not full."""
     dataloader_pin_memory: Annotated[bool, Reaches("train")] = True
     """Keep batches in page-locked memory, for faster copies to the GPU."""
     logging_steps: Annotated[Whole, Field(ge=1, examples=[25, 5]), Reaches("train")] = 10
@@ -116,6 +183,14 @@ class TrainingSection(Section):
         Whole | None, Field(ge=0, examples=[2, 3]), Reaches("train", needs={"save_strategy": "epoch"})
     ] = None
     """Newest checkpoints that are kept. Unset: all."""
+    save_only_model: Annotated[bool, Reaches("train", needs={"save_strategy": "epoch"})] = False
+    """Leave the optimizer's state out of checkpoints: smaller, and no run can be continued from them."""
+    loss_watchdog_threshold: Annotated[Number | None, Field(gt=0, examples=[5.0, 20.0]), Reaches("train")] = None
+    """End the run when the training loss stays above this for loss_watchdog_patience lines of metrics."""
+    loss_watchdog_patience: Annotated[
+        Whole, Field(ge=1, examples=[5, 10]), Reaches("train", needs={"loss_watchdog_threshold": 5.0})
+    ] = 3
+    """Lines of metrics in a row above the threshold that end the run."""
 
 
 class EvaluationSection(Section):
@@ -130,3 +205,24 @@ class EvaluationSection(Section):
     """Measurements per epoch."""
     eval_batch_size: Annotated[Whole | None, Field(ge=1, examples=[8, 4]), Reaches("train", needs=_EVAL)] = None
     """Rows in one forward pass of a measurement. Unset: micro_batch_size."""
+    eval_sample_packing: Annotated[
+        bool | None, Field(examples=[True, False]), Reaches("format", "train", needs=_EVAL | {"sample_packing": True})
+    ] = None
+    """Pack validation rows too. Unset: as sample_packing."""
+    load_best_model_at_end: Annotated[bool | None, Field(examples=[True, False]), Reaches("train", needs=_BEST)] = None
+    """Save the weights of the best checkpoint instead of the last. Unset: where early_stopping_patience is set and
+    checkpoints are written when validation loss is measured."""
+    metric_for_best_model: Annotated[
+        Literal["loss", "eval_loss"] | None,
+        Field(examples=["eval_loss", "loss"]),
+        Reaches("train", needs=_BEST | {"load_best_model_at_end": True}),
+    ] = None
+    """What the best checkpoint is best at. Unset: eval_loss."""
+    greater_is_better: Annotated[
+        bool | None,
+        Field(examples=[False, True]),
+        Reaches("train", needs=_BEST | {"load_best_model_at_end": True}),
+    ] = None
+    """Whether the best is the greatest. Unset: the least, as for a loss."""
+    early_stopping_patience: Annotated[Whole | None, Field(ge=1, examples=[3, 5]), Reaches("train", needs=_BEST)] = None
+    """End the run when validation loss has not improved for so many measurements."""

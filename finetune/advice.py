@@ -1,0 +1,189 @@
+"""Warnings a colleague would give about a recipe that is legal. Looks at the recipe, and at local data and a local
+model as far as a moment allows; knows no plan and loads nothing."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.blockers import BITSANDBYTES
+from finetune.derived import count_rows, effective_batch, steps
+from finetune.errors import Fault
+from finetune.machine import installed
+from finetune.recipe.load import Checked
+from finetune.recipe.recipe import Recipe
+
+Finding = tuple[str, str, str]
+"""The key to point at, the message, the code."""
+
+RATES = {"an adapter": (5e-6, 2e-3), "a whole model": (1e-7, 2e-4)}
+"""Learning rates outside of which AdamW mostly diverges or learns nothing."""
+
+RECURRENT = frozenset(
+    "mamba mamba2 falcon_mamba jamba bamba zamba zamba2 rwkv recurrent_gemma falcon_h1 granitemoehybrid nemotron_h "
+    "qwen3_next qwen3_5 qwen3_5_moe lfm2 lfm2_moe plamo2 kimi_linear olmo_hybrid".split()
+)
+"""`model_type` of models with layers that carry a state along the row, across the documents packed into it."""
+
+_LLAMA = frozenset("q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split())
+_NEOX = frozenset("query_key_value dense dense_h_to_4h dense_4h_to_h".split())
+MODULES = {
+    **dict.fromkeys(
+        "llama mistral qwen2 qwen3 gemma gemma2 gemma3 gemma3_text olmo olmo2 cohere cohere2 granite smollm3 stablelm "
+        "ministral seed_oss".split(),
+        _LLAMA,
+    ),
+    "phi3": frozenset("qkv_proj o_proj gate_up_proj down_proj".split()),
+    "phi": frozenset("q_proj k_proj v_proj dense fc1 fc2".split()),
+    "opt": frozenset("q_proj k_proj v_proj out_proj fc1 fc2 project_in project_out".split()),
+    "gpt2": frozenset("c_attn c_proj c_fc".split()),
+    "gptj": frozenset("q_proj k_proj v_proj out_proj fc_in fc_out".split()),
+    "gpt_bigcode": frozenset("c_attn c_proj c_fc".split()),
+    "starcoder2": frozenset("q_proj k_proj v_proj o_proj c_fc c_proj".split()),
+    "gpt_neox": _NEOX,
+    "falcon": _NEOX,
+    "bloom": _NEOX,
+    "mpt": frozenset("Wqkv out_proj up_proj down_proj".split()),
+}
+"""`model_type` -> the linear layers of its blocks, as transformers names them."""
+EVERYWHERE = frozenset("all-linear embed_tokens lm_head wte wpe embed_in embed_out".split())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe with what is looked up for it once, when a rule asks."""
+
+    recipe: Recipe
+
+    @functools.cached_property
+    def rows(self) -> int | None:
+        return count_rows(self.recipe)
+
+    @functools.cached_property
+    def steps(self) -> int | None:
+        return self.recipe.max_steps or steps(self.recipe, self.rows)
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json of a local base_model, else nothing."""
+        try:
+            found = json.loads((Path(self.recipe.base_model) / "config.json").read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def advice(checked: Checked) -> list[Fault]:
+    """Every warning, at the line of its key."""
+    case = Case(checked.recipe)
+    return [
+        Fault(message, checked.source.where((key,)), "warning", code)
+        for rule in RULES
+        for key, message, code in rule(case)
+    ]
+
+
+def _learning_rate(case: Case) -> Iterator[Finding]:
+    recipe = case.recipe
+    if not recipe.optimizer.startswith(("adam", "paged_adam", "stable_adam")):
+        return
+    method = "an adapter" if recipe.adapter else "a whole model"
+    least, most = RATES[method]
+    if not least <= recipe.learning_rate <= most:
+        side = "high" if recipe.learning_rate > most else "low"
+        yield (
+            "learning_rate",
+            f"`learning_rate: {recipe.learning_rate:g}` is very {side} for training {method} with {recipe.optimizer}; "
+            f"usual is {least:g} to {most:g}",
+            "FT012",
+        )
+
+
+def _batch(case: Case) -> Iterator[Finding]:
+    recipe, batch = case.recipe, effective_batch(case.recipe)
+    if not recipe.sample_packing and batch > 1 and case.rows is not None and case.rows <= batch:
+        yield (
+            "gradient_accumulation_steps" if recipe.gradient_accumulation_steps > 1 else "micro_batch_size",
+            f"a step learns from {batch} rows and the training data has {case.rows}: an epoch is one step. Lower "
+            "micro_batch_size or gradient_accumulation_steps",
+            "FT013",
+        )
+
+
+def _never(case: Case) -> Iterator[Finding]:
+    recipe = case.recipe
+    looked_at = (
+        ("warmup_steps", "the warm-up never ends and learning_rate is never reached", "FT014"),
+        ("eval_steps", "the first evaluation never comes", "FT015"),
+        ("save_steps", "the first checkpoint never comes", "FT016"),
+    )
+    for key, what, code in looked_at:
+        count = getattr(recipe, key)
+        # A value below 1 is a share of all steps, which always comes.
+        if not count or count < 1 or case.steps is None:
+            continue
+        if count > case.steps or (key == "warmup_steps" and count == case.steps):
+            yield key, f"`{key}: {count}`, but the run has {case.steps} steps: {what}. Lower it", code
+
+
+def _packing(case: Case) -> Iterator[Finding]:
+    recipe = case.recipe
+    if not recipe.sample_packing:
+        return
+    kind = case.config.get("model_type")
+    if kind in RECURRENT:
+        message = f"`sample_packing` with a {kind} model: its recurrent layers carry one document into the next"
+        yield "sample_packing", f"{message}. Set sample_packing: false", "FT017"
+    elif recipe.attn_implementation == "eager":
+        message = "`sample_packing` with `attn_implementation: eager` holds sequence_len x sequence_len scores a head"
+        yield "attn_implementation", f"{message}; sdpa or flash_attention_2 do not", "FT017"
+
+
+def _inputs(case: Case) -> Iterator[Finding]:
+    recipe = case.recipe
+    if recipe.train_on_inputs and any(entry.type == "chat_template" for entry in recipe.datasets):
+        message = "`train_on_inputs: true` also teaches the model to write the user's turns"
+        yield "train_on_inputs", f"{message}; false learns the answers", "FT018"
+
+
+def _modules(case: Case) -> Iterator[Finding]:
+    wanted, kind = case.recipe.lora_target_modules, str(case.config.get("model_type"))
+    there = MODULES.get(kind)
+    if there is None or not case.recipe.adapter or case.recipe.lora_target_linear or not wanted:
+        return
+    if isinstance(wanted, str):
+        # A regular expression is matched against whole names, whose last part is the module's.
+        names = [f"model.layers.0.{part}.{name}" for name in there for part in ("self_attn", "mlp", "attn")]
+        if any(re.fullmatch(wanted, name) for name in names) or wanted in EVERYWHERE | there:
+            return
+        missing = [wanted]
+    else:
+        missing = [name for name in wanted if name.split(".")[-1] not in there | EVERYWHERE]
+    if missing:
+        message = f"a {kind} model has no module {', '.join(repr(name) for name in missing)}"
+        yield "lora_target_modules", f"{message}; its layers are {', '.join(sorted(there))}", "FT019"
+
+
+def _packages(case: Case) -> Iterator[Finding]:
+    """Only where the training libraries are: a machine that just checks recipes needs none of them."""
+    recipe = case.recipe
+    key = next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(recipe, key)), None)
+    if BITSANDBYTES.fullmatch(recipe.optimizer):
+        key = "optimizer"
+    if key and installed("torch") and not installed("bitsandbytes"):
+        shown = str(getattr(recipe, key)).lower()
+        yield key, f"`{key}: {shown}` needs bitsandbytes, which is not installed: pip install bitsandbytes", "FT020"
+
+
+RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    _learning_rate,
+    _batch,
+    _never,
+    _packing,
+    _inputs,
+    _modules,
+    _packages,
+)

@@ -1,0 +1,111 @@
+"""Recipe keys of the adapter: what is trained beside or inside the base model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finetune.recipe.base import Number, Reaches, Section, Whole
+
+_LORA = {"adapter": "lora"}
+_LISTED = _LORA | {"lora_target_modules": ["q_proj"]}
+Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+Rank = Annotated[Whole, Field(ge=1)]
+Layer = Annotated[Whole, Field(ge=0)]
+
+
+class AdapterSection(Section):
+    adapter: Annotated[
+        Literal["lora", "qlora"] | None,
+        Field(examples=["lora", "qlora"]),
+        Reaches("adapt", "save", unsloth=("load", "adapt", "save")),
+    ] = None
+    """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. Unset: all weights are
+    trained."""
+    lora_r: Annotated[Whole, Field(ge=1, examples=[16, 32]), Reaches("adapt", needs=_LORA)] = 8
+    """Rank of the adapter's matrices."""
+    lora_alpha: Annotated[Whole, Field(ge=1, examples=[32, 64]), Reaches("adapt", needs=_LORA)] = 16
+    """Scale of the adapter; its output is multiplied by lora_alpha / lora_r."""
+    lora_dropout: Annotated[Number, Field(ge=0, lt=1, examples=[0.05, 0.1]), Reaches("adapt", needs=_LORA)] = 0.0
+    """Share of the adapter's inputs set to zero while training."""
+    lora_target_modules: Annotated[
+        Annotated[list[str], Field(min_length=1)] | Annotated[str, Field(min_length=1)] | None,
+        Field(examples=[["q_proj", "v_proj"], ["q_proj", "k_proj"]]),
+        Reaches("adapt", needs=_LORA),
+    ] = None
+    """Names of the linear layers that get an adapter, or one regular expression. Unset: all of them."""
+    lora_target_linear: Annotated[
+        bool, Reaches("adapt", needs={"adapter": "lora", "lora_target_modules": ["q_proj"]})
+    ] = False
+    """Adapters on every linear layer but the output head, whatever lora_target_modules lists."""
+    peft_use_rslora: Annotated[bool, Reaches("adapt", needs=_LORA)] = False
+    """Scale by lora_alpha / sqrt(lora_r) (rank-stabilised LoRA), which suits large ranks."""
+    peft_use_dora: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = False
+    """Learn the length of each weight vector apart from its direction (DoRA); slower, and better at small ranks."""
+    lora_modules_to_save: Annotated[
+        Names | None, Field(examples=[["embed_tokens", "lm_head"], ["lm_head"]]), Reaches("adapt", needs=_LORA)
+    ] = None
+    """Modules trained and saved whole beside the adapter, such as embed_tokens and lm_head where tokens are new."""
+    lora_fan_in_fan_out: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = False
+    """For layers that store their weights as (in, out), as GPT-2 does."""
+    lora_target_parameters: Annotated[
+        Names | None,
+        Field(examples=[["feed_forward.experts.down_proj"], ["mlp.experts.gate_up_proj"]]),
+        Reaches("adapt", needs=_LORA),
+    ] = None
+    """Parameters that are no layer of their own (weights of experts) and get an adapter."""
+    lora_rank_pattern: Annotated[
+        dict[str, Rank] | None,
+        Field(examples=[{"q_proj": 32}, {"v_proj": 4}]),
+        Reaches("adapt", unsloth=(), needs=_LORA),
+    ] = None
+    """Name or regular expression -> rank, where it is not lora_r."""
+    lora_alpha_pattern: Annotated[
+        dict[str, Rank] | None,
+        Field(examples=[{"q_proj": 64}, {"v_proj": 8}]),
+        Reaches("adapt", unsloth=(), needs=_LORA),
+    ] = None
+    """Name or regular expression -> scale, where it is not lora_alpha."""
+    peft_layers_to_transform: Annotated[
+        Annotated[list[Layer], Field(min_length=1)] | None,
+        Field(examples=[[0, 1], [2]]),
+        Reaches("adapt", needs=_LISTED),
+    ] = None
+    """Numbers of the layers that get an adapter, from 0. Unset: all."""
+    peft_layers_pattern: Annotated[
+        Names | None,
+        Field(examples=[["layers"], ["h"]]),
+        Reaches("adapt", needs=_LISTED | {"peft_layers_to_transform": [0]}),
+    ] = None
+    """Name of the list of layers that peft_layers_to_transform counts in, where peft does not know it."""
+    peft_layer_replication: Annotated[
+        Annotated[list[Annotated[list[Layer], Field(min_length=2, max_length=2)]], Field(min_length=1)] | None,
+        Field(examples=[[[0, 2], [1, 3]], [[0, 1]]]),
+        Reaches("adapt", unsloth=(), needs=_LORA),
+    ] = None
+    """Build a deeper model from ranges of layers, [first, last), sharing their frozen weights."""
+    peft_init_lora_weights: Annotated[
+        bool
+        | Literal["gaussian", "olora", "pissa", "orthogonal"]
+        | Annotated[str, Field(pattern=r"^pissa_niter_\d+$")],
+        Field(examples=[True, False, "gaussian"]),
+        Reaches("adapt", needs=_LORA),
+    ] = True
+    """First values of the adapter. true: B is zero, so training starts at the base model; false: random, for tests."""
+    peft_trainable_token_indices: Annotated[
+        list[Layer] | dict[str, list[Layer]] | None,
+        Field(examples=[[0, 1], [2]]),
+        Reaches("adapt", unsloth=(), needs=_LORA),
+    ] = None
+    """Numbers of single tokens whose embeddings are trained, by embedding layer or for the input embeddings."""
+    peft_ensure_weight_tying: Annotated[
+        bool, Reaches("adapt", needs=_LORA | {"lora_modules_to_save": ["embed_tokens"]})
+    ] = False
+    """Where input and output embeddings are one matrix, train them as one."""
+    peft_autocast_adapter_dtype: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = True
+    """Keep the adapter's weights in float32 where the model's are in 16 bits."""
+    unfrozen_parameters: Annotated[
+        Names | None,
+        Field(examples=[["lm_head"], ["model.layers.1\\."]]),
+        Reaches("adapt"),
+    ] = None
+    """Regular expressions: without an adapter, train only parameters whose name begins with one of them."""

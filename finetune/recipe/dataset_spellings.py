@@ -1,0 +1,91 @@
+"""Old and foreign spellings inside one entry of `datasets` -> today's. Judges no value itself."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from finetune.errors import Fault
+from finetune.recipe.source import Path_
+from finetune.recipe.spellings import FILE_TYPES, Found, Rewrite
+
+CONVERSATIONS = {
+    "chatml": "chatml",
+    "llama3": "llama3",
+    "llama-3": "llama3",
+    "phi_3": "phi_3",
+    "phi-3": "phi_3",
+}
+"""FastChat's names of templates, as `conversation:` had them, that are templates here."""
+PROPERTIES = {"message_field_role": "role", "message_field_content": "content"}
+RENAMED = {"train_on_split": "split", "field_text": "field", "data_path": "path"}
+
+
+def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Found:
+    yield from _type(entry, path)
+    yield from _conversation(entry, path, data)
+    if isinstance(entry.get("ds_type"), str | None) and "ds_type" in entry:
+        kind = entry["ds_type"]
+        note = f"`ds_type: {kind}` is not needed; the file's name says it" if kind else ""
+        yield Rewrite((*path, "ds_type"), {}, note)
+    for old, new in RENAMED.items():
+        if old in entry:
+            value = entry[old]
+            if value is not None and entry.get(new) not in (None, value):
+                yield Fault(f"`{old}` and `{new}` say the same thing; keep `{new}`", code=str(path[0]))
+            else:
+                note = f"`{old}: {value}` is written `{new}: {value}` today" if value is not None else ""
+                yield Rewrite((*path, old), {(*path, new): value} if value is not None else {}, note)
+    yield from _properties(entry, path)
+
+
+def _type(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
+    kind, where = entry.get("type"), (*path, "type")
+    if not isinstance(kind, str):
+        return
+    if kind in FILE_TYPES:
+        note = f"`type: {kind}` names a file type; the form of the rows is detected from their columns"
+        yield Rewrite(where, {}, note)
+    elif kind in ("chat_template.default", "chat_template.load"):
+        yield Rewrite(where, {where: "chat_template"}, f"`type: {kind}` is written `type: chat_template` today")
+    elif kind.split(".")[0].split(":")[0].split("_")[0] == "sharegpt":
+        new: dict[Path_, Any] = {where: "chat_template"}
+        if "field_messages" not in entry:
+            new[*path, "field_messages"] = "conversations"
+        if not entry.get("message_property_mappings") and not any(entry.get(old) for old in PROPERTIES):
+            new[*path, "message_property_mappings"] = {"role": "from", "content": "value"}
+        note = f"`type: {kind}` is written `type: chat_template` with message_property_mappings today"
+        yield Rewrite(where, new, note)
+
+
+def _conversation(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Found:
+    if "conversation" not in entry:
+        return
+    style, where = entry["conversation"], (*path, "conversation")
+    template = CONVERSATIONS.get(str(style))
+    if style is None:
+        yield Rewrite(where, {})
+    elif template is None:
+        message = f"`conversation: {style}` names a template that is not known here: remove it and write chat_template"
+        yield Fault(message, code=str(path[0]))
+    elif data.get("chat_template") not in (None, template):
+        yield Fault("`conversation` and `chat_template` say the same thing; keep `chat_template`", code=str(path[0]))
+    else:
+        note = f"`conversation: {style}` is written `chat_template: {template}`, for all datasets, today"
+        yield Rewrite(where, {("chat_template",): template}, note)
+
+
+def _properties(entry: Mapping[str, Any], path: Path_) -> Found:
+    mapping = (*path, "message_property_mappings")
+    for old, new in PROPERTIES.items():
+        if old not in entry:
+            continue
+        inner = entry.get("message_property_mappings")
+        if entry[old] is None:
+            yield Rewrite((*path, old), {})
+        elif isinstance(inner, dict | None):
+            value = entry[old]
+            if (inner or {}).get(new) not in (None, value):
+                message = f"`{old}` and `message_property_mappings.{new}` say the same thing; keep the second"
+                yield Fault(message, code=str(path[0]))
+                continue
+            note = f"`{old}: {entry[old]}` is written `message_property_mappings: {{{new}: {value}}}` today"
+            yield Rewrite((*path, old), {(*mapping, new): value}, note)

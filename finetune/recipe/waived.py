@@ -1,0 +1,71 @@
+"""Keys that Axolotl knows and that are accepted without effect, since the trained result cannot hang on them. Only the
+tables: key -> the values that are accepted, and why nothing hangs on them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ANY = object()
+"""Every value of the key is accepted."""
+
+WAIVED: Mapping[str, tuple[Any, str]] = {
+    "dataset_prepared_path": (ANY, "prepared rows are not kept between runs yet"),
+    "dataset_processes": (ANY, "the rows are prepared in one process"),
+    "dataset_num_proc": (ANY, "the rows are prepared in one process"),
+    "dataset_keep_in_memory": (ANY, "the rows are always in memory"),
+    "shuffle_merged_datasets": (ANY, "the trainer draws the rows in a new order each epoch"),
+    "sample_packing_eff_est": (ANY, "packing looks at all rows and needs no estimate"),
+    "sample_packing_group_size": (ANY, "packing looks at all rows at once"),
+    "sample_packing_bin_size": (ANY, "packing puts as many rows together as fit"),
+    "sample_packing_seq_len_multiplier": (ANY, "packing fills rows of sequence_len"),
+    "sample_packing_mp_start_method": (ANY, "packing runs in one process"),
+    "remove_unused_columns": (ANY, "the trainer is handed finished columns"),
+    "strict": (ANY, "every recipe is checked strictly"),
+    "save_safetensors": ((True,), "weights are always saved as safetensors"),
+    "hf_use_auth_token": ((True,), "the hub's token is taken from HF_TOKEN or `hf auth login`"),
+    "low_cpu_mem_usage": ((True,), "weights are always loaded so"),
+    "tokenizer_use_fast": ((True,), "the fast tokenizer is the only one there is"),
+    "tokenizer_save_jinja_files": (ANY, "the template is always saved with the tokenizer"),
+    "experimental_skip_move_to_device": (ANY, "weights are loaded where they are used"),
+    "include_tokens_per_second": (ANY, "tokens per second are always shown"),
+    "include_tkps": (ANY, "tokens per second are always shown"),
+    "is_llama_derived_model": (ANY, "the architecture is read from the model's config.json"),
+    "is_mistral_derived_model": (ANY, "the architecture is read from the model's config.json"),
+    "is_falcon_derived_model": (ANY, "the architecture is read from the model's config.json"),
+    "is_qwen_derived_model": (ANY, "the architecture is read from the model's config.json"),
+    "local_rank": (ANY, "one GPU is used"),
+    "ddp_timeout": (ANY, "it counts on several GPUs, and one is used"),
+    "ddp_bucket_cap_mb": (ANY, "it counts on several GPUs, and one is used"),
+    "ddp_broadcast_buffers": (ANY, "it counts on several GPUs, and one is used"),
+    "ddp_find_unused_parameters": (ANY, "it counts on several GPUs, and one is used"),
+    "lora_mlp_kernel": (ANY, "a faster kernel with the same result; backend: unsloth brings its own"),
+    "lora_qkv_kernel": (ANY, "a faster kernel with the same result; backend: unsloth brings its own"),
+    "lora_o_kernel": (ANY, "a faster kernel with the same result; backend: unsloth brings its own"),
+    "lora_embedding_kernel": (ANY, "a faster kernel with the same result; backend: unsloth brings its own"),
+    "flash_attn_cross_entropy": (ANY, "a faster kernel with the same result; liger_cross_entropy is honoured"),
+    "flash_attn_rms_norm": (ANY, "a faster kernel with the same result; liger_rms_norm is honoured"),
+    "flash_attn_fuse_mlp": (ANY, "a faster kernel with the same result"),
+    "flash_attn_fuse_qkv": (ANY, "a faster kernel with the same result"),
+    "fused_attn_kernel": (ANY, "a faster kernel with the same result"),
+    "flash_optimum": (ANY, "the model's own attention is fast"),
+    "eval_max_new_tokens": (ANY, "it counts for tables of answers while training; see generation_max_new_tokens"),
+    "eval_table_max_new_tokens": (ANY, "it counts for tables of answers while training; see generation_max_new_tokens"),
+    "merge_method": (ANY, "it counts when an adapter is merged"),
+    "gradio_title": (ANY, "it counts for a chat page, not for training"),
+    "gradio_share": (ANY, "it counts for a chat page, not for training"),
+    "gradio_server_name": (ANY, "it counts for a chat page, not for training"),
+    "gradio_server_port": (ANY, "it counts for a chat page, not for training"),
+    "gradio_max_new_tokens": (ANY, "it counts for a chat page, not for training"),
+    "gradio_temperature": (ANY, "it counts for a chat page, not for training"),
+    "plugins": (
+        (["axolotl.integrations.liger.LigerPlugin"], ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"]),
+        "its keys are read without it",
+    ),
+    "debug": (ANY, "`finetune plan` shows what a run does"),
+}
+
+DATASET_WAIVED: Mapping[str, tuple[Any, str]] = {
+    "train_on_eos": (("turn",), "the end of every learned turn is learned"),
+    "train_on_eot": (("turn",), "the end of every learned turn is learned"),
+    "roles_to_train": ((["assistant"], ["gpt"]), "answers are learned"),
+    "trust_remote_code": (ANY, "no code of a dataset's repository is ever run"),
+}
