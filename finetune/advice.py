@@ -102,6 +102,13 @@ def _learning_rate(case: Case) -> Iterator[Finding]:
         )
 
 
+def _evaluation(case: Case) -> Iterator[Finding]:
+    recipe = case.recipe
+    if recipe.evals_per_epoch and not recipe.val_set_size and recipe.test_datasets is None:
+        message = "`evals_per_epoch` asks for evaluation, but there is no validation data: nothing is evaluated"
+        yield "evals_per_epoch", f"{message}. Set `val_set_size: 0.05`, or remove the line", "FT015"
+
+
 def _batch(case: Case) -> Iterator[Finding]:
     recipe, batch = case.recipe, effective_batch(case.recipe)
     if not recipe.sample_packing and batch > 1 and case.rows is not None and case.rows <= batch:
@@ -180,6 +187,7 @@ def _packages(case: Case) -> Iterator[Finding]:
 
 RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _learning_rate,
+    _evaluation,
     _batch,
     _never,
     _packing,

@@ -127,7 +127,8 @@ CODES: dict[str, Code] = {
         "warning",
         "remote code that is not pinned",
         "`trust_remote_code: true` runs Python code of the model's repository, as it is on the day of the run. Pin "
-        "`revision_of_model` to a commit. Training refuses the unpinned line as soon as repository code would run.",
+        "`revision_of_model` to a commit (for a local folder: to the digest that the refusal shows). Training refuses "
+        "the unpinned line as soon as repository code would run.",
     ),
     "FT022": Code(
         "warning",

@@ -29,7 +29,11 @@ def idle_lines(checked: Checked, machines: Sequence[Machine]) -> Iterator[Fault]
 def judgements(checked: Checked, machines: Sequence[Machine]) -> list[Fault]:
     """Everything that should be said about a recipe that stands, in the order of its lines: notes and warnings, less
     those that the recipe silences."""
-    found = [*checked.notes, *idle_lines(checked, machines), *advice(checked)]
+    advised = advice(checked)
+    # Where there is better to say about a line than that it changes nothing, that is enough.
+    better = {fault.where for fault in advised}
+    idle = [fault for fault in idle_lines(checked, machines) if fault.where not in better]
+    found = [*checked.notes, *idle, *advised]
     codes = {fault.code for fault in found}
     for code in checked.silence:
         if code not in codes:

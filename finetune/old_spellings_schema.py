@@ -21,6 +21,7 @@ def add_old_spellings(schema: dict[str, Any]) -> None:
     properties["batch_size"] = _old("gradient_accumulation_steps", whole)
     properties["max_packed_sequence_len"] = _old("sample_packing: true", whole)
     properties["base_model_config"] = _old("base_model", text)
+    properties["tokens"]["anyOf"].append({"$ref": "#/$defs/SpecialTokens", "deprecated": True})
     properties["torch_dtype"] = _old("bf16 and fp16", text)
     sources = {"anyOf": [{"type": ["string", "null"]}, {"type": ["array", "object"]}]}
     properties["pretraining_dataset"] = _old("datasets with type: completion", sources)

@@ -96,9 +96,10 @@ def arguments(section: TrackingSection) -> dict[str, Any]:
     }
 
 
-def calls(section: TrackingSection) -> tuple[Call, ...]:
+def calls(section: TrackingSection, output_dir: str) -> tuple[Call, ...]:
     """What must happen before the trainer starts its trackers."""
-    variables: dict[str, str] = {}
+    # What a tracker keeps on disk belongs to the run.
+    variables: dict[str, str] = {"WANDB_DIR": output_dir} if "wandb" in trackers(section) else {}
     for name in trackers(section):
         if name in TRACKERS:
             for key, variable in TRACKERS[name].environment.items():

@@ -20,6 +20,7 @@ NO_FIELDS: dict[str, Any] = {"messages": None, "role": None, "content": None, "r
 ROWS = {
     "chat_template": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
     "alpaca": {"instruction": "q", "input": "", "output": "a"},
+    "completion": {"text": "once upon a time"},
 }
 Write = Callable[[str], Path]
 

@@ -31,7 +31,7 @@ def test_tokens_and_labels_equal_axolotls_but_for_the_end_tokens_it_forgets(vari
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text)
     plan = resolve(load_recipe(recipe).recipe, Machine())
-    tokenizer = load_tokenizer(tokenizer_part(plan.stage("load")))
+    tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
     rows, _ = stages.read_data(plan)
     template, tokenize = plan.one("format", "set_template"), plan.one("format", "tokenize_rows")
     assert template and tokenize

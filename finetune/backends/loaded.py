@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.trust import refuse_code
 from finetune.errors import ModelError
 from finetune.plan import Call, perform
 from finetune.recipe.adapter import AdapterSection
@@ -109,6 +110,7 @@ def load_tokenizer(calls: tuple[Call, ...]) -> tuple[Any, tuple[str, ...]]:
 def guarded(call: Call, **runtime: Any) -> Any:
     """Perform a loading call; what the libraries raise for a user's mistake becomes a ModelError."""
     name = call.arguments.get("pretrained_model_name_or_path") or call.arguments.get("model_name")
+    refuse_code(call)
     try:
         return perform(call, **runtime)
     except AttributeError as error:

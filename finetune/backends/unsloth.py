@@ -2,6 +2,7 @@
 trainer are the same as on the other backend."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from finetune.adapters import ADAPTERS
@@ -90,6 +91,9 @@ def notes(recipe: Recipe) -> tuple[str, ...]:
 def prepare_process() -> None:
     """Import Unsloth before transformers, trl and peft: it patches them. No statistics leave the machine."""
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+    # It would else write its compiled kernels into the working directory.
+    cache = Path.home() / ".cache" / "finetune" / "unsloth_compiled"
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache))
     import unsloth  # noqa: F401  # isort: skip
 
 

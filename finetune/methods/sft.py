@@ -37,7 +37,7 @@ def train_calls(
     )
     runtime = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
     config, trainer = Call("trl.SFTConfig", arguments), Call("trl.SFTTrainer", {}, runtime=runtime)
-    return (*tracking.calls(recipe), *_callbacks(recipe), config, trainer)
+    return (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), config, trainer)
 
 
 def _loop(section: TrainingSection) -> dict[str, Any]:

@@ -34,9 +34,12 @@ class AdapterSection(Section):
     ] = None
     """Names of the linear layers that get an adapter, or one regular expression. Unset: all of them."""
     lora_target_linear: Annotated[
-        bool, Reaches("adapt", needs={"adapter": "lora", "lora_target_modules": ["q_proj"]})
-    ] = False
-    """Adapters on every linear layer but the output head, whatever lora_target_modules lists."""
+        bool | None,
+        Field(examples=[True, False]),
+        Reaches("adapt", needs={"adapter": "lora", "lora_target_modules": ["q_proj"]}),
+    ] = None
+    """true: adapters on every linear layer but the output head, whatever lora_target_modules lists. false: on those
+    that it lists. Unset: on those, or on all if it lists none."""
     peft_use_rslora: Annotated[bool, Reaches("adapt", needs=_LORA)] = False
     """Scale by lora_alpha / sqrt(lora_r) (rank-stabilised LoRA), which suits large ranks."""
     peft_use_dora: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = False

@@ -56,7 +56,7 @@ def _pinning(recipe: Recipe, base_model: str, source: Source) -> Iterator[Fault]
             "`trust_remote_code` runs the repository's code as it is that day; pin `revision_of_model` to a commit"
         )
         yield Fault(message, source.where(("trust_remote_code",)), "warning", "FT021")
-    if recipe.revision_of_model and _exists(Path(base_model)):
+    if recipe.revision_of_model and _exists(Path(base_model)) and not recipe.trust_remote_code:
         message = "`revision_of_model` changes nothing: base_model is a local folder"
         yield Fault(message, source.where(("revision_of_model",)), "warning", "FT011")
 

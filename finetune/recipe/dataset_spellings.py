@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from finetune.errors import Fault
+from finetune.recipe.rewrite import Found, Rewrite
 from finetune.recipe.source import Path_
-from finetune.recipe.spellings import FILE_TYPES, Found, Rewrite
+from finetune.recipe.spellings import FILE_TYPES
 
 CONVERSATIONS = {
     "chatml": "chatml",

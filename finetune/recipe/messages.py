@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from finetune.errors import Fault
 from finetune.recipe import foreign
+from finetune.recipe.base import CLEAN_NUMBER
 from finetune.recipe.data import DatasetEntry, MessageProperties
 from finetune.recipe.header import Header
 from finetune.recipe.model import BnbConfig, SpecialTokens
@@ -54,12 +55,15 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
     wanted = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if kind in ("bool_type", "literal_error", "bool_parsing") and str(value).lower() in ("yes", "on", "no", "off"):
         wanted += "; in YAML 1.2 this word is text: write true or false"
+    if isinstance(value, str) and "_" in value and CLEAN_NUMBER.fullmatch(value.replace("_", "")):
+        wanted += f"; in YAML 1.2 digits have no underscores: write {value.replace('_', '')}"
     return f"`{key}: {shown[:80]}` should be {wanted}"
 
 
 # Where a list of every choice would not help.
 CHOICES = {
     "type": "is no form of rows known here (chat_template, alpaca, completion): leave the line out to have it detected",
+    "model_type": "is no class that learns text here: write AutoModelForCausalLM, or a class named ...ForCausalLM",
     "chat_template": "is no template kept here (chatml, llama3, phi_3, phi_35): write tokenizer_default, its own",
 }
 # Other trainers' names that no spelling check would bring near ours.

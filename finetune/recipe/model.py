@@ -54,7 +54,8 @@ class ModelSection(Section):
     """Hub id or local folder of the model to fine-tune. A relative path is looked up beside the recipe, then in the
     working directory."""
     revision_of_model: Annotated[str | None, Field(min_length=1, examples=["main", "v1.0"]), Reaches("load")] = None
-    """Branch, tag or commit of base_model on the hub. Pin a commit to train the same weights next year."""
+    """Branch, tag or commit of base_model on the hub. Pin a commit to train the same weights next year. With
+    trust_remote_code on a local folder: sha256:... of its Python files."""
     model_type: Annotated[
         str,
         Field(pattern=r"^(AutoModelForCausalLM|[A-Z][A-Za-z0-9]*ForCausalLM)$", examples=["LlamaForCausalLM"]),

@@ -38,7 +38,6 @@ def _pairs(values: Values) -> Iterator[Finding]:
         ("eval_steps", "evals_per_epoch"),
         ("val_set_size", "test_datasets"),
         ("curriculum_sampling", "group_by_length"),
-        ("unfrozen_parameters", "adapter"),
     ):
         if values.get(one) and values.get(other):
             yield other, f"`{one}` and `{other}` cannot both hold. Keep one"
@@ -71,6 +70,14 @@ def _optimizer(values: Values) -> Iterator[Finding]:
         yield "cosine_min_lr_ratio", "`cosine_min_lr_ratio` counts only with `lr_scheduler: cosine`"
     if values.get("loss_watchdog_patience") and not values.get("loss_watchdog_threshold"):
         yield "loss_watchdog_patience", "`loss_watchdog_patience` counts only with `loss_watchdog_threshold`"
+
+
+def _targets(values: Values) -> Iterator[Finding]:
+    if values.get("adapter") and values.get("lora_target_linear") is False and not values.get("lora_target_modules"):
+        message = (
+            "`lora_target_linear: false` without `lora_target_modules` leaves nothing for the adapter: list modules"
+        )
+        yield "lora_target_linear", message
 
 
 def _workers(values: Values) -> Iterator[Finding]:
@@ -113,6 +120,9 @@ RUN_NAMES = ("wandb_name", "mlflow_run_name", "trackio_run_name", "swanlab_exper
 
 
 def _unfrozen(values: Values) -> Iterator[Finding]:
+    if values.get("unfrozen_parameters") and values.get("adapter"):
+        message = "`unfrozen_parameters` trains a part of the model itself, which an adapter leaves frozen: remove it"
+        yield "unfrozen_parameters", f"{message}, or use lora_modules_to_save"
     given = values.get("unfrozen_parameters")
     for pattern in given if isinstance(given, list) else ():
         if re.search(r"\[\d*:\d*\]$", str(pattern)):
@@ -158,16 +168,16 @@ def _strategies(values: Values) -> Iterator[Finding]:
                 yield strategy, f"`{strategy}: {chosen}` and `{key}` contradict each other. Keep one"
         if chosen == "steps" and not values.get(steps) and not values.get(per_epoch):
             yield strategy, f"`{strategy}: steps` needs `{steps}`"
-        if values.get(per_epoch) and values.get("max_steps"):
-            yield per_epoch, f"`{per_epoch}` has no meaning with `max_steps`, which ignores epochs: write `{steps}`"
 
 
 def _evaluation(values: Values) -> Iterator[Finding]:
     if values.get("val_set_size") or values.get("test_datasets"):
         return
-    for key in ("eval_steps", "evals_per_epoch"):
-        if values.get(key):
-            yield key, f"`{key}` asks for evaluation, but there is no validation data: set `val_set_size: 0.05`"
+    if values.get("eval_steps"):
+        yield (
+            "eval_steps",
+            "`eval_steps` asks for evaluation, but there is no validation data: set `val_set_size: 0.05`",
+        )
     if values.get("eval_strategy") in ("steps", "epoch"):
         yield "eval_strategy", "there is no validation data to evaluate on: set `val_set_size: 0.05`"
 
@@ -196,6 +206,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _chat_fields,
     _roles,
     _optimizer,
+    _targets,
     _workers,
     _layers,
     _best_checkpoint,

@@ -1,11 +1,13 @@
 """Old and foreign spellings -> today's keys, each with a note that shows today's. Judges no value itself."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from finetune.errors import Fault
+from finetune.recipe import old_keys
 from finetune.recipe.foreign import is_off
+from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved, show
 from finetune.recipe.source import Path_, Source
 
 RENAMED = {
@@ -51,20 +53,6 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "wandb_watch": {"true": "gradients", True: "gradients"},
 }
 OTHER_OLD_KEYS = ("batch_size", "base_model_config", "max_packed_sequence_len", "pretraining_dataset", "torch_dtype")
-
-
-@dataclass(frozen=True)
-class Rewrite:
-    """The line at `path` in today's spelling: `entries` (path -> value) take its place; none: it says nothing.
-
-    `message` is the note to the user; without one the line was off, and nothing needs to be said."""
-
-    path: Path_
-    entries: Mapping[Path_, Any]
-    message: str = ""
-
-
-Found = Iterator[Rewrite | Fault]
 
 
 def today(source: Source) -> tuple[Source, list[Fault], list[Fault]]:
@@ -123,29 +111,10 @@ def _put(data: Any, path: Path_, value: Any) -> None:
     data[path[-1]] = value
 
 
-def _contradiction(key: str, other: str) -> Fault:
-    """`code` carries the key to point at until its place is known."""
-    return Fault(f"`{key}` and `{other}` say the same thing; keep `{other}`", code=key)
-
-
-def _moved(data: Mapping[str, Any], key: str, new: str, value: Any) -> Rewrite | Fault:
-    """`key` says `new: value` today."""
-    if data.get(new) is not None and key != new and data[new] != value:
-        return _contradiction(key, new)
-    message = f"`{key}: {_show(data[key])}` is written `{new}: {_show(value)}` today"
-    return Rewrite((key,), {(new,): value}, message)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
-
-
 def _renamed(data: Mapping[str, Any]) -> Found:
     for key, new in RENAMED.items():
         if key in data:
-            yield Rewrite((key,), {}) if data[key] is None else _moved(data, key, new, data[key])
+            yield Rewrite((key,), {}) if data[key] is None else moved(data, key, new, data[key])
     for key, new in ATTENTION.items():
         if key not in data:
             continue
@@ -154,25 +123,33 @@ def _renamed(data: Mapping[str, Any]) -> Found:
         elif not data[key]:
             yield Rewrite((key,), {})
         elif data.get("attn_implementation") is not None:
-            yield _contradiction(key, "attn_implementation")
+            yield contradiction(key, "attn_implementation")
         else:
-            yield _moved(data, key, "attn_implementation", new)
+            yield moved(data, key, "attn_implementation", new)
 
 
 def _number_types(data: Mapping[str, Any]) -> Found:
     for key, (new, value) in NUMBER_TYPES.items():
         if key in data:
-            yield Rewrite((key,), {}) if is_off(key, data[key]) else _moved(data, key, new, value)
+            yield Rewrite((key,), {}) if is_off(key, data[key]) else _number_type(data, key, new, value)
     if "torch_dtype" in data:
         dtype = data["torch_dtype"]
         name = str(dtype).removeprefix("torch.").lower()
         if is_off("torch_dtype", dtype):
             yield Rewrite(("torch_dtype",), {})
         elif name in DTYPES:
-            yield _moved(data, "torch_dtype", *DTYPES[name])
+            yield _number_type(data, "torch_dtype", *DTYPES[name])
         else:
             message = f"`torch_dtype: {dtype}` is no number type known here: write `bf16` and `fp16`"
             yield Fault(message, code="torch_dtype")
+
+
+def _number_type(data: Mapping[str, Any], key: str, new: str, value: Any) -> Rewrite | Fault:
+    """`auto` beside a type by name leaves no doubt; nor does an off switch, which was another key's in old recipes."""
+    if data.get(new) in ("auto", False):
+        message = f"`{key}: {show(data[key])}` is written `{new}: {show(value)}` today"
+        return Rewrite((key,), {(new,): value}, message)
+    return moved(data, key, new, value)
 
 
 def _quantization(data: Mapping[str, Any]) -> Found:
@@ -184,12 +161,12 @@ def _quantization(data: Mapping[str, Any]) -> Found:
             continue
         inner = data.get("bnb_config_kwargs")
         if not isinstance(inner, dict | None) or (inner and inner.get(key, data[key]) != data[key]):
-            yield _contradiction(key, "bnb_config_kwargs")
+            yield contradiction(key, "bnb_config_kwargs")
             continue
         value = data[key]
         if isinstance(value, str):
             value = value.removeprefix("torch.")
-        message = f"`{key}: {_show(value)}` is written `bnb_config_kwargs: {{{key}: {_show(value)}}}` today"
+        message = f"`{key}: {show(value)}` is written `bnb_config_kwargs: {{{key}: {show(value)}}}` today"
         yield Rewrite((key,), {("bnb_config_kwargs", key): value}, message)
 
 
@@ -200,78 +177,7 @@ def _values(data: Mapping[str, Any]) -> Found:
             new = values[value]
             same = isinstance(value, bool) == isinstance(next(old for old in values if old == value), bool)
             if same:
-                yield Rewrite((key,), {(key,): new}, f"`{key}: {_show(value)}` is written `{key}: {_show(new)}` today")
-
-
-def _batch_size(data: Mapping[str, Any]) -> Found:
-    if "batch_size" not in data:
-        return
-    whole, micro = data["batch_size"], data.get("micro_batch_size")
-    if is_off("batch_size", whole):
-        yield Rewrite(("batch_size",), {})
-    elif data.get("gradient_accumulation_steps"):
-        yield _contradiction("batch_size", "gradient_accumulation_steps")
-    elif not isinstance(whole, int) or not isinstance(micro, int) or micro < 1 or whole % micro:
-        message = "`batch_size` needs a micro_batch_size that divides it: write gradient_accumulation_steps instead"
-        yield Fault(message, code="batch_size")
-    else:
-        yield _moved(data, "batch_size", "gradient_accumulation_steps", whole // micro)
-
-
-def _model_config(data: Mapping[str, Any]) -> Found:
-    if "base_model_config" not in data:
-        return
-    config = data["base_model_config"]
-    if is_off("base_model_config", config):
-        yield Rewrite(("base_model_config",), {})
-    elif config == data.get("base_model"):
-        yield Rewrite(("base_model_config",), {}, "`base_model_config` names base_model again; the line can go")
-    else:
-        message = "`base_model_config` names another model's config, which is not supported: base_model's own is used"
-        yield Fault(f"{message}. Remove the line", code="base_model_config")
-
-
-def _packed_length(data: Mapping[str, Any]) -> Found:
-    key = "max_packed_sequence_len"
-    if key not in data:
-        return
-    packed, rows = data[key], data.get("sequence_len")
-    if is_off(key, packed):
-        yield Rewrite((key,), {})
-    elif data.get("sample_packing") is False:
-        yield _contradiction(key, "sample_packing")
-    elif rows in (None, packed):
-        message = f"`{key}: {packed}` is written `sample_packing: true` with `sequence_len: {packed}` today"
-        yield Rewrite((key,), {("sample_packing",): True, ("sequence_len",): packed}, message)
-    else:
-        message = f"`{key}: {packed}` packs rows of another length than `sequence_len: {rows}`: rows are packed to "
-        yield Fault(f"{message}sequence_len. Write `sample_packing: true` and one length", code=key)
-
-
-def _pretraining(data: Mapping[str, Any]) -> Found:
-    """Axolotl streams these rows of plain text; here they are read like others."""
-    key = "pretraining_dataset"
-    if key not in data:
-        return
-    given = data[key]
-    if is_off(key, given):
-        yield Rewrite((key,), {})
-        return
-    if data.get("datasets"):
-        yield _contradiction(key, "datasets")
-        return
-    entries = [{"path": given}] if isinstance(given, str) else given
-    if not isinstance(entries, list) or not all(isinstance(entry, dict | str) for entry in entries):
-        yield Fault("`pretraining_dataset` should be a list of sources, each with a path", code=key)
-        return
-    new = []
-    for entry in entries:
-        entry = {"path": entry} if isinstance(entry, str) else dict(entry)
-        field = entry.pop("text_column", None)
-        if entry.get("type") in (None, "pretrain"):
-            entry["type"] = "completion"
-        new.append(entry | ({"field": field} if field and field != "text" else {}))
-    yield Rewrite((key,), {("datasets",): new}, f"`{key}` is written `datasets` with `type: completion` today")
+                yield Rewrite((key,), {(key,): new}, f"`{key}: {show(value)}` is written `{key}: {show(new)}` today")
 
 
 def _entries(data: Mapping[str, Any]) -> Found:
@@ -289,9 +195,10 @@ RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     _number_types,
     _quantization,
     _values,
-    _batch_size,
-    _model_config,
-    _packed_length,
-    _pretraining,
+    old_keys.batch_size,
+    old_keys.model_config,
+    old_keys.named_tokens,
+    old_keys.packed_length,
+    old_keys.pretraining,
     _entries,
 )

@@ -74,7 +74,7 @@ class TrainingSection(Section):
     ] = None
     """Further arguments of the scheduler, as transformers' function of that name takes them."""
     cosine_min_lr_ratio: Annotated[
-        Number | None, Field(ge=0, lt=1, examples=[0.1, 0.2]), Reaches("train", needs={"lr_scheduler": "cosine"})
+        Number | None, Field(ge=0, le=1, examples=[0.1, 0.2]), Reaches("train", needs={"lr_scheduler": "cosine"})
     ] = None
     """Where the cosine ends, as a share of learning_rate. Unset: 0."""
     warmup_steps: Annotated[Steps | None, Field(ge=0, examples=[10, 0.1]), Reaches("train")] = None

@@ -8,8 +8,9 @@ from typing import Any
 
 from finetune.errors import Fault, RecipeError, Where
 from finetune.recipe.edits import Document, Odd
+from finetune.recipe.rewrite import Rewrite
 from finetune.recipe.source import Path_, Source, read_text
-from finetune.recipe.spellings import Rewrite, rewritten
+from finetune.recipe.spellings import rewritten
 from finetune.recipe.writing import written
 
 SHOWN = 100

@@ -1,0 +1,90 @@
+"""Old keys whose meaning takes more than another name: each a rule from the recipe's values to rewrites and faults."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from finetune.errors import Fault
+from finetune.recipe.foreign import is_off
+from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved
+
+
+def batch_size(data: Mapping[str, Any]) -> Found:
+    if "batch_size" not in data:
+        return
+    whole, micro = data["batch_size"], data.get("micro_batch_size")
+    if is_off("batch_size", whole):
+        yield Rewrite(("batch_size",), {})
+    elif data.get("gradient_accumulation_steps"):
+        yield contradiction("batch_size", "gradient_accumulation_steps")
+    elif not isinstance(whole, int) or not isinstance(micro, int) or micro < 1 or whole % micro:
+        message = "`batch_size` needs a micro_batch_size that divides it: write gradient_accumulation_steps instead"
+        yield Fault(message, code="batch_size")
+    else:
+        yield moved(data, "batch_size", "gradient_accumulation_steps", whole // micro)
+
+
+def model_config(data: Mapping[str, Any]) -> Found:
+    if "base_model_config" not in data:
+        return
+    config = data["base_model_config"]
+    if is_off("base_model_config", config):
+        yield Rewrite(("base_model_config",), {})
+    elif config == data.get("base_model"):
+        yield Rewrite(("base_model_config",), {}, "`base_model_config` names base_model again; the line can go")
+    else:
+        message = "`base_model_config` names another model's config, which is not supported: base_model's own is used"
+        yield Fault(f"{message}. Remove the line", code="base_model_config")
+
+
+def named_tokens(data: Mapping[str, Any]) -> Found:
+    """`tokens` once named the special ones."""
+    if not isinstance(data.get("tokens"), dict):
+        return
+    if data.get("special_tokens"):
+        yield contradiction("tokens", "special_tokens")
+    else:
+        note = "`tokens` with names is written `special_tokens` today"
+        yield Rewrite(("tokens",), {("special_tokens",): data["tokens"]}, note)
+
+
+def packed_length(data: Mapping[str, Any]) -> Found:
+    key = "max_packed_sequence_len"
+    if key not in data:
+        return
+    packed, rows = data[key], data.get("sequence_len")
+    if is_off(key, packed):
+        yield Rewrite((key,), {})
+    elif data.get("sample_packing") is False:
+        yield contradiction(key, "sample_packing")
+    elif rows in (None, packed):
+        message = f"`{key}: {packed}` is written `sample_packing: true` with `sequence_len: {packed}` today"
+        yield Rewrite((key,), {("sample_packing",): True, ("sequence_len",): packed}, message)
+    else:
+        message = f"`{key}: {packed}` packs rows of another length than `sequence_len: {rows}`: rows are packed to "
+        yield Fault(f"{message}sequence_len. Write `sample_packing: true` and one length", code=key)
+
+
+def pretraining(data: Mapping[str, Any]) -> Found:
+    """Axolotl streams these rows of plain text; here they are read like others."""
+    key = "pretraining_dataset"
+    if key not in data:
+        return
+    given = data[key]
+    if is_off(key, given):
+        yield Rewrite((key,), {})
+        return
+    if data.get("datasets"):
+        yield contradiction(key, "datasets")
+        return
+    entries = [{"path": given}] if isinstance(given, str) else given
+    if not isinstance(entries, list) or not all(isinstance(entry, dict | str) for entry in entries):
+        yield Fault("`pretraining_dataset` should be a list of sources, each with a path", code=key)
+        return
+    new = []
+    for entry in entries:
+        entry = {"path": entry} if isinstance(entry, str) else dict(entry)
+        field = entry.pop("text_column", None)
+        if entry.get("type") in (None, "pretrain"):
+            entry["type"] = "completion"
+        new.append(entry | ({"field": field} if field and field != "text" else {}))
+    yield Rewrite((key,), {("datasets",): new}, f"`{key}` is written `datasets` with `type: completion` today")

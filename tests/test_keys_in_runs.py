@@ -1,0 +1,164 @@
+"""Keys that change how a run goes do so in a real run, not only in the plan."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from finetune.backends.trust import digest_of
+from finetune.errors import ModelError, TrainingError
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    found = [*folder.glob("adapter/*.safetensors"), *folder.glob("model/*.safetensors")]
+    return load_file(found[0])
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_new_token_is_learned_and_the_run_can_be_talked_to(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    path = write_recipe(tokens=["<tool>"], lora_modules_to_save=["embed_tokens", "lm_head"])
+    code, _, err = finetune(path)
+    assert code == 0, err
+    saved = weights_of(tmp_path / "run")
+    assert any("embed_tokens" in name for name in saved)
+    tokenizer = json.loads((tmp_path / "run" / "adapter" / "tokenizer.json").read_text())
+    assert "<tool>" in [token["content"] for token in tokenizer["added_tokens"]]
+    assert finetune("chat", tmp_path / "run", "--prompt", "hello")[0] == 0
+
+
+def test_adapter_keys_shape_the_adapter(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    path = write_recipe(
+        lora_r=4,
+        lora_target_modules=["q_proj", "v_proj"],
+        lora_rank_pattern={"v_proj": 2},
+        peft_layers_to_transform=[0],
+        peft_use_dora=True,
+    )
+    code, _, err = finetune(path)
+    assert code == 0, err
+    ranks = {name: tensor.shape[0] for name, tensor in weights_of(tmp_path / "run").items() if "lora_A" in name}
+    assert all("layers.0." in name for name in ranks)
+    assert {("v_proj" in name, rank) for name, rank in ranks.items()} == {(False, 4), (True, 2)}
+    assert any("lora_magnitude_vector" in name for name in weights_of(tmp_path / "run"))
+
+
+def test_only_unfrozen_parameters_change(write_recipe: Any, finetune: Any, tmp_path: Path, tiny_models: Any) -> None:
+    from safetensors.torch import load_file
+
+    path = write_recipe(adapter=None, unfrozen_parameters=[r"model\.layers\.1\."], tf32=None)
+    code, _, err = finetune(path)
+    assert code == 0, err
+    before = load_file(next(tiny_models["chatml"].glob("*.safetensors")))
+    after = weights_of(tmp_path / "run")
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor.float(), before[name].float())}
+    assert changed and all(name.startswith("model.layers.1.") for name in changed)
+
+
+def test_the_cosine_ends_where_the_recipe_says(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    path = write_recipe(lr_scheduler="cosine", cosine_min_lr_ratio=0.5, max_steps=8)
+    assert finetune(path)[0] == 0
+    rates = [entry["learning_rate"] for entry in metrics(tmp_path / "run") if "learning_rate" in entry]
+    assert rates[0] == pytest.approx(1e-3) and 0.5e-3 < rates[-1] < 0.6e-3
+
+
+def test_a_loss_above_the_watchdogs_threshold_ends_the_run(write_recipe: Any, finetune: Any) -> None:
+    code, _, err = finetune(write_recipe(loss_watchdog_threshold=0.01, loss_watchdog_patience=2, max_steps=9))
+    assert code == TrainingError.exit_code
+    assert "loss_watchdog_threshold" in err and "until step 2" in err
+
+
+def test_training_ends_early_and_keeps_the_best_when_validation_no_longer_improves(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    path = write_recipe(
+        val_set_size=0.2,
+        eval_steps=1,
+        save_steps=1,
+        early_stopping_patience=2,
+        metric_for_best_model="loss",
+        greater_is_better=True,  # so that an ordinary falling loss counts as no improvement
+        max_steps=20,
+        save_total_limit=3,
+    )
+    code, _, err = finetune(path)
+    assert code == 0, err
+    steps = [entry["step"] for entry in metrics(tmp_path / "run") if "loss" in entry]
+    assert max(steps) < 20
+
+
+def test_rows_come_in_their_order_with_curriculum_sampling(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    losses = []
+    for seed in (1, 2):
+        path = write_recipe(curriculum_sampling=True, data_seed=seed, max_steps=2, lora_dropout=None)
+        assert finetune(path, "--overwrite")[0] == 0
+        losses.append([entry["loss"] for entry in metrics(tmp_path / "run") if "loss" in entry])
+    assert losses[0] == losses[1]
+    assert finetune(write_recipe(data_seed=1, max_steps=2), "--overwrite")[0] == 0
+    assert [entry["loss"] for entry in metrics(tmp_path / "run") if "loss" in entry] != losses[0]
+
+
+def test_plain_text_is_learned_whole_and_gone_on_with(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    data = tmp_path / "text.jsonl"
+    data.write_text("".join(json.dumps({"text": f"the sun is warm and the sea is calm {n}"}) + "\n" for n in range(20)))
+    path = write_recipe(datasets=[{"path": str(data), "type": "completion"}], sample_prompts=None)
+    code, out, err = finetune(path)
+    assert code == 0, err
+    assert "100% learned" in out + err
+    assert finetune("chat", tmp_path / "run", "--prompt", "the sun")[0] == 0
+
+
+def test_code_in_a_models_folder_runs_only_when_it_is_pinned(
+    write_recipe: Any, finetune: Any, tmp_path: Path, tiny_models: Any
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_models["chatml"], model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "mine.Mine"}}))
+    (model / "mine.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+        "from transformers import LlamaForCausalLM\nclass Mine(LlamaForCausalLM): pass\n"
+    )
+    code, _, err = finetune(write_recipe(base_model=str(model), trust_remote_code=True))
+    assert code == ModelError.exit_code and f"revision_of_model: {digest_of(model)}" in err
+    assert not (tmp_path / "ran").exists()
+    pinned = write_recipe(base_model=str(model), trust_remote_code=True, revision_of_model=digest_of(model))
+    assert finetune(pinned)[0] == 0
+    (model / "mine.py").write_text("raise SystemExit('other code')")
+    assert finetune(pinned, "--overwrite")[0] == ModelError.exit_code
+
+
+def test_pickled_weights_are_refused_unless_asked_for(
+    write_recipe: Any, finetune: Any, tmp_path: Path, tiny_models: Any
+) -> None:
+    from safetensors.torch import load_file
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_models["chatml"], model)
+    file = next(model.glob("*.safetensors"))
+    torch.save(load_file(file), model / "pytorch_model.bin")
+    file.unlink()
+    code, _, err = finetune(write_recipe(base_model=str(model)))
+    assert code == ModelError.exit_code and "allow_pickle_weights: true" in err
+    assert finetune(write_recipe(base_model=str(model), allow_pickle_weights=True))[0] == 0
+
+
+def test_what_a_recipe_extends_is_filled_in_where_the_run_keeps_it(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    base = write_recipe()
+    (tmp_path / "top.yaml").write_text("extends: recipe.yaml\nlearning_rate: 5e-4\n")
+    code, _, err = finetune(tmp_path / "top.yaml", "max_steps=1")
+    assert code == 0, err
+    kept = tmp_path / "run" / "recipe.composed.yaml"
+    assert "learning_rate: 0.0005" in kept.read_text() and "max_steps: 1" in kept.read_text()
+    assert (tmp_path / "run" / "recipe.yaml").read_text() == (tmp_path / "top.yaml").read_text()
+    assert finetune("validate", kept)[0] == 0
+    assert base.exists()
