@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.insert(0, "train")
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
+    if rest and getattr(parsed, "key", "") is None and "=" not in rest[0] and not rest[0].startswith("-"):
+        parsed.key = rest.pop(0)
     if rest and (not hasattr(parsed, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
         parser.error(f"not understood: {' '.join(rest)}")
     if rest:

@@ -11,11 +11,14 @@ STAGES = ("load", "format", "adapt", "train", "save", "generate")
 
 @dataclass(frozen=True)
 class Call:
-    """One call: a dotted target, its keyword arguments as JSON values, and the parameters filled at run time."""
+    """One call: a dotted target, its keyword arguments as JSON values, and the parameters filled at run time.
+
+    `frozen`: arguments that no key of a recipe reaches, passed so that a library's new default changes nothing."""
 
     target: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     runtime: tuple[str, ...] = ()
+    frozen: frozenset[str] = field(default=frozenset(), compare=False)
 
     def as_json(self) -> dict[str, Any]:
         return {"target": self.target, "arguments": dict(self.arguments), "runtime": list(self.runtime)}

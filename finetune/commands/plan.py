@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--gpu", metavar="GB", help="plan for one GPU of this size instead of this machine")
     parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--all", action="store_true", help="also the trainer's arguments at their defaults")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -33,8 +34,13 @@ def run(parsed: argparse.Namespace) -> int:
         print(f"# this machine cannot run it: {blocker}")
     for stage, call in plan.each():
         print(f"\n[{stage}] {call.target}")
+        frozen: frozenset[str] = frozenset() if parsed.all else call.frozen
         for name, value in call.arguments.items():
-            print(f"    {name} = {json.dumps(value, ensure_ascii=False)}")
+            if name not in frozen:
+                print(f"    {name} = {json.dumps(value, ensure_ascii=False)}")
         for name in call.runtime:
             print(f"    {name} = <made while running>")
+        if frozen:
+            version = checked.recipe.recipe_version
+            print(f"    and {len(frozen)} more that no key reaches, as recipe_version {version} froze them (--all)")
     return 0

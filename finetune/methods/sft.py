@@ -17,9 +17,8 @@ from finetune.recipe.training import EvaluationSection, TrainingSection
 def train_calls(
     recipe: Recipe, precision: Precision, machine: Machine, gradient_checkpointing: bool
 ) -> tuple[Call, ...]:
-    arguments = (
-        dict(TRAINER[recipe.recipe_version])
-        | _loop(recipe)
+    chosen = (
+        _loop(recipe)
         | _optimizer(recipe)
         | _rows(recipe, recipe.micro_batch_size, recipe.eval_sample_packing)
         | _saving(recipe)
@@ -36,7 +35,9 @@ def train_calls(
         }
     )
     runtime = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
-    config, trainer = Call("trl.SFTConfig", arguments), Call("trl.SFTTrainer", {}, runtime=runtime)
+    rest = {name: value for name, value in TRAINER[recipe.recipe_version].items() if name not in chosen}
+    config = Call("trl.SFTConfig", chosen | rest, frozen=frozenset(rest))
+    trainer = Call("trl.SFTTrainer", {}, runtime=runtime)
     return (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), config, trainer)
 
 
