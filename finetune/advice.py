@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from finetune.blockers import BITSANDBYTES
-from finetune.derived import count_rows, effective_batch, steps
 from finetune.errors import Fault
 from finetune.machine import installed
 from finetune.recipe.load import Checked
@@ -60,10 +59,14 @@ class Case:
 
     @functools.cached_property
     def rows(self) -> int | None:
+        from finetune.derived import count_rows  # it brings every reader of files, and few rules ask
+
         return count_rows(self.recipe)
 
     @functools.cached_property
     def steps(self) -> int | None:
+        from finetune.derived import steps
+
         return self.recipe.max_steps or steps(self.recipe, self.rows)
 
     @functools.cached_property
@@ -110,7 +113,8 @@ def _evaluation(case: Case) -> Iterator[Finding]:
 
 
 def _batch(case: Case) -> Iterator[Finding]:
-    recipe, batch = case.recipe, effective_batch(case.recipe)
+    recipe = case.recipe
+    batch = recipe.micro_batch_size * recipe.gradient_accumulation_steps
     if not recipe.sample_packing and batch > 1 and case.rows is not None and case.rows <= batch:
         yield (
             "gradient_accumulation_steps" if recipe.gradient_accumulation_steps > 1 else "micro_batch_size",

@@ -121,6 +121,8 @@ def _without(values: dict[str, Any], paths: Sequence[Path_]) -> dict[str, Any]:
 def _silence(values: dict[str, Any], source: Source) -> tuple[dict[str, str], list[Fault]]:
     """The silenced codes, taken out of the values; faults for codes that do not exist or cannot be silenced."""
     given = values.pop("silence", None)
+    if given is None:
+        return {}, []
     try:
         silenced = Header.model_validate({"silence": given}).silence or {}
     except ValidationError as error:
