@@ -178,6 +178,24 @@ def _modules(case: Case) -> Iterator[Finding]:
         yield "lora_target_modules", f"{message}; its layers are {', '.join(sorted(there))}", "FT019"
 
 
+def _overruled(case: Case) -> Iterator[Finding]:
+    """Lines that another line of the recipe leaves without effect, and which one."""
+    recipe, written = case.recipe, case.recipe.model_fields_set
+    if recipe.max_steps and "num_epochs" in written:
+        yield "num_epochs", f"`num_epochs` does not count: `max_steps: {recipe.max_steps}` ends the run", "FT011"
+    if recipe.adapter and recipe.lora_target_linear and recipe.lora_target_modules:
+        message = "`lora_target_modules` does not count: `lora_target_linear: true` takes every linear layer"
+        yield "lora_target_modules", f"{message}. Remove one of the two", "FT011"
+    if recipe.bnb_config_kwargs and not recipe.load_in_4bit:
+        yield "bnb_config_kwargs", "`bnb_config_kwargs` counts only with `load_in_4bit: true`", "FT011"
+    if recipe.gradient_checkpointing_kwargs and not recipe.gradient_checkpointing:
+        message = "`gradient_checkpointing_kwargs` counts only with `gradient_checkpointing: true`"
+        yield "gradient_checkpointing_kwargs", message, "FT011"
+    for key in sorted(written) if recipe.adapter is None else ():
+        if key.startswith(("lora_", "peft_")) and getattr(recipe, key) is not None:
+            yield key, f"`{key}` does not count: without `adapter: lora` the whole model is trained", "FT011"
+
+
 def _packages(case: Case) -> Iterator[Finding]:
     """Only where the training libraries are: a machine that just checks recipes needs none of them."""
     recipe = case.recipe
@@ -197,5 +215,6 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _packing,
     _inputs,
     _modules,
+    _overruled,
     _packages,
 )

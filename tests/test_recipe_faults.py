@@ -59,7 +59,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> No
         ("lora_r: 8.5", "valid integer"),
         ("micro_batch_size: 0", "greater than or equal to 1"),
         ("load_in_4bit: yes\nadapter: lora", "true or false"),
-        ("optimizer: adamw_hf", "'adamw_torch'"),
+        ("optimizer: adamw_x", "adamw_torch_fused and adamw_8bit are usual"),
         ("deepspeed: zero3.json", "`deepspeed` is a key that Axolotl knows"),
         ("flash_attention: true\nattn_implementation: eager", "say the same thing"),
         ("special_tokens: {pad_tokn: x}", "unknown key `special_tokens.pad_tokn`; did you mean `pad_token`?"),

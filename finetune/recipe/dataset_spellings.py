@@ -23,6 +23,8 @@ RENAMED = {"train_on_split": "split", "field_text": "field", "data_path": "path"
 def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Found:
     yield from _type(entry, path)
     yield from _conversation(entry, path, data)
+    yield from _template(entry, path, data)
+    yield from _data_files(entry, path)
     if isinstance(entry.get("ds_type"), str | None) and "ds_type" in entry:
         kind = entry["ds_type"]
         note = f"`ds_type: {kind}` is not needed; the file's name says it" if kind else ""
@@ -62,16 +64,47 @@ def _conversation(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]
         return
     style, where = entry["conversation"], (*path, "conversation")
     template = CONVERSATIONS.get(str(style))
+    others = {other["conversation"] for other in _entries(data) if isinstance(other.get("conversation"), str)}
     if style is None:
         yield Rewrite(where, {})
     elif template is None:
         message = f"`conversation: {style}` names a template that is not known here: remove it and write chat_template"
         yield Fault(message, code=str(path[0]))
+    elif len({CONVERSATIONS.get(other) for other in others}) > 1:
+        yield Fault("`conversation` names several templates, and one holds for all datasets", code=str(path[0]))
     elif data.get("chat_template") not in (None, template):
         yield Fault("`conversation` and `chat_template` say the same thing; keep `chat_template`", code=str(path[0]))
     else:
         note = f"`conversation: {style}` is written `chat_template: {template}`, for all datasets, today"
         yield Rewrite(where, {("chat_template",): template}, note)
+
+
+def _entries(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for key in ("datasets", "test_datasets"):
+        entries = data.get(key)
+        yield from (entry for entry in (entries if isinstance(entries, list) else ()) if isinstance(entry, dict))
+
+
+def _template(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Iterator[Rewrite]:
+    """A template that every source of messages names is the recipe's. Any other is left for the reader to refuse."""
+    template = entry.get("chat_template")
+    if not isinstance(template, str) or template == "jinja":
+        return
+    plain = ("alpaca", "completion")
+    named = [other.get("chat_template") for other in _entries(data) if other.get("type") not in plain]
+    top = data.get("chat_template")
+    if entry.get("type") not in plain and all(other == template for other in named) and top in (None, template):
+        note = f"`chat_template: {template}` of a dataset is written at the top level today"
+        yield Rewrite((*path, "chat_template"), {("chat_template",): template}, note)
+
+
+def _data_files(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
+    """`path: json` with one file of `data_files` is how the datasets library spells a local file."""
+    files = entry.get("data_files")
+    file = files[0] if isinstance(files, list) and len(files) == 1 else files
+    if str(entry.get("path")) in FILE_TYPES and isinstance(file, str) and file:
+        note = f"`path: {entry['path']}` with `data_files: {file}` is written `path: {file}` today"
+        yield Rewrite((*path, "data_files"), {(*path, "path"): file}, note)
 
 
 def _properties(entry: Mapping[str, Any], path: Path_) -> Found:

@@ -48,11 +48,13 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
     shown = "null" if value is None else shown
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"`{key}: {shown[:80]}` should be a mapping of keys"
-    if kind == "string_too_short":
+    if kind in ("string_too_short", "too_short") and not value:
         return f"`{key}` is empty; write a value, or remove the line"
-    if key.rsplit(".", 1)[-1] in CHOICES:
-        return f"`{key}: {shown[:80]}` {CHOICES[key.rsplit('.', 1)[-1]]}"
+    name = key.rsplit(".", 1)[-1]
+    if name in CHOICES:
+        return f"`{key}: {shown[:80]}` {_choice(name, value)}"
     wanted = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    wanted = "written otherwise; docs/keys.md shows how" if kind == "string_pattern_mismatch" else wanted
     if kind in ("bool_type", "literal_error", "bool_parsing") and str(value).lower() in ("yes", "on", "no", "off"):
         wanted += "; in YAML 1.2 this word is text: write true or false"
     if isinstance(value, str) and "_" in value and CLEAN_NUMBER.fullmatch(value.replace("_", "")):
@@ -60,11 +62,45 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
     return f"`{key}: {shown[:80]}` should be {wanted}"
 
 
+def _choice(key: str, value: Any) -> str:
+    if key == "type":
+        form = "a mapping" if isinstance(value, dict) else str(value)
+        why = next((why for start, why in FORMS.items() if form.startswith(start)), None)
+        if why:
+            return f"is no form of rows known here. {why}"
+    return CHOICES[key]
+
+
 # Where a list of every choice would not help.
 CHOICES = {
     "type": "is no form of rows known here (chat_template, alpaca, completion): leave the line out to have it detected",
     "model_type": "is no class that learns text here: write AutoModelForCausalLM, or a class named ...ForCausalLM",
-    "chat_template": "is no template kept here (chatml, llama3, phi_3, phi_35): write tokenizer_default, its own",
+    "tokenizer_type": "is no class of a tokenizer: write AutoTokenizer, or a class named ...Tokenizer",
+    "chat_template": "is no template kept here (chatml, llama3, phi_3, phi_35): write tokenizer_default, which is the "
+    "tokenizer's own, or jinja with chat_template_jinja",
+    "optimizer": "is no optimizer kept here: adamw_torch_fused and adamw_8bit are usual, docs/keys.md lists all",
+    "lr_scheduler": "is no course of the learning rate kept here: cosine and linear are usual, docs/keys.md lists all",
+    "attn_implementation": "is no attention kept here (auto, sdpa, eager, flash_attention_2, flash_attention_3, "
+    "flex_attention)",
+    "activation_offloading": "should be true or false: where true, activations wait in the CPU's memory",
+    "gradient_checkpointing": "should be true, false or unsloth; activation_offloading: true saves more memory",
+    "adapter": "is no adapter kept here: write lora, qlora, or nothing to train the whole model",
+}
+# The beginning of a dataset's type -> why it is refused.
+FORMS = {
+    "a mapping": "A prompt format of your own is not supported yet: write the rows as messages (type: chat_template) "
+    "or as finished text (type: completion)",
+    "input_output": "Which parts of a text are learned cannot be set by row yet: write the rows as messages "
+    "(type: chat_template)",
+    "alpaca": "Only alpaca's first prompt is kept here: write `type: alpaca`, or write the rows as messages "
+    "(type: chat_template) for another prompt",
+    "stepwise": "Reward models are not trained here yet",
+    "bradley_terry": "Reward models are not trained here yet",
+    "chat_template.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
+    "chatml.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
+    "llama3.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
+    "zephyr.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
+    "user_defined.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
 }
 # Other trainers' names that no spelling check would bring near ours.
 ELSEWHERE = {
@@ -104,6 +140,32 @@ ELSEWHERE = {
     "temperature": "generation_temperature",
     "eval_dataset": "test_datasets",
     "random_seed": "seed",
+    "run_name": "wandb_name",
+    "report_to": "use_wandb",
+    "logging_dir": "use_tensorboard",
+    "do_eval": "val_set_size",
+    "bos_token": "special_tokens",
+    "eos_token": "special_tokens",
+    "pad_token": "special_tokens",
+    "unk_token": "special_tokens",
+    "use_peft": "adapter",
+    "use_lora": "adapter",
+    "full_finetune": "adapter",
+    "full_finetuning": "adapter",
+    "use_flash_attention": "attn_implementation",
+    "use_flash_attention_2": "attn_implementation",
+    "use_liger_kernel": "liger_fused_linear_cross_entropy",
+    "assistant_only_loss": "train_on_inputs",
+    "completion_only_loss": "train_on_inputs",
+    "max_grad_value": "max_grad_norm",
+    "gradient_clipping": "max_grad_norm",
+    "warmup": "warmup_steps",
+    "batch_size_per_device": "micro_batch_size",
+    "lora_modules": "lora_target_modules",
+    "train_file": "datasets",
+    "dataset_name": "datasets",
+    "dataset_path": "datasets",
+    "valid_data": "test_datasets",
 }
 
 

@@ -23,6 +23,19 @@ def batch_size(data: Mapping[str, Any]) -> Found:
         yield moved(data, "batch_size", "gradient_accumulation_steps", whole // micro)
 
 
+def eight_bit(data: Mapping[str, Any]) -> Found:
+    """Axolotl's docs print this one with false, which is what bitsandbytes does anyway."""
+    inner, key = data.get("bnb_config_kwargs"), "llm_int8_has_fp16_weight"
+    if not isinstance(inner, dict) or key not in inner:
+        return
+    if is_off(key, inner[key]):
+        yield Rewrite(("bnb_config_kwargs", key), {})
+    else:
+        yield Fault(
+            f"`{key}` keeps a second copy of the weights, which is not supported: remove it", code="bnb_config_kwargs"
+        )
+
+
 def model_config(data: Mapping[str, Any]) -> Found:
     if "base_model_config" not in data:
         return

@@ -18,7 +18,8 @@ REFUSED = (
         "Remove the line to train on one GPU, or leave it empty",
         "deepspeed deepspeed_config deepcompile fsdp fsdp_config fsdp_version fsdp_final_state_dict_type dp_shard_size "
         "dp_replicate_size sequence_parallel_degree context_parallel_size tensor_parallel_size heads_k_stride "
-        "ring_attn_func use_ray ray_num_workers ray_run_name resources_per_worker qlora_sharded_model_loading "
+        "context_parallel_degree ring_attn_func use_ray ray_num_workers ray_run_name resources_per_worker "
+        "qlora_sharded_model_loading "
         "expert_parallel_size expert_parallel_backend expert_parallel_num_nvl_bytes expert_parallel_num_rdma_bytes "
         "expert_parallel_token_capacity expert_parallel_fallback_on_unsupported accelerator_config world_size",
     ),
@@ -76,7 +77,8 @@ REFUSED = (
     Refused(
         "adapters of this kind are not supported yet",
         "Remove the line for plain LoRA; peft_use_dora and peft_use_rslora are honoured",
-        "relora relora_prune_ratio relora_prune_method relora_cpu_offload jagged_restart_steps "
+        "relora relora_steps relora_warmup_steps relora_anneal_steps relora_prune_ratio relora_prune_method "
+        "relora_cpu_offload jagged_restart_steps "
         "jagged_restart_warmup_steps jagged_restart_anneal_steps lisa_n_layers lisa_step_interval "
         "lisa_layers_attribute loftq peft mora spectrum_top_fraction spectrum_model_name dense_mixer hatchery",
     ),
@@ -88,7 +90,7 @@ REFUSED = (
     Refused(
         "that course of the learning rate is not supported",
         "Choose one with lr_scheduler, lr_scheduler_kwargs and cosine_min_lr_ratio",
-        "cosine_constant_lr_ratio lr_quadratic_warmup lr_div_factor eta_min",
+        "cosine_constant_lr_ratio lr_quadratic_warmup lr_div_factor eta_min log_sweep_min_lr log_sweep_max_lr",
     ),
     Refused(
         "it belongs to an optimizer that is not supported",
@@ -103,11 +105,6 @@ REFUSED = (
         "Remove the line",
         "use_eaft eaft_alpha eaft_k chunked_cross_entropy chunked_cross_entropy_num_chunks "
         "liger_use_token_scaling scaling_softmax scaling_softmax_factor scaling_softmax_bias",
-    ),
-    Refused(
-        "that kernel is not supported",
-        "Write liger_fused_linear_cross_entropy: true, which saves the same memory",
-        "cut_cross_entropy liger_rms_norm_gated",
     ),
     Refused(
         "that attention is not supported",
@@ -135,7 +132,7 @@ REFUSED = (
         "gradient_checkpointing: true, activation_offloading: true, a smaller micro_batch_size and load_in_4bit save "
         "memory here",
         "selective_checkpointing layer_offloading tiled_mlp tiled_mlp_num_shards tiled_mlp_use_original_mlp "
-        "max_memory gpu_memory_limit lora_on_cpu gc_steps gc_collect_steps embeddings_skip_upcast",
+        "max_memory gpu_memory_limit lora_on_cpu embeddings_skip_upcast",
     ),
     Refused(
         "the batch must be known before the run, and this changes it while it runs",
@@ -150,12 +147,32 @@ REFUSED = (
         "num_dataset_shards_to_save total_num_tokens total_supervised_tokens",
     ),
     Refused(
+        "which tokens of a turn are learned cannot be set yet: the assistant's turns are, each with the end that the "
+        "chat template gives it",
+        "Remove the line if that is what it says",
+        "eot_tokens train_on_eos train_on_eot roles_to_train",
+    ),
+    Refused(
+        "what the chat template is given cannot be set yet: it gets the messages of a row as they are",
+        "Remove the line, or write the system message into the rows; chat_template_jinja can hold a template of your "
+        "own",
+        "default_system_message chat_template_kwargs",
+    ),
+    Refused(
+        "one sequence_len holds for all rows",
+        "Remove the line",
+        "eval_sequence_len",
+    ),
+    Refused(
+        "the order in which rows are packed and joined cannot be set yet",
+        "Remove the line; curriculum_sampling: true takes the rows in their order",
+        "sample_packing_sequentially shuffle_before_merging_datasets",
+    ),
+    Refused(
         "it is not supported yet for the data",
         "Remove the line, or prepare the rows so beforehand",
-        "dataset_exact_deduplication min_sample_len eval_sequence_len batch_flattening sample_packing_sequentially "
-        "pad_to_multiple_of use_pose pose_split_on_token_ids pose_max_context_len pose_num_chunks eot_tokens "
-        "train_on_eos train_on_eot roles_to_train default_system_message chat_template_kwargs "
-        "shuffle_before_merging_datasets",
+        "dataset_exact_deduplication min_sample_len use_pose pose_split_on_token_ids pose_max_context_len "
+        "pose_num_chunks",
     ),
     Refused(
         "measuring anything but the validation loss while training is not supported yet",
@@ -185,7 +202,7 @@ REFUSED = (
     Refused(
         "it is not honoured here yet",
         "Remove it, or leave it empty",
-        "save_first_step tokenizer_use_mistral_common tokenizer_legacy use_kernels torch_compile_options ddp "
+        "save_first_step tokenizer_use_mistral_common tokenizer_legacy torch_compile_options ddp "
         "device type_of_model capabilities env_capabilities is_preprocess axolotl_config_path",
     ),
 )

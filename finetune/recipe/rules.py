@@ -53,10 +53,14 @@ def _chat_fields(values: Values) -> Iterator[Finding]:
     for list_key in ("datasets", "test_datasets"):
         entries = values.get(list_key)
         for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and entry.get("type") == "alpaca":
+            kind = entry.get("type") if isinstance(entry, dict) else None
+            if kind in ("alpaca", "completion"):
                 for key in ("field_messages", "message_property_mappings", "roles"):
                     if entry.get(key):
-                        yield list_key, f"`{key}` counts only with `type: chat_template`; an alpaca row has no messages"
+                        message = f"`{key}` counts only with `type: chat_template`"
+                        yield list_key, f"{message}; a row of `type: {kind}` has no messages"
+            if kind in ("alpaca", "chat_template") and entry.get("field"):
+                yield list_key, "`field` counts only with `type: completion`; it names the column of a plain text"
 
 
 def _optimizer(values: Values) -> Iterator[Finding]:
@@ -145,8 +149,19 @@ def _roles(values: Values) -> Iterator[Finding]:
                     yield list_key, f"datasets.roles names {name!r} for two roles; a turn has one"
 
 
+def _experts(values: Values) -> Iterator[Finding]:
+    if values.get("adapter") and values.get("lora_target_parameters") and values.get("lora_dropout"):
+        message = "`lora_dropout` cannot be applied to `lora_target_parameters`, which are no layers: set it to 0"
+        yield "lora_dropout", message
+
+
 def _target_pattern(values: Values) -> Iterator[Finding]:
     pattern = values.get("lora_target_modules")
+    for name in pattern if isinstance(pattern, list) else ():
+        # peft compares a list's names as they are; a pattern among them would silently match nothing.
+        if re.search(r"[^\w.-]", str(name)):
+            message = f"{name!r} is no name of a module; a pattern is written alone, as text: lora_target_modules: "
+            yield "lora_target_modules", f"{message}'...'"
     if isinstance(pattern, str):
         try:
             re.compile(pattern)
@@ -212,6 +227,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _best_checkpoint,
     _run_names,
     _unfrozen,
+    _experts,
     _target_pattern,
     _strategies,
     _evaluation,

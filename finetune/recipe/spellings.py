@@ -18,6 +18,8 @@ RENAMED = {
     "noisy_embedding_alpha": "neftune_noise_alpha",
     "liger_swiglu": "liger_glu_activation",
     "adam_eps": "adam_epsilon",
+    "model_revision": "revision_of_model",
+    "gc_steps": "torch_empty_cache_steps",
 }
 ATTENTION = {
     "flash_attention": "flash_attention_2",
@@ -49,8 +51,11 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "fp16": {"full": True, "true": True, "false": False},
     "tf32": {"true": True, "false": False, "auto": None},
     "max_steps": {-1: None},
-    "wandb_log_model": {"true": "end", "True": "end", True: "end"},
-    "wandb_watch": {"true": "gradients", True: "gradients"},
+    "optimizer": {"adamw_hf": "adamw_torch"},
+    "torch_compile": {"auto": True},
+    "torch_empty_cache_steps": {-1: None},
+    "wandb_log_model": {"true": "end", "True": "end", True: "end", "false": None, "False": None},
+    "wandb_watch": {"true": "gradients", True: "gradients", "false": None, "False": None},
 }
 OTHER_OLD_KEYS = ("batch_size", "base_model_config", "max_packed_sequence_len", "pretraining_dataset", "torch_dtype")
 
@@ -118,10 +123,10 @@ def _renamed(data: Mapping[str, Any]) -> Found:
     for key, new in ATTENTION.items():
         if key not in data:
             continue
-        if not isinstance(data[key], bool | None):
-            yield Fault(f"`{key}: {data[key]}` should be true or false", code=key)
-        elif not data[key]:
+        if is_off(key, data[key]):
             yield Rewrite((key,), {})
+        elif data[key] is not True:
+            yield Fault(f"`{key}: {data[key]}` should be true or false", code=key)
         elif data.get("attn_implementation") is not None:
             yield contradiction(key, "attn_implementation")
         else:
@@ -196,6 +201,7 @@ RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     _quantization,
     _values,
     old_keys.batch_size,
+    old_keys.eight_bit,
     old_keys.model_config,
     old_keys.named_tokens,
     old_keys.packed_length,
