@@ -112,7 +112,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
 def _checked(output_dir: str) -> Path:
     """output_dir as a path. RunFolderError if it cannot be one, is the working directory, or is out of reach."""
     try:
-        path = Path(output_dir).expanduser()
+        path = Path(os.path.expanduser(output_dir))  # noqa: PTH111 - Path's raises for ~~
         if path.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise RunFolderError(f"output_dir {output_dir} is the working directory or above it. Name a folder in it")
         if path.is_dir():

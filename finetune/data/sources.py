@@ -1,6 +1,7 @@
 """A dataset entry -> rows with their meaning. Knows files, the hub and formats; knows no tokenizer."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def read_rows(
 
     DataError if the source is missing, empty, in no known form, or has bad rows (the first ten are listed)."""
     del purpose  # the caller's: training or validation
-    local = Path(path).expanduser()
+    local = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises for ~~
     found: Iterator[tuple[int, Any]]
     if local.is_file():
         _one_split(path, hub)

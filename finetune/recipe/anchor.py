@@ -20,7 +20,7 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     warnings: list[Fault] = []
 
     def anchor(text: str, key: Path_) -> str:
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~~
         written = source.where(key).file
         folder = Path(written if written in source.files else source.name).parent
         if not path.is_absolute() and _exists(folder / path):

@@ -18,7 +18,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from finetune.plan import STAGES
 
-CLEAN_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+CLEAN_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+LARGEST = 2**63 - 1
+"""The largest whole number that the libraries can count with."""
 
 
 class Section(BaseModel):
@@ -64,7 +66,13 @@ def _number(value: Any) -> Any:
 def _whole(value: Any) -> Any:
     value = _number(value)
     if isinstance(value, float) and value.is_integer():
-        return int(value)
+        value = int(value)
+    return _countable(value)
+
+
+def _countable(value: Any) -> Any:
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ValueError("a whole number of at most 64 bits")
     return value
 
 
@@ -73,8 +81,8 @@ def _steps(value: Any) -> Any:
     if isinstance(value, float) and value >= 1:
         if not value.is_integer():
             raise ValueError("a whole number of steps, or a share of all steps below 1")
-        return int(value)
-    return value
+        value = int(value)
+    return _countable(value)
 
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]

@@ -14,31 +14,29 @@ MAX_FILES = 50
 KEY = "extends"
 
 
-def read_with_bases(path: Path) -> tuple[Source, list[Fault]]:
-    """The file on top of what it extends, in today's spelling, and the notes on old spellings.
-
-    RecipeError for a missing base, one that leads back to itself, or spellings that contradict in one file."""
-    notes: list[Fault] = []
+def read_with_bases(path: Path) -> tuple[Source, list[Fault], list[Fault]]:
+    """The file on top of what it extends, in today's spelling, the notes on old spellings, and faults where they
+    contradict others in one file. RecipeError for a missing base or one that leads back to itself."""
+    found: list[Fault] = []
     files: list[str] = []
-    source = _read(path, (), notes, files)
-    return replace(source, files=tuple(files)), notes
+    source = replace(_read(path, (), found, files), files=tuple(files))
+    notes = [fault for fault in found if fault.severity == "note"]
+    return source, notes, [fault for fault in found if fault.severity == "error"]
 
 
-def _read(path: Path, chain: tuple[str, ...], notes: list[Fault], files: list[str]) -> Source:
+def _read(path: Path, chain: tuple[str, ...], found: list[Fault], files: list[str]) -> Source:
     # Each file is put into today's spelling by itself: a base's old spelling must not contradict a recipe's new one.
-    source, found, faults = today(read_file(path))
-    if faults:
-        raise RecipeError(*faults)
+    source, notes, faults = today(read_file(path))
     files.append(str(path))
     # A file that two others extend says its notes once.
-    notes += [note for note in found if note not in notes]
+    found += [fault for fault in (*notes, *faults) if fault not in found]
     data = dict(source.data)
     bases = data.pop(KEY, None)
     source = replace(source, data=data)
     here = (*chain, os.path.realpath(path))
     merged: Source | None = None
     for base, place in _bases(bases, source):
-        target = path.parent / Path(base).expanduser()
+        target = path.parent / Path(os.path.expanduser(base))  # noqa: PTH111 - Path's raises for ~~
         if os.path.realpath(target) in here:
             raise RecipeError(Fault(f"`extends: {base}` leads back to this file", source.where(place), code="FT007"))
         if len(files) >= MAX_FILES:
@@ -46,7 +44,7 @@ def _read(path: Path, chain: tuple[str, ...], notes: list[Fault], files: list[st
         if not os.path.isfile(target):  # noqa: PTH113 - Path.is_file raises for a name that is too long
             message = f"`extends: {base}` names no file beside {path.name}"
             raise RecipeError(Fault(message, source.where(place), code="FT007"))
-        found_base = _read(target, here, notes, files)
+        found_base = _read(target, here, found, files)
         merged = found_base if merged is None else merge(merged, found_base)
     return source if merged is None else merge(merged, source)
 

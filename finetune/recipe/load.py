@@ -14,21 +14,27 @@ from finetune.recipe import foreign
 from finetune.recipe.anchor import anchored
 from finetune.recipe.base import Section
 from finetune.recipe.compose import interpolate, override
-from finetune.recipe.data import DatasetEntry
+from finetune.recipe.data import DatasetEntry, MessageProperties
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.header import Header
 from finetune.recipe.messages import faults_of
-from finetune.recipe.model import SpecialTokens
+from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rules import broken_rules
 from finetune.recipe.secrets import refuse_secrets
 from finetune.recipe.source import Path_, Source
 from finetune.recipe.spellings import today
 
+SECTIONS: dict[str, type[Section]] = {
+    "special_tokens": SpecialTokens,
+    "bnb_config_kwargs": BnbConfig,
+    "message_property_mappings": MessageProperties,
+}
+"""Keys that hold a section of keys of their own."""
 FOREIGN: dict[type[Section], frozenset[str]] = {
     Recipe: foreign.RECIPE_KEYS,
     DatasetEntry: foreign.DATASET_KEYS,
-    SpecialTokens: frozenset(),
+    **dict.fromkeys(SECTIONS.values(), frozenset()),
 }
 
 
@@ -49,18 +55,21 @@ class Checked:
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     """The checked recipe of a file. RecipeError with every fault at once."""
-    source, notes = read_with_bases(path)
+    source, notes, contradictions = read_with_bases(path)
     refuse_secrets(source, overrides)
     source = interpolate(override(source, overrides))
     refuse_secrets(source, overrides)
     source, later, faults = today(source)
     notes += later
+    faults += contradictions
+    spelt = {fault.where for fault in faults}
     values, foreigners = _without_off(source.data, source)
     notes += [fault for fault in foreigners if fault.severity == "note"]
     faults += [fault for fault in foreigners if fault.severity == "error"]
     silence, found = _silence(values, source)
     recipe, values, wrong = _validated(values, source)
-    faults += [*found, *wrong]
+    # What stays in its old spelling is no unknown key.
+    faults += [*found, *(fault for fault in wrong if fault.where not in spelt)]
     faults += [Fault(message, source.where((key,)), code="FT005") for key, message in broken_rules(values)]
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
@@ -145,12 +154,13 @@ def _without_off(data: Mapping[str, Any], source: Source) -> tuple[dict[str, Any
             if key in FOREIGN[model]:
                 if not foreign.is_off(key, value):
                     faults.append(_foreign(key, value, source.where((*path, key)), model is DatasetEntry))
-            elif key not in model.model_fields or not _says_nothing(value):
+            elif key in SECTIONS and isinstance(value, dict) and key in model.model_fields:
+                # People leave whole blocks of keys empty.
+                if inside := dict(kept(value, (*path, key), SECTIONS[key])):
+                    yield key, inside
+            elif key not in model.model_fields or value is not None:
                 yield key, value
 
-    tokens = data.get("special_tokens")
-    if isinstance(tokens, dict):
-        data = {**data, "special_tokens": dict(kept(tokens, ("special_tokens",), SpecialTokens))}
     values = dict(kept(data, (), Recipe))
     for key in ("datasets", "test_datasets"):
         if isinstance(values.get(key), list):
@@ -166,8 +176,3 @@ def _foreign(key: str, value: Any, where: Where, dataset: bool) -> Fault:
     if why is None:
         return Fault(foreign.refusal(key, dataset), where, code="FT004")
     return Fault(f"`{key}` is accepted and does nothing here: {why}", where, "note", "FT023")
-
-
-def _says_nothing(value: Any) -> bool:
-    """null, or a mapping of nothing but null: people leave whole blocks of keys empty."""
-    return value is None or (isinstance(value, dict) and all(item is None for item in value.values()))

@@ -17,16 +17,30 @@ from finetune.recipe.source import Path_, Source
 
 
 def faults_of(error: ValidationError, source: Source) -> Iterator[Fault]:
+    found = [(_path(detail, source), detail) for detail in error.errors(include_url=False)]
+    deepest = {path[:length] for path, _ in found for length in range(len(path))}
     seen: set[Path_] = set()
-    for detail in error.errors(include_url=False):
-        path: Path_ = tuple(part for part in detail["loc"])
-        while path and path not in source.lines and detail["type"] not in ("missing", "extra_forbidden"):
-            path = path[:-1]  # the rest names a branch of a union, not a line
-        if path in seen and path:
-            continue  # one fault a line: a union reports once per branch
+    for path, detail in found:
+        whole = detail["type"] in WHOLE
+        if (path in seen or (path in deepest and not whole)) and path:
+            continue  # one fault a line: a union reports once per branch, and what it holds says more than the whole
         seen.add(path)
         unknown = detail["type"] == "extra_forbidden"
         yield Fault(_message(detail, path, source), source.where(path), code="FT002" if unknown else "FT003")
+
+
+WHOLE = ("missing", "extra_forbidden")
+"""Faults of a key itself, which need not stand anywhere."""
+
+
+def _path(detail: Any, source: Source) -> Path_:
+    """The key or item that a fault is about; what names a branch of a union is left out."""
+    path: Path_ = ()
+    if detail["type"] in WHOLE:
+        return tuple(detail["loc"])
+    for part in detail["loc"]:
+        path = (*path, part) if (*path, part) in source.lines else path
+    return path
 
 
 def _message(detail: Any, path: Path_, source: Source) -> str:

@@ -137,14 +137,38 @@ def _untagged(name: str, text: str) -> None:
             raise RecipeError(_fault(message, _at(name, event.start_mark)))
 
 
+def _not_yaml(name: str, text: str, error: yaml.MarkedYAMLError) -> Fault:
+    """The fault, at the line to mend: the parser may stumble many lines below a quote or a colon that is missing."""
+    message = f"this is not YAML: {error.problem or error.context}"
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark and error.context in ("while scanning a simple key", "while scanning a quoted scalar"):
+        return _fault(f"{message} after what begins here", _at(name, error.context_mark))
+    begin = _running_into(text, mark.line) if mark else None
+    if mark and begin:
+        return _fault(f"{message}; the text that begins here runs on to line {mark.line + 1}", _at(name, begin))
+    return _fault(message, _at(name, mark))
+
+
+def _running_into(text: str, line: int) -> Any:
+    """Where the text begins that runs over several lines and ends in this one, which counts from 0."""
+    begin = None
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            plain_or_quoted = isinstance(token, yaml.ScalarToken) and token.style not in ("|", ">")
+            if plain_or_quoted and token.start_mark.line < token.end_mark.line == line:
+                begin = token.start_mark
+    except yaml.YAMLError:
+        pass  # the fault itself
+    return begin
+
+
 def read_text(name: str, text: str) -> Source:
     """Source of one YAML document. RecipeError with every fault: not YAML, repeated keys, tags, not a mapping."""
     try:
         _untagged(name, text)
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise RecipeError(_fault(f"this is not YAML: {error.problem or error.context}", _at(name, mark))) from None
+        raise RecipeError(_not_yaml(name, text, error)) from None
     except yaml.YAMLError as error:
         raise RecipeError(_fault(f"this is not YAML: {str(error).splitlines()[0]}", Where(name))) from None
     except RecursionError:

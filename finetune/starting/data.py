@@ -3,6 +3,7 @@ a library; asks the formats whether they would read the rows. Knows no tokenizer
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ def look_at_data(path: str) -> Data:
     not read either; UsageError for what is neither."""
     path = ADDRESS.sub("", path.strip()).rstrip("/") or path.strip()
     try:
-        local = Path(path).expanduser()
+        local = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises for ~~
         if local.is_file():
             return _of_file(path, local)
         folder = bool(path) and local.is_dir()

@@ -3,6 +3,7 @@ Reads small JSON files of a folder and the words of a name. Knows no library, no
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def look_at_model(name: str) -> Model:
     """What the name or the folder tells. ModelError for a folder that holds no model, UsageError for no hub id."""
     name = ADDRESS.sub("", name.strip()).rstrip("/") or name.strip()
     try:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's raises for ~~
         if name and path.is_dir():
             return _of_folder(name, path)
         if path.is_file():
