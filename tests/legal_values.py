@@ -1,0 +1,256 @@
+"""Which values a key may have, written down by hand and apart from the program's own models: the judge of whether a
+changed recipe is another legal recipe. Knows nothing of what may not stand together."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+Legal = Callable[[Any], bool]
+Path_ = tuple[str | int, ...]
+NOTHING: tuple[Any, ...] = (None, False, "", [], {}, 0)
+"""Values that ask for nothing: "as if not written" for a key that is unset unless it is written."""
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+
+
+WORDS: set[str] = set()
+"""Every word that is one of the choices of a key."""
+
+
+def number_of(value: Any) -> float | None:
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return value
+
+
+def number(least: float = 0, most: float = math.inf, above: bool = False, below: bool = False) -> Legal:
+    def legal(value: Any) -> bool:
+        found = number_of(value)
+        if found is None or not least <= found <= most:
+            return False
+        return not (above and found == least) and not (below and found == most)
+
+    return legal
+
+
+def whole(least: int, most: float = 2**63 - 1) -> Legal:
+    return lambda value: number(least, most)(value) and float(number_of(value) or 0).is_integer()
+
+
+def steps(value: Any) -> bool:
+    found = number_of(value)
+    return found is not None and (0 <= found < 1 or (1 <= found <= 2**63 - 1 and float(found).is_integer()))
+
+
+def flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def one_of(*words: Any) -> Legal:
+    WORDS.update(word for word in words if isinstance(word, str))
+    return lambda value: any(value == word and type(value) is type(word) for word in words)
+
+
+def either(*kinds: Legal) -> Legal:
+    return lambda value: any(kind(value) for kind in kinds)
+
+
+def listed(kind: Legal, least: int = 1) -> Legal:
+    return lambda value: isinstance(value, list) and len(value) >= least and all(kind(item) for item in value)
+
+
+def mapped(kind: Legal, key: Legal = lambda key: isinstance(key, str)) -> Legal:
+    return lambda value: isinstance(value, dict) and all(key(name) and kind(item) for name, item in value.items())
+
+
+def matching(pattern: str) -> Legal:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _table(*rows: tuple[str, Legal]) -> dict[str, Legal]:
+    return {key: legal for keys, legal in rows for key in keys.split()}
+
+
+ADDED = either(flag, text, lambda value: number_of(value) is not None)
+"""A value inside a mapping that is handed on."""
+# Unset unless they are written.
+UNSET = _table(
+    (
+        "revision_of_model tokenizer_config chat_template_jinja torch_compile_backend wandb_project wandb_entity "
+        "wandb_name wandb_run_id mlflow_tracking_uri mlflow_experiment_name mlflow_run_name comet_project_name "
+        "comet_workspace comet_experiment_key trackio_project_name trackio_run_name trackio_space_id swanlab_project "
+        "swanlab_experiment_name swanlab_workspace",
+        text,
+    ),
+    (
+        "tokens lora_modules_to_save lora_target_parameters peft_layers_pattern unfrozen_parameters sample_prompts",
+        listed(text),
+    ),
+    ("lora_target_modules", either(text, listed(text))),
+    ("optim_target_modules", either(one_of("all_linear"), listed(text))),
+    ("lora_rank_pattern lora_alpha_pattern", mapped(whole(1))),
+    ("peft_layers_to_transform", listed(whole(0))),
+    ("peft_layer_replication", listed(lambda pair: listed(whole(0), 2)(pair) and len(pair) == 2)),
+    ("peft_trainable_token_indices", either(listed(whole(0)), mapped(listed(whole(0), 0)))),
+    ("device_map", either(one_of("auto", "balanced", "sequential", "cpu", "cuda", "cuda:0"), mapped(ADDED))),
+    ("lr_scheduler_kwargs", mapped(ADDED)),
+    ("optim_args", either(mapped(ADDED), matching(r"\s*\w+\s*=[^,=]+(,\s*\w+\s*=[^,=]+)*"))),
+    ("gradient_checkpointing_kwargs", mapped(flag, one_of("use_reentrant"))),
+    (
+        "tf32 lora_target_linear eval_sample_packing load_best_model_at_end greater_is_better use_wandb use_mlflow "
+        "use_comet use_trackio use_swanlab",
+        flag,
+    ),
+    ("adapter", one_of("lora", "qlora")),
+    ("save_strategy eval_strategy", one_of("epoch", "steps", "no")),
+    ("metric_for_best_model", one_of("loss", "eval_loss")),
+    ("torch_compile_mode", one_of("default", "reduce-overhead", "max-autotune")),
+    ("wandb_mode", one_of("online", "offline", "disabled")),
+    ("wandb_watch", one_of("gradients", "parameters", "all")),
+    ("wandb_log_model", one_of("checkpoint", "end")),
+    ("comet_mode", one_of("get", "create", "get_or_create")),
+    ("swanlab_mode", one_of("cloud", "local", "offline", "disabled")),
+    ("max_steps saves_per_epoch save_total_limit evals_per_epoch", whole(0)),
+    (
+        "torch_empty_cache_steps dataloader_prefetch_factor eval_batch_size early_stopping_patience generation_top_k",
+        whole(1),
+    ),
+    ("data_seed", whole(0, 2**32 - 1)),
+    ("warmup_steps save_steps eval_steps", steps),
+    ("warmup_ratio", number(0, 1, below=True)),
+    ("cosine_min_lr_ratio generation_min_p", number(0, 1)),
+    ("generation_top_p", number(0, 1, above=True)),
+    ("neftune_noise_alpha loss_watchdog_threshold", number(0, above=True)),
+)
+# With a default of their own, or (the first three) needed.
+SET = _table(
+    ("base_model output_dir", text),
+    ("datasets", lambda value: isinstance(value, list) and bool(value)),
+    ("backend", one_of("auto", "unsloth", "transformers")),
+    ("model_type", matching(r"AutoModelForCausalLM|[A-Z][A-Za-z0-9]*ForCausalLM")),
+    ("tokenizer_type", matching(r"[A-Z][A-Za-z0-9]*Tokenizer(Fast)?")),
+    (
+        "attn_implementation",
+        one_of("auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
+    ),
+    (
+        "allow_pickle_weights trust_remote_code resize_token_embeddings_to_32x mean_resizing_embeddings load_in_4bit "
+        "load_in_8bit train_on_inputs sample_packing pad_to_sequence_len peft_use_rslora peft_use_dora "
+        "lora_fan_in_fan_out peft_ensure_weight_tying peft_autocast_adapter_dtype activation_offloading torch_compile "
+        "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
+        "liger_fused_linear_cross_entropy curriculum_sampling group_by_length dataloader_persistent_workers "
+        "dataloader_drop_last dataloader_pin_memory save_only_model use_tensorboard hf_mlflow_log_artifacts",
+        flag,
+    ),
+    ("bf16 fp16", either(flag, one_of("auto"))),
+    ("gradient_checkpointing", either(flag, one_of("unsloth"))),
+    ("excess_length_strategy", one_of("drop", "truncate", "error")),
+    ("chat_template", one_of("tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja")),
+    (
+        "peft_init_lora_weights",
+        either(flag, one_of("gaussian", "olora", "pissa", "orthogonal"), matching(r"pissa_niter_\d+")),
+    ),
+    (
+        "lr_scheduler",
+        one_of(
+            *"linear cosine constant constant_with_warmup polynomial inverse_sqrt cosine_with_restarts".split(),
+            *"cosine_with_min_lr warmup_stable_decay".split(),
+        ),
+    ),
+    (
+        "optimizer",
+        one_of(
+            *"adamw_torch adamw_torch_fused adamw_8bit adamw_bnb_8bit paged_adamw_8bit paged_adamw_32bit".split(),
+            *"adamw_torch_8bit adamw_torch_4bit adafactor sgd adagrad rmsprop ademamix ademamix_8bit".split(),
+            *"paged_ademamix_8bit paged_ademamix_32bit lion_8bit lion_32bit paged_lion_8bit paged_lion_32bit".split(),
+            *"galore_adamw galore_adamw_8bit galore_adafactor apollo_adamw schedule_free_adamw".split(),
+            *"schedule_free_sgd stable_adamw grokadamw".split(),
+        ),
+    ),
+    ("sequence_len", whole(8)),
+    (
+        "lora_r lora_alpha micro_batch_size gradient_accumulation_steps logging_steps loss_watchdog_patience "
+        "generation_max_new_tokens",
+        whole(1),
+    ),
+    ("dataloader_num_workers", whole(0)),
+    ("seed", whole(0, 2**32 - 1)),
+    ("recipe_version", one_of(1)),
+    ("num_epochs learning_rate adam_epsilon", number(0, above=True)),
+    ("lora_dropout adam_beta1 adam_beta2", number(0, 1, below=True)),
+    ("val_set_size weight_decay max_grad_norm generation_temperature", number(0)),
+)
+DATASET_UNSET = _table(
+    ("type", one_of("chat_template", "alpaca", "completion")),
+    ("name revision field field_messages", text),
+    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant"))),
+)
+DATASET_SET = _table(("path split", text))
+NEEDED = ("base_model", "output_dir", "datasets", "path")
+OFF = either(flag, lambda value: value == 0 or str(value).lower() in ("", "none", "false", "no", "null", "[]", "{}"))
+OLD = _table(
+    (
+        "flash_attention sdp_attention eager_attention xformers_attention flex_attention bfloat16 float16 float32",
+        OFF,
+    ),
+    ("deepspeed fsdp gptq resume_from_checkpoint", lambda value: value in NOTHING),
+    ("dataset_processes dataset_prepared_path debug local_rank", lambda value: True),
+    ("batch_size", either(OFF, whole(1))),
+)
+"""Old spellings, and keys of Axolotl that are off or do nothing."""
+NUMBER_TYPE = one_of("bfloat16", "float16", "float32")
+INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
+    "message_property_mappings": ({}, _table(("role content", text))),
+    "special_tokens": (
+        _table(("bos_token eos_token unk_token pad_token", text), ("additional_special_tokens", listed(text, 0))),
+        {},
+    ),
+    "bnb_config_kwargs": (
+        {
+            "bnb_4bit_compute_dtype": NUMBER_TYPE,
+            "bnb_4bit_quant_storage": one_of("uint8", "bfloat16", "float16", "float32"),
+        },
+        {"bnb_4bit_quant_type": one_of("nf4", "fp4"), "bnb_4bit_use_double_quant": flag},
+    ),
+}
+"""Sections by the key that holds them: (keys that are unset, keys with a default)."""
+
+
+def tables(path: Path_) -> tuple[dict[str, Legal], dict[str, Legal]]:
+    """The tables of the mapping at a path; KeyError where there is no such mapping."""
+    names = [part for part in path if isinstance(part, str)]
+    if not names:
+        return UNSET, SET
+    if names[-1] in INSIDE:
+        return INSIDE[names[-1]]
+    if names[-1] in ("datasets", "test_datasets"):
+        return DATASET_UNSET, DATASET_SET
+    raise KeyError(names[-1])
+
+
+def is_legal(path: Path_, value: Any) -> bool:
+    """Whether the key at `path` may have the value, all the keys inside it included."""
+    unset, default = tables(path[:-1])
+    key = str(path[-1])
+    if key in INSIDE and (key == "message_property_mappings") == (len(path) == 3):
+        inside = isinstance(value, dict) and all(is_legal((*path, name), item) for name, item in value.items())
+        return value in NOTHING or inside
+    if key == "test_datasets" and value in NOTHING:
+        return True
+    if key in ("datasets", "test_datasets") and isinstance(value, list | dict):
+        entries = value if isinstance(value, list) else [value]
+        whole_entries = all(isinstance(entry, dict) and entry.get("path") for entry in entries)
+        return whole_entries and all(
+            is_legal((key, 0, name), item) for entry in entries for name, item in entry.items()
+        )
+    if len(path) == 1 and key in OLD:
+        return value is None or OLD[key](value)
+    if key in unset:
+        return any(value == one and type(value) is type(one) for one in NOTHING) or unset[key](value)
+    return key in default and (default[key](value) or (value is None and key not in NEEDED))
