@@ -48,7 +48,13 @@ MODULES = {
     "mpt": frozenset("Wqkv out_proj up_proj down_proj".split()),
 }
 """`model_type` -> the linear layers of its blocks, as transformers names them."""
+SLOW = re.compile(r"\)[*+{?]|([*+{].*){5}", re.DOTALL)
+"""Regular expressions that can take longer than the world has time; they are left to peft, unjudged."""
 EVERYWHERE = frozenset("all-linear embed_tokens lm_head wte wpe embed_in embed_out".split())
+
+
+UNREAD = {"lion": {"adam_epsilon"}, "grokadamw": {"adam_beta1", "adam_beta2", "adam_epsilon"}}
+"""Part of an optimizer's name -> the keys of Adam that transformers hands on to all but these."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,8 @@ def _modules(case: Case) -> Iterator[Finding]:
     if there is None or not case.recipe.adapter or case.recipe.lora_target_linear or not wanted:
         return
     if isinstance(wanted, str):
+        if SLOW.search(wanted):
+            return
         # A regular expression is matched against whole names, whose last part is the module's.
         names = [f"model.layers.0.{part}.{name}" for name in there for part in ("self_attn", "mlp", "attn")]
         if any(re.fullmatch(wanted, name) for name in names) or wanted in EVERYWHERE | there:
@@ -191,6 +199,9 @@ def _overruled(case: Case) -> Iterator[Finding]:
     if recipe.gradient_checkpointing_kwargs and not recipe.gradient_checkpointing:
         message = "`gradient_checkpointing_kwargs` counts only with `gradient_checkpointing: true`"
         yield "gradient_checkpointing_kwargs", message, "FT011"
+    for part, keys in UNREAD.items():
+        for key in sorted(written & keys) if part in recipe.optimizer else ():
+            yield key, f"`{key}` does not count: `optimizer: {recipe.optimizer}` has no such setting", "FT011"
     for key in sorted(written) if recipe.adapter is None else ():
         if key.startswith(("lora_", "peft_")) and getattr(recipe, key) is not None:
             yield key, f"`{key}` does not count: without `adapter: lora` the whole model is trained", "FT011"

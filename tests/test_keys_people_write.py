@@ -34,6 +34,7 @@ def said(tmp_path: Path, text: str) -> str:
     [
         "xformers_attention: ''",
         "wandb_watch: 'false'",
+        "tokens: {}",
         "wandb_log_model: 'false'",
         "adapter: lora\nload_in_8bit: true\nbnb_config_kwargs: {llm_int8_has_fp16_weight: false}",
     ],
@@ -82,6 +83,11 @@ def test_a_line_that_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> 
             "adapter: lora\nlora_target_parameters: [mlp.experts.gate_up_proj]\nlora_dropout: 0.1",
             "FT005 `lora_dropout` cannot be applied to `lora_target_parameters`",
         ),
+        ("unfrozen_parameters: ['x{99999999999999}']", "FT005 'x{99999999999999}' is not a regular expression"),
+        ("adapter: lora\nlora_rank_pattern: {'(': 4}", "FT005 '(' is not a regular expression"),
+        ("optimizer: lion_8bit\nadam_epsilon: 1e-6", "FT011 `adam_epsilon` does not count: `optimizer: lion_8bit`"),
+        ("micro_batch_size: 1\nbatch_size: true", "FT005 `batch_size` needs a micro_batch_size that divides it"),
+        ("pretrain_multipack_attn: true", "FT023 `pretrain_multipack_attn` is accepted"),
         ("bnb_config_kwargs: {llm_int8_has_fp16_weight: true}", "FT005 `llm_int8_has_fp16_weight` keeps a second copy"),
     ],
 )
@@ -111,3 +117,14 @@ def test_what_is_said_about_a_line(tmp_path: Path, line: str, says: str) -> None
 )
 def test_what_is_said_about_sources_of_data(tmp_path: Path, entries: str, says: str) -> None:
     assert says in said(tmp_path, f"datasets: {entries}\n")
+
+
+@pytest.mark.parametrize("pattern", ["([a-z_.0-9]+)+!", "(((" * 900 + ")))" * 900, ".*" * 40 + "!"])
+def test_no_pattern_makes_the_check_hang_or_fail(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    text = f"base_model: {tmp_path}\noutput_dir: o\nadapter: lora\nlora_target_modules: '{pattern}'\n{DATA}"
+    (tmp_path / "r.yaml").write_text(text)
+    try:
+        judgements(load_recipe(tmp_path / "r.yaml"), (assumed(),))
+    except RecipeError as error:
+        assert "is not a regular expression" in str(error)

@@ -16,7 +16,7 @@ def batch_size(data: Mapping[str, Any]) -> Found:
         yield Rewrite(("batch_size",), {})
     elif data.get("gradient_accumulation_steps"):
         yield contradiction("batch_size", "gradient_accumulation_steps")
-    elif not isinstance(whole, int) or not isinstance(micro, int) or micro < 1 or whole % micro:
+    elif whole is True or not isinstance(whole, int) or not isinstance(micro, int) or micro < 1 or whole % micro:
         message = "`batch_size` needs a micro_batch_size that divides it: write gradient_accumulation_steps instead"
         yield Fault(message, code="batch_size")
     else:
@@ -53,7 +53,9 @@ def named_tokens(data: Mapping[str, Any]) -> Found:
     """`tokens` once named the special ones."""
     if not isinstance(data.get("tokens"), dict):
         return
-    if data.get("special_tokens"):
+    if is_off("tokens", data["tokens"]):
+        yield Rewrite(("tokens",), {})
+    elif data.get("special_tokens"):
         yield contradiction("tokens", "special_tokens")
     else:
         note = "`tokens` with names is written `special_tokens` today"

@@ -142,7 +142,7 @@ REFUSED = (
     Refused(
         "streaming and sharding the data are not supported yet",
         "Remove the line; the data is read whole",
-        "streaming streaming_multipack_buffer_size pretrain_multipack_buffer_size pretrain_multipack_attn "
+        "streaming streaming_multipack_buffer_size pretrain_multipack_buffer_size "
         "pretraining_sample_concatenation dataset_shard_num dataset_shard_idx preprocess_iterable skip_prepare_dataset "
         "num_dataset_shards_to_save total_num_tokens total_supervised_tokens",
     ),

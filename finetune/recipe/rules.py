@@ -1,6 +1,7 @@
 """What may not stand together in one recipe. Looks at written values only; knows no library and no machine."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,18 @@ Finding = tuple[str, str]
 def broken_rules(values: Values) -> list[Finding]:
     """Every broken rule. Values of wrong types are passed over: they have faults of their own."""
     return [finding for rule in RULES for finding in rule(values)]
+
+
+def _no_pattern(text: str) -> str | None:
+    """Why a text is no regular expression, or None where it is one."""
+    try:
+        with warnings.catch_warnings():
+            # Python warns of brackets that it may read otherwise one day, in the middle of our output.
+            warnings.simplefilter("ignore")
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return None
 
 
 def _quantization(values: Values) -> Iterator[Finding]:
@@ -131,11 +144,8 @@ def _unfrozen(values: Values) -> Iterator[Finding]:
     for pattern in given if isinstance(given, list) else ():
         if re.search(r"\[\d*:\d*\]$", str(pattern)):
             yield "unfrozen_parameters", f"{pattern!r}: a part of a parameter cannot be trained alone; name it whole"
-        else:
-            try:
-                re.compile(str(pattern))
-            except re.error as error:
-                yield "unfrozen_parameters", f"{pattern!r} is not a regular expression: {error}"
+        elif why := _no_pattern(str(pattern)):
+            yield "unfrozen_parameters", f"{str(pattern)[:80]!r} is not a regular expression: {why}"
 
 
 def _roles(values: Values) -> Iterator[Finding]:
@@ -162,14 +172,14 @@ def _target_pattern(values: Values) -> Iterator[Finding]:
         if re.search(r"[^\w.-]", str(name)):
             message = f"{name!r} is no name of a module; a pattern is written alone, as text: lora_target_modules: "
             yield "lora_target_modules", f"{message}'...'"
-    if isinstance(pattern, str):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            yield (
-                "lora_target_modules",
-                f"{pattern!r} is not a regular expression: {error}. List the modules' names instead",
-            )
+    if isinstance(pattern, str) and (why := _no_pattern(pattern)):
+        message = f"{pattern[:80]!r} is not a regular expression: {why}. List the modules' names instead"
+        yield "lora_target_modules", message
+    for key in ("lora_rank_pattern", "lora_alpha_pattern"):
+        given = values.get(key)
+        for name in given if isinstance(given, dict) else ():
+            if why := _no_pattern(str(name)):
+                yield key, f"{str(name)[:80]!r} is not a regular expression: {why}"
 
 
 def _strategies(values: Values) -> Iterator[Finding]:
