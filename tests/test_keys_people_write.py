@@ -128,3 +128,12 @@ def test_no_pattern_makes_the_check_hang_or_fail(tmp_path: Path, pattern: str) -
         judgements(load_recipe(tmp_path / "r.yaml"), (assumed(),))
     except RecipeError as error:
         assert "is not a regular expression" in str(error)
+
+
+def test_an_old_line_of_a_source_is_refused_once_and_at_its_place(tmp_path: Path) -> None:
+    text = "datasets:\n  - path: a/b\n    conversation: vicuna\n  - {path: c/d, split: x, train_on_split: y}\n"
+    (tmp_path / "r.yaml").write_text(RECIPE + text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "r.yaml")
+    places = [str(fault.where).rsplit("/", 1)[1] for fault in caught.value.faults]
+    assert places == ["r.yaml:5:5", "r.yaml:6:27"]

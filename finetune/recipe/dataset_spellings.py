@@ -33,11 +33,16 @@ def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, 
         if old in entry:
             value = entry[old]
             if value is not None and entry.get(new) not in (None, value):
-                yield Fault(f"`{old}` and `{new}` say the same thing; keep `{new}`", code=str(path[0]))
+                yield Fault(f"`{old}` and `{new}` say the same thing; keep `{new}`", code=_place(*path, old))
             else:
                 note = f"`{old}: {value}` is written `{new}: {value}` today" if value is not None else ""
                 yield Rewrite((*path, old), {(*path, new): value} if value is not None else {}, note)
     yield from _properties(entry, path)
+
+
+def _place(*path: str | int) -> str:
+    """The line to point at, as the code of a fault whose place is not known yet."""
+    return ".".join(map(str, path))
 
 
 def _type(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
@@ -69,11 +74,11 @@ def _conversation(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]
         yield Rewrite(where, {})
     elif template is None:
         message = f"`conversation: {style}` names a template that is not known here: remove it and write chat_template"
-        yield Fault(message, code=str(path[0]))
+        yield Fault(message, code=_place(*where))
     elif len({CONVERSATIONS.get(other) for other in others}) > 1:
-        yield Fault("`conversation` names several templates, and one holds for all datasets", code=str(path[0]))
+        yield Fault("`conversation` names several templates, and one holds for all datasets", code=_place(*where))
     elif data.get("chat_template") not in (None, template):
-        yield Fault("`conversation` and `chat_template` say the same thing; keep `chat_template`", code=str(path[0]))
+        yield Fault("`conversation` and `chat_template` say the same thing; keep `chat_template`", code=_place(*where))
     else:
         note = f"`conversation: {style}` is written `chat_template: {template}`, for all datasets, today"
         yield Rewrite(where, {("chat_template",): template}, note)
@@ -119,7 +124,7 @@ def _properties(entry: Mapping[str, Any], path: Path_) -> Found:
             value = entry[old]
             if (inner or {}).get(new) not in (None, value):
                 message = f"`{old}` and `message_property_mappings.{new}` say the same thing; keep the second"
-                yield Fault(message, code=str(path[0]))
+                yield Fault(message, code=_place(*path, old))
                 continue
             note = f"`{old}: {entry[old]}` is written `message_property_mappings: {{{new}: {value}}}` today"
             yield Rewrite((*path, old), {(*mapping, new): value}, note)

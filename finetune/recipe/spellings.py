@@ -76,7 +76,7 @@ def rewritten(source: Source) -> tuple[Source, list[Rewrite], list[Fault]]:
     for rule in RULES:
         for found in list(rule(data)):
             if isinstance(found, Fault):
-                path: Path_ = (found.code,)
+                path: Path_ = tuple(int(part) if part.isdigit() else part for part in found.code.split("."))
                 faults.append(Fault(found.message, source.where(path), code="FT005"))
                 continue
             rewrites.append(found)

@@ -21,7 +21,7 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "pretrain_multipack_attn": ((True,), "documents packed into one row never attend to each other"),
     "remove_unused_columns": (ANY, "the trainer is handed finished columns"),
     "strict": (ANY, "every recipe is checked strictly"),
-    "save_safetensors": ((True,), "weights are always saved as safetensors"),
+    "save_safetensors": (ANY, "weights are always saved as safetensors"),
     "hf_use_auth_token": ((True,), "the hub's token is taken from HF_TOKEN or `hf auth login`"),
     "low_cpu_mem_usage": ((True,), "weights are always loaded so"),
     "tokenizer_use_fast": ((True,), "the fast tokenizer is the only one there is"),
