@@ -155,6 +155,7 @@ ELSEWHERE = {
     "eval_dataset": "test_datasets",
     "random_seed": "seed",
     "run_name": "wandb_name",
+    "lora_out_dir": "output_dir",
     "report_to": "use_wandb",
     "logging_dir": "use_tensorboard",
     "do_eval": "val_set_size",
