@@ -116,7 +116,8 @@ REFUSED = (
         "it changes how the model is built, which is not supported",
         "Change config.json of a local copy of base_model instead",
         "model_config overrides_of_model_config overrides_of_model_kwargs model_init_kwargs cls_model_config "
-        "rope_scaling xpos_rope reinit_weights shrink_embeddings added_tokens_overrides fix_untrained_tokens "
+        "rope_scaling xpos_rope "
+        "reinit_weights shrink_embeddings added_tokens_overrides fix_untrained_tokens "
         "llama4_linearized_experts fp32_norms fp32_norm_classes noisy_moe",
     ),
     Refused(
