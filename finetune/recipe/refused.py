@@ -109,8 +109,8 @@ REFUSED = (
     Refused(
         "that attention is not supported",
         "Choose one with attn_implementation (auto takes PyTorch's own)",
-        "landmark_attention s2_attention sage_attention gemma4_hybrid_attn_impl large_head_attention flash_attn_d512 sdpa_varlen "
-        "flex_attn_compile_kwargs",
+        "landmark_attention s2_attention sage_attention gemma4_hybrid_attn_impl large_head_attention flash_attn_d512 "
+        "sdpa_varlen flex_attn_compile_kwargs",
     ),
     Refused(
         "it changes how the model is built, which is not supported",
