@@ -1,6 +1,7 @@
 """Questions -> prompts -> answers, the same way before and after training and in `chat`. Knows no recipe."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,17 @@ def prompt_text(prompt: Prompt, tokenizer: Any) -> str:
     return begin_of_text(tokenizer) + prompt.text
 
 
+def _one_number_type(model: Any) -> Any:
+    """Embeddings that were trained whole are kept in float32 beside a model in 16 bits; the products need one type, as
+    autocast gives them while training."""
+    import torch
+
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    whole = any(p.dtype == torch.float32 for end in ends if end is not None for p in end.parameters())
+    half = next((p.dtype for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)), None)
+    return torch.autocast(model.device.type, half) if whole and half else nullcontext()
+
+
 def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: Any = None) -> Answer:
     """One answer; `config` is transformers' GenerationConfig with the stop tokens in eos_token_id."""
     import torch
@@ -89,7 +101,7 @@ def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: An
     encoded = tokenizer(prompt_text(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")
     ids = encoded["input_ids"].to(model.device)
     mask = encoded["attention_mask"].to(model.device)
-    with torch.no_grad():
+    with torch.no_grad(), _one_number_type(model):
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
     new = output[0, ids.shape[1] :].tolist()
     stopped = bool(new) and new[-1] in config.eos_token_id

@@ -23,8 +23,11 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_new_token_is_learned_and_the_run_can_be_talked_to(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
-    path = write_recipe(tokens=["<tool>"], lora_modules_to_save=["embed_tokens", "lm_head"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_new_token_is_learned_and_the_run_can_be_talked_to(
+    write_recipe: Any, finetune: Any, tmp_path: Path, bf16: bool
+) -> None:
+    path = write_recipe(tokens=["<tool>"], lora_modules_to_save=["embed_tokens", "lm_head"], bf16=bf16)
     code, _, err = finetune(path)
     assert code == 0, err
     saved = weights_of(tmp_path / "run")
