@@ -7,31 +7,39 @@ from finetune.recipe import dataset_spellings, spellings
 
 def add_old_spellings(schema: dict[str, Any]) -> None:
     properties = schema["properties"]
-    for old, new in spellings.RENAMED.items():
-        properties[old] = properties[new] | {"description": f"Old spelling of {new}.", "deprecated": True}
     for old, new in spellings.ATTENTION.items():
-        properties[old] = _old(f"attn_implementation: {new}", {"type": ["boolean", "null"]})
+        properties[old] = _old(f"attn_implementation: {new}", _or_off({"type": "boolean"}))
     for old, (key, value) in spellings.NUMBER_TYPES.items():
-        properties[old] = _old(f"{key}: {str(value).lower()}", {"type": ["boolean", "null"]})
+        properties[old] = _old(f"{key}: {str(value).lower()}", _or_off({"type": "boolean"}))
     inner = schema["$defs"]["BnbConfig"]["properties"]
     for old in spellings.QUANTIZATION:
         properties[old] = inner[old] | {"description": f"Old spelling of bnb_config_kwargs.{old}.", "deprecated": True}
-    whole = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}, {"enum": [False, ""]}]}
-    text = {"type": ["string", "null"]}
-    properties["batch_size"] = _old("gradient_accumulation_steps", whole)
-    properties["max_packed_sequence_len"] = _old("sample_packing: true", whole)
-    properties["base_model_config"] = _old("base_model", text)
-    properties["tokens"]["anyOf"].append({"$ref": "#/$defs/SpecialTokens", "deprecated": True})
-    properties["torch_dtype"] = _old("bf16 and fp16", text)
-    sources = {"anyOf": [{"type": ["string", "null"]}, {"type": ["array", "object"]}]}
+    length = properties["sequence_len"]["anyOf"]
+    properties["batch_size"] = _old("gradient_accumulation_steps", _or_off({"type": "integer", "minimum": 0}))
+    properties["max_packed_sequence_len"] = _old("sample_packing: true", _or_off(*length))
+    properties["base_model_config"] = _old("base_model", _or_off({"type": "string"}))
+    empty = {"type": "object", "additionalProperties": {"$ref": "#/$defs/off"}}
+    properties["tokens"]["anyOf"] += [{"$ref": "#/$defs/SpecialTokens", "deprecated": True}, empty]
+    properties["torch_dtype"] = _old("bf16 and fp16", _or_off({"type": "string"}))
+    sources = _or_off({"type": ["string", "array", "object"]})
     properties["pretraining_dataset"] = _old("datasets with type: completion", sources)
     for key, values in spellings.VALUES.items():
         properties[key]["anyOf"] = [*properties[key].get("anyOf", []), {"enum": list(values), "deprecated": True}]
-    _old_entries(schema["$defs"]["DatasetEntry"]["properties"])
+    for old, new in spellings.RENAMED.items():
+        properties[old] = properties[new] | {"description": f"Old spelling of {new}.", "deprecated": True}
+    entry = schema["$defs"]["DatasetEntry"]
+    _old_entries(entry["properties"])
+    _template(entry["properties"], properties["chat_template"])
+    entry["anyOf"] = [{"required": [key]} for key in ("path", "data_path")]
+    entry.pop("required", None)
 
 
 def _old(today: str, shape: dict[str, Any]) -> dict[str, Any]:
     return {"description": f"Old spelling of {today}.", "deprecated": True} | shape
+
+
+def _or_off(*shapes: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [*shapes, {"$ref": "#/$defs/off"}]}
 
 
 def _old_entries(entry: dict[str, Any]) -> None:
@@ -39,8 +47,16 @@ def _old_entries(entry: dict[str, Any]) -> None:
     entry["type"]["anyOf"].append({"type": "string", "pattern": kinds, "deprecated": True})
     text = {"type": ["string", "null"]}
     entry["ds_type"] = _old("the ending of the file's name", text)
-    entry["conversation"] = _old("chat_template", {"enum": [None, *dataset_spellings.CONVERSATIONS]})
+    named = {"anyOf": [{"enum": [*dataset_spellings.CONVERSATIONS]}, {"$ref": "#/$defs/notWritten"}]}
+    entry["conversation"] = _old("chat_template", named)
     for old, new in dataset_spellings.RENAMED.items():
-        entry[old] = _old(new, text)
+        entry[old] = _old(new, {"anyOf": [entry[new], {"type": "null"}]})
     for old, new in dataset_spellings.PROPERTIES.items():
-        entry[old] = _old(f"message_property_mappings.{new}", text)
+        entry[old] = _old(f"message_property_mappings.{new}", text | {"minLength": 1})
+
+
+def _template(entry: dict[str, Any], whole: dict[str, Any]) -> None:
+    """One template holds for all datasets; written in an entry it means the recipe's."""
+    off = {"allOf": [{"$ref": "#/$defs/off"}, {"not": {"type": "string"}}]}
+    named = {"anyOf": [*whole["anyOf"], off], "not": {"const": "jinja"}}
+    entry["chat_template"] = _old("the recipe's chat_template", named)

@@ -7,18 +7,27 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from finetune.codes import CODES
 from finetune.old_spellings_schema import add_old_spellings
 from finetune.recipe import foreign
-from finetune.recipe.base import CLEAN_NUMBER, Section, key_texts
+from finetune.recipe.base import CLEAN_NUMBER, LARGEST, Section, key_texts
 from finetune.recipe.data import DatasetEntry, MessageProperties
 from finetune.recipe.header import Header
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.waived import ANY, DATASET_WAIVED, WAIVED
 
-_NOTHING: list[Any] = [None, False, "", [], {}, 0, "false", "none", "no", "null"]
-OFF: dict[str, Any] = {"anyOf": [{"enum": _NOTHING}, {"type": "object", "additionalProperties": {"enum": _NOTHING}}]}
-UNSET: dict[str, Any] = {"enum": [None, "", False, 0, [], {}]}
+_NOTHING: list[Any] = [None, False, "", [], {}, 0]
+FILLED: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
+"""`${...}`, filled in from elsewhere: it may stand where any value may."""
+_WORDS = {"type": "string", "pattern": r"^\s*([Ff][Aa][Ll][Ss][Ee]|[Nn][Oo][Nn][Ee]|[Nn][Uu][Ll][Ll]|[Nn][Oo])\s*$"}
+_SAYS_NO: list[Any] = [{"enum": _NOTHING}, _WORDS, FILLED]
+DEFS: dict[str, Any] = {
+    "off": {"anyOf": [*_SAYS_NO, {"type": "object", "additionalProperties": {"$ref": "#/$defs/off"}}]},
+    "offButZero": {"allOf": [{"$ref": "#/$defs/off"}, {"not": {"type": "number"}}]},
+    "unset": {"anyOf": [{"enum": _NOTHING}, FILLED]},
+    "notWritten": {"anyOf": [{"type": "null"}, FILLED]},
+}
 MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, BnbConfig)
 
 
@@ -43,8 +52,9 @@ def recipe_schema() -> dict[str, Any]:
             (schema if model is Header else found)["properties"][key] = lenient
     _foreign(schema["properties"], foreign.RECIPE_KEYS, False)
     _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS, True)
-    schema["$defs"] |= {"off": OFF, "unset": UNSET}
+    schema["$defs"] |= DEFS
     add_old_spellings(schema)
+    _codes(schema["properties"]["silence"])
     for key in ("datasets", "test_datasets"):
         _one_entry_too(schema["properties"][key])
     required = [key for key in schema.pop("required") if key != "datasets"]
@@ -60,6 +70,14 @@ def recipe_schema() -> dict[str, Any]:
     return schema
 
 
+def _codes(silence: dict[str, Any]) -> None:
+    """Only warnings and notes can be silenced; an editor lists them."""
+    known = [code for code, what in CODES.items() if what.severity != "error"]
+    for branch in silence["anyOf"]:
+        for reason in branch.pop("patternProperties", {}).values():
+            branch |= {"propertyNames": {"enum": known}, "additionalProperties": reason}
+
+
 def schema_text() -> str:
     return json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n"
 
@@ -67,18 +85,35 @@ def schema_text() -> str:
 def _lenient(field: dict[str, Any]) -> dict[str, Any]:
     """Numbers may be written as text ("2e-4"); and a whole number as 3.0, which JSON Schema allows by itself."""
     field = {BOUNDS.get(key, key): value for key, value in field.items()}
+    for inside in ("items", "additionalProperties"):
+        if isinstance(field.get(inside), dict):
+            field[inside] = _lenient(field[inside])
     if field.get("type") in ("number", "integer"):
         number = {key: field.pop(key) for key in ("type", *BOUNDS.values()) if key in field}
-        rest = field
-        return {"anyOf": [number, {"type": "string", "pattern": f"^{CLEAN_NUMBER.pattern}$"}]} | rest
+        if number["type"] == "integer":
+            number.setdefault("maximum", LARGEST)
+        return {"anyOf": [number, {"type": "string", "pattern": NUMBER_TEXT}]} | field
     if "anyOf" in field:
         branches: list[dict[str, Any]] = []
-        for branch in field["anyOf"]:
+        for branch in _steps(field):
             lenient = _lenient(branch)
             branches += lenient["anyOf"] if "anyOf" in lenient and "anyOf" not in branch else [lenient]
         unique = [branch for number, branch in enumerate(branches) if branch not in branches[:number]]
         return {**field, "anyOf": unique}
     return field
+
+
+NUMBER_TEXT = f"^\\s*{CLEAN_NUMBER.pattern}\\s*$|{FILLED['pattern']}"
+
+
+def _steps(field: dict[str, Any]) -> list[dict[str, Any]]:
+    """The branches of a value; of steps, which are whole or a share, with the bounds of each."""
+    branches: list[dict[str, Any]] = field["anyOf"]
+    if "minimum" not in field:
+        return branches
+    least = {"minimum": field.pop("minimum")}
+    share = least | {"exclusiveMaximum": 1}
+    return [branch | (share if branch.get("type") == "number" else least) for branch in branches]
 
 
 # pydantic's own words, left in the schema where a validator of ours stands before its number.
@@ -88,7 +123,8 @@ BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "
 def _optional(field: dict[str, Any], known: FieldInfo) -> dict[str, Any]:
     """null means "as if not written" for every key that may be left out; so does a value that asks for nothing where
     the default is to be unset."""
-    nothing: dict[str, Any] = {"$ref": "#/$defs/unset"} if known.default is None else {"type": "null"}
+    unset = known.default is None and known is not Header.model_fields["silence"]
+    nothing = {"$ref": "#/$defs/unset" if unset else "#/$defs/notWritten"}
     outer = {key: field.pop(key) for key in ("description", "default", "examples", "title") if key in field}
     branches = field["anyOf"] if set(field) == {"anyOf"} else [field]
     branches = [branch for branch in branches if branch != {"type": "null"}]
@@ -103,7 +139,8 @@ def _foreign(properties: dict[str, Any], keys: frozenset[str], dataset: bool) ->
         if accepted is ANY:
             properties[key] = {"description": text}
             continue
-        branches: list[dict[str, Any]] = [{"$ref": "#/$defs/off"}]
+        off = "offButZero" if key in foreign.ZERO_IS_ON else "off"
+        branches: list[dict[str, Any]] = [{"$ref": f"#/$defs/{off}"}]
         if key in foreign.OFF_AT_ONE:
             branches.append({"enum": [1]})
         for one in accepted:
@@ -118,9 +155,9 @@ def _list_of(accepted: Iterable[list[Any]]) -> dict[str, Any]:
 def _one_entry_too(field: dict[str, Any]) -> None:
     one = {"$ref": "#/$defs/DatasetEntry"}
     if "anyOf" in field:
-        field["anyOf"].append(one)
+        field["anyOf"] += [one, FILLED]
     else:
         outer = {key: field.pop(key) for key in ("description", "examples") if key in field}
         inner = dict(field)
         field.clear()
-        field |= outer | {"anyOf": [inner, one]}
+        field |= outer | {"anyOf": [inner, one, FILLED]}

@@ -81,3 +81,14 @@ def test_a_wrong_item_has_its_own_line(tmp_path: Path, lines: str, place: str) -
 def test_a_dataset_path_of_another_type_is_a_fault(tmp_path: Path, value: Any) -> None:
     with pytest.raises(RecipeError, match="valid string"):
         check(tmp_path, GOOD.replace("org/data", value))
+
+
+@pytest.mark.parametrize("lines", ["bfloat16: 7", "float16: text", "recipe_version: true"])
+def test_a_switch_or_a_version_of_another_type_is_a_fault(tmp_path: Path, lines: str) -> None:
+    assert lines.split(":")[0] in faults(tmp_path, GOOD + lines)[0]
+
+
+def test_an_empty_value_inside_or_around_a_section_means_not_written(tmp_path: Path) -> None:
+    recipe = check(tmp_path, GOOD + "test_datasets: {}\nbnb_config_kwargs: {bnb_4bit_compute_dtype: ''}\n").recipe
+    assert recipe.test_datasets is None
+    assert recipe.bnb_config_kwargs is not None and not recipe.bnb_config_kwargs.model_fields_set

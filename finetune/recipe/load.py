@@ -97,12 +97,7 @@ def _validated(values: dict[str, Any], source: Source) -> tuple[Recipe | None, d
 
 def _off_path(path: Path_, values: Mapping[str, Any]) -> Path_ | None:
     """The key around a faulty place, if its whole value asks for nothing and the key's default is "unset"."""
-    model: type[Section] = Recipe
-    length = 1
-    if path[:1] in (("datasets",), ("test_datasets",)) and len(path) > 2:
-        model, length = DatasetEntry, 3
-    elif path[:1] == ("special_tokens",) and len(path) > 1:
-        model, length = SpecialTokens, 2
+    model, length = _model_of(path)
     known = model.model_fields.get(str(path[length - 1])) if path else None
     if known is None or known.is_required() or known.default is not None:
         return None
@@ -115,16 +110,27 @@ def _off_path(path: Path_, values: Mapping[str, Any]) -> Path_ | None:
     return path[:length] if value is False or (value in ("", [], {}, 0) and value is not True) else None
 
 
+def _model_of(path: Path_) -> tuple[type[Section], int]:
+    """The section that holds the key around a place, and how many parts of the path lead to the key."""
+    model: type[Section] = Recipe
+    length = 1
+    if path[:1] in (("datasets",), ("test_datasets",)) and len(path) > 2:
+        model, length = DatasetEntry, 3
+    if len(path) > length and path[length - 1] in SECTIONS:
+        model, length = SECTIONS[str(path[length - 1])], length + 1
+    return model, length
+
+
 def _without(values: dict[str, Any], paths: Sequence[Path_]) -> dict[str, Any]:
-    new = {key: value for key, value in values.items() if (key,) not in paths}
-    for path in paths:
-        if len(path) == 2 and isinstance(new.get(str(path[0])), dict):
-            new[str(path[0])] = {key: value for key, value in new[str(path[0])].items() if (path[0], key) not in paths}
-        if len(path) == 3 and isinstance(new.get(str(path[0])), list):
-            entries = list(new[str(path[0])])
-            entries[int(path[1])] = {key: value for key, value in entries[int(path[1])].items() if key != path[2]}
-            new[str(path[0])] = entries
-    return new
+    return {key: _kept(value, (key,), paths) for key, value in values.items() if (key,) not in paths}
+
+
+def _kept(value: Any, path: Path_, paths: Sequence[Path_]) -> Any:
+    if isinstance(value, dict):
+        return {key: _kept(item, (*path, key), paths) for key, item in value.items() if (*path, key) not in paths}
+    if isinstance(value, list):
+        return [_kept(item, (*path, number), paths) for number, item in enumerate(value)]
+    return value
 
 
 def _silence(values: dict[str, Any], source: Source) -> tuple[dict[str, str], list[Fault]]:

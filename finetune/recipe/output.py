@@ -1,10 +1,15 @@
 """Recipe keys of what a run leaves behind: its folder and the sample answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from finetune.recipe.base import Number, Reaches, Section, Whole
+
+
+def _no_flag(value: Any) -> Any:
+    # For Python true is 1.
+    return str(value) if isinstance(value, bool) else value
 
 
 class GenerationSection(Section):
@@ -34,7 +39,7 @@ class GenerationSection(Section):
 
 
 class OutputSection(Section):
-    recipe_version: Annotated[Literal[1], Field(examples=[1]), Reaches()] = 1
+    recipe_version: Annotated[Literal[1], BeforeValidator(_no_flag), Field(examples=[1]), Reaches()] = 1
     """Version of this language: fixes every default, so that a recipe means the same in years to come."""
     output_dir: Annotated[str, Field(min_length=1, examples=["./outputs/run", "runs/a"]), Reaches("train", "save")]
     """Folder of the run, relative to the working directory: recipe, plan, metrics, adapter, answers, log."""

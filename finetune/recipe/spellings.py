@@ -91,7 +91,7 @@ def _listed(data: Mapping[str, Any], lines: dict[Path_, Any]) -> dict[str, Any]:
     """A copy down to the entries of datasets; one entry written without a list becomes a list of one."""
     new: dict[str, Any] = {}
     for key, value in data.items():
-        if key in ("datasets", "test_datasets", "pretraining_dataset") and isinstance(value, dict):
+        if key in ("datasets", "test_datasets", "pretraining_dataset") and isinstance(value, dict) and value:
             value = [value]
             inside = [(path, where) for path, where in lines.items() if path[:1] == (key,) and path[1:]]
             lines |= {(key, 0, *path[1:]): where for path, where in inside}
@@ -136,7 +136,10 @@ def _renamed(data: Mapping[str, Any]) -> Found:
 def _number_types(data: Mapping[str, Any]) -> Found:
     for key, (new, value) in NUMBER_TYPES.items():
         if key in data:
-            yield Rewrite((key,), {}) if is_off(key, data[key]) else _number_type(data, key, new, value)
+            if data[key] is not True and not is_off(key, data[key]):
+                yield Fault(f"`{key}: {data[key]}` should be true or false", code=key)
+            else:
+                yield Rewrite((key,), {}) if is_off(key, data[key]) else _number_type(data, key, new, value)
     if "torch_dtype" in data:
         dtype = data["torch_dtype"]
         name = str(dtype).removeprefix("torch.").lower()
