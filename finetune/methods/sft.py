@@ -31,6 +31,8 @@ def train_calls(
             "tf32": recipe.tf32,
             "use_cpu": not machine.cuda,
             "gradient_checkpointing": gradient_checkpointing,
+            "activation_offloading": recipe.activation_offloading
+            or (gradient_checkpointing and recipe.gradient_checkpointing == "unsloth" and machine.cuda),
             "gradient_checkpointing_kwargs": _checkpointing_kwargs(recipe) if gradient_checkpointing else None,
         }
     )
@@ -204,7 +206,6 @@ def _memory(section: TrainingSection) -> dict[str, Any]:
         "fused_linear_cross_entropy": section.liger_fused_linear_cross_entropy,
     }
     return {
-        "activation_offloading": section.activation_offloading,
         "torch_empty_cache_steps": section.torch_empty_cache_steps,
         "torch_compile": section.torch_compile,
         "torch_compile_backend": section.torch_compile_backend,

@@ -12,6 +12,12 @@ OFF_AT_ONE = frozenset(
 # 0 is a setting of its own here, not "off".
 ZERO_IS_ON = frozenset("local_rank mask_token_id lisa_n_layers profiler_steps_start dataset_shard_idx skip".split())
 
+# Off is a setting of its own here: no end of a turn learned, no slow tokenizer, other attention in packed rows.
+NO_IS_A_SETTING = frozenset(
+    "train_on_eos train_on_eot roles_to_train tokenizer_use_fast tokenizer_legacy save_safetensors "
+    "pretrain_multipack_attn weight".split()
+)
+
 
 def _table(groups: tuple[Refused, ...]) -> dict[str, Refused]:
     return {key: group for group in groups for key in group.keys.split()}
@@ -24,12 +30,17 @@ DATASET_KEYS = frozenset(_DATASET) | frozenset(DATASET_WAIVED)
 
 def is_off(key: str, value: object) -> bool:
     """Whether a value asks for nothing: null, false, 0, an empty text, list or mapping; "false" and "none" as text."""
-    if value is None or value is False or value in ("", [], {}):
+    if value is None or value == "":
+        return True
+    if key in NO_IS_A_SETTING:
+        return False
+    if value is False or value in ([], {}):
         return True
     if isinstance(value, str) and value.strip().lower() in ("false", "none", "null", "no"):
         return True
     if isinstance(value, dict):
-        return all(is_off("", item) for item in value.values())
+        # What is inside is another library's: false and 0 are settings there (tie_word_embeddings: false).
+        return all(item is None or (isinstance(item, dict) and is_off("", item)) for item in value.values())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (value == 0 and key not in ZERO_IS_ON) or (value == 1 and key in OFF_AT_ONE)
@@ -49,5 +60,5 @@ def refusal(key: str, dataset: bool = False) -> str:
     group = (_DATASET if dataset else _RECIPE).get(key)
     if group is None:
         why = (DATASET_WAIVED if dataset else WAIVED)[key][1]
-        return f"`{key}` is a key that Axolotl knows, but {why}, and not otherwise. Remove it"
+        return f"`{key}` is accepted only where it says what happens anyway: {why}. Remove it"
     return f"`{key}` is a key that Axolotl knows, but {group.why}. {group.instead}"

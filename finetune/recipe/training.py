@@ -108,8 +108,8 @@ class TrainingSection(Section):
     gradient_checkpointing: Annotated[
         bool | Literal["unsloth"], Field(examples=[True, False]), Reaches("train", unsloth=("load", "adapt"))
     ] = False
-    """Recompute activations in the backward pass to save memory. `unsloth` is its offloading kind; on the transformers
-    backend it means true."""
+    """Recompute activations in the backward pass to save memory. `unsloth` also keeps them in the CPU's memory; without
+    a GPU it means true."""
     gradient_checkpointing_kwargs: Annotated[
         dict[Literal["use_reentrant"], bool] | None,
         Field(examples=[{"use_reentrant": True}, {"use_reentrant": False}]),
