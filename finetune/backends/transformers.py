@@ -89,9 +89,7 @@ def gradient_checkpointing(recipe: Recipe) -> bool:
 
 def notes(recipe: Recipe) -> tuple[str, ...]:
     if recipe.gradient_checkpointing == "unsloth":
-        return (
-            "gradient_checkpointing: unsloth means checkpointing with activations kept in the CPU's memory on this backend",
-        )
+        return ("gradient_checkpointing: unsloth keeps activations in the CPU's memory, here through TRL",)
     return ()
 
 
