@@ -31,7 +31,7 @@ LAYERS = (
         "blockers",
         "derived",
     ),
-    ("generation", "watch", "old_spellings_schema", "schema", "starting"),
+    ("generation", "watch", "preview", "old_spellings_schema", "schema", "starting"),
     ("readable",),
     ("resolve", "stages"),
     ("outcome", "advice"),
