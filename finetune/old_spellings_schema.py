@@ -18,8 +18,8 @@ def add_old_spellings(schema: dict[str, Any]) -> None:
     properties["batch_size"] = _old("gradient_accumulation_steps", _or_off({"type": "integer", "minimum": 0}))
     properties["max_packed_sequence_len"] = _old("sample_packing: true", _or_off(*length))
     properties["base_model_config"] = _old("base_model", _or_off({"type": "string"}))
-    empty = {"type": "object", "additionalProperties": {"$ref": "#/$defs/off"}}
-    properties["tokens"]["anyOf"] += [{"$ref": "#/$defs/SpecialTokens", "deprecated": True}, empty]
+    named = [{"$ref": "#/$defs/SpecialTokens", "deprecated": True}, {"$ref": "#/$defs/blank"}]
+    properties["tokens"]["anyOf"] += named
     properties["torch_dtype"] = _old("bf16 and fp16", _or_off({"type": "string"}))
     sources = _or_off({"type": ["string", "array", "object"]})
     properties["pretraining_dataset"] = _old("datasets with type: completion", sources)

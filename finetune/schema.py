@@ -23,7 +23,9 @@ FILLED: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
 _WORDS = {"type": "string", "pattern": r"^\s*([Ff][Aa][Ll][Ss][Ee]|[Nn][Oo][Nn][Ee]|[Nn][Uu][Ll][Ll]|[Nn][Oo])\s*$"}
 _SAYS_NO: list[Any] = [{"enum": _NOTHING}, _WORDS, FILLED]
 DEFS: dict[str, Any] = {
-    "off": {"anyOf": [*_SAYS_NO, {"type": "object", "additionalProperties": {"$ref": "#/$defs/off"}}]},
+    "off": {"anyOf": [*_SAYS_NO, {"$ref": "#/$defs/blank"}]},
+    "blank": {"type": "object", "additionalProperties": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/blank"}]}},
+    "leftEmpty": {"anyOf": [{"enum": [None, ""]}, FILLED]},
     "offButZero": {"allOf": [{"$ref": "#/$defs/off"}, {"not": {"type": "number"}}]},
     "unset": {"anyOf": [{"enum": _NOTHING}, FILLED]},
     "notWritten": {"anyOf": [{"type": "null"}, FILLED]},
@@ -140,6 +142,7 @@ def _foreign(properties: dict[str, Any], keys: frozenset[str], dataset: bool) ->
             properties[key] = {"description": text}
             continue
         off = "offButZero" if key in foreign.ZERO_IS_ON else "off"
+        off = "leftEmpty" if key in foreign.NO_IS_A_SETTING else off
         branches: list[dict[str, Any]] = [{"$ref": f"#/$defs/{off}"}]
         if key in foreign.OFF_AT_ONE:
             branches.append({"enum": [1]})
@@ -149,7 +152,7 @@ def _foreign(properties: dict[str, Any], keys: frozenset[str], dataset: bool) ->
 
 
 def _list_of(accepted: Iterable[list[Any]]) -> dict[str, Any]:
-    return {"type": "array", "items": {"enum": [item for items in accepted for item in items]}}
+    return {"type": "array", "minItems": 1, "items": {"enum": [item for items in accepted for item in items]}}
 
 
 def _one_entry_too(field: dict[str, Any]) -> None:
