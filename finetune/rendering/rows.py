@@ -1,0 +1,115 @@
+"""Rows -> texts with what is learned, and the contract that every tokenized row keeps. What a process needs to turn rows
+into examples, made from the tokenizer and the plan's settings. Knows no lengths and no batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.formats.meaning import BadRow, Conversation, Meaning, Segments
+from finetune.rendering.conversation import Conversations
+from finetune.rendering.labels import IGNORED, LabelSettings, Span, labels_of
+from finetune.rendering.specials import Specials, encode_in_parts
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of a row. `spans`: learned characters; `closes`: whether the last of them ends with an end token;
+    `special`: special-token texts in the row's own content; `cuts` and `plain`: as encode_in_parts takes them, empty
+    where the text is tokenized whole."""
+
+    text: str
+    spans: list[Span]
+    closes: bool
+    special: tuple[str, ...] = ()
+    cuts: tuple[int, ...] = ()
+    plain: tuple[Span, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return not self.cuts and not self.plain
+
+
+class RowTexts:
+    """Rows of one source -> texts. Made anew in each process, from a tokenizer that has its chat template."""
+
+    def __init__(self, tokenizer: Any, settings: LabelSettings, specials: Specials | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.specials = specials or Specials(tokenizer)
+        self.begin: int | None = tokenizer.bos_token_id
+        self.end: int | None = tokenizer.eos_token_id
+        self._begin_text = begin_of_text(tokenizer)
+        self._conversations: Conversations | None = None
+
+    @property
+    def conversations(self) -> Conversations:
+        """Made when the first conversation comes: a base model without a template may learn from plain text."""
+        if self._conversations is None:
+            self._conversations = Conversations(self.tokenizer, self.settings)
+        return self._conversations
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end what was rendered so far."""
+        turn = {self._conversations.turn_end.token_id} if self._conversations else set()
+        return frozenset(turn if self.end is None else turn | {self.end})
+
+    def texts(self, meaning: Meaning) -> list[Text]:
+        """BadRow if the template refuses the row, or its content holds special tokens under `error`."""
+        assert isinstance(meaning, Conversation | Segments), "a row that was tokenized elsewhere has no text"
+        own = [message.content for message in meaning.messages] if isinstance(meaning, Conversation) else []
+        if isinstance(meaning, Segments) and not meaning.apart:
+            own = [text for text, _ in meaning.pieces]
+        found, special = self.specials.found(own), self.settings.special_tokens_in_content
+        if found and special == "error":
+            raise BadRow(f"its content holds special-token text: {', '.join(found)}")
+        plain = bool(found) and special == "text"
+        if isinstance(meaning, Segments):
+            return [self._segments(meaning, found, plain)]
+        ends = self.conversations.ends != "none"
+        return [
+            Text(one.text, one.spans, ends and one.answers, found, (), tuple(one.contents) if plain else ())
+            for one in self.conversations.rendered(meaning)
+        ]
+
+    def _segments(self, meaning: Segments, found: tuple[str, ...], plain: bool) -> Text:
+        text, spans, places = self._begin_text if meaning.closed else "", [], []
+        for piece, learned in meaning.pieces:
+            places.append((len(text), len(text) + len(piece)))
+            if learned:
+                spans.append(places[-1])
+            text += piece
+        end = str(self.tokenizer.eos_token) if meaning.closed and self.end is not None else ""
+        if end:
+            spans.append((len(text), len(text) + len(end)))
+        if self.settings.train_on_inputs:
+            spans = [(0, len(text) + len(end))]
+        cuts = tuple(start for start, _ in places) if meaning.apart else ()
+        return Text(text + end, spans, bool(end), found, cuts, tuple(places) if plain else ())
+
+    def encoded(self, text: Text) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids and offsets of a text that is not `whole`."""
+        return encode_in_parts(self.tokenizer, text.text, text.cuts, text.plain, self.specials)
+
+    def labels(self, text: Text, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[int]:
+        """BadRow if the row breaks the contract: two begin tokens, nothing learned, or an end that is not learned."""
+        labels = labels_of(ids, offsets, text.spans, self.specials.ids)
+        if self.begin is not None and list(ids[:2]) == [self.begin, self.begin]:
+            raise BadRow(
+                "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
+            )
+        last = next((label for label in reversed(labels) if label != IGNORED), None)
+        if last is None:
+            raise BadRow(
+                "nothing in it is learned: no turn of roles_to_train, or none that the row's own flags let learn. Remove "
+                "the row, or set train_on_inputs: true"
+            )
+        if text.closes and last not in self.stop_ids:
+            raise BadRow("the token that ends the assistant's turn is not learned, so the model would not stop")
+        return labels
+
+
+def begin_of_text(tokenizer: Any) -> str:
+    """The begin-of-sequence token where this tokenizer puts one before plain text, else nothing."""
+    begins = tokenizer("a", add_special_tokens=True)["input_ids"][:1] == [tokenizer.bos_token_id]
+    return str(tokenizer.bos_token) if tokenizer.bos_token and begins else ""
