@@ -39,14 +39,6 @@ def read(path: Path | str, form: str | None = None, **fields: Any) -> list[Row]:
     return read_rows(purpose="train", path=str(path), form=form, hub=HUB, fields=NO_FIELDS | fields)
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_format_is_detected_by_its_columns_and_read(form: str, write: Any) -> None:
-    path = write(json.dumps(ROWS[form]) + "\n")
-    detected, named = read(path), read(path, form)
-    assert detected == named
-    assert [other for other in FORMATS if FORMATS[other].matches(ROWS[form])] == [form]
-
-
 def test_sharegpt_openai_and_a_mapping_of_ones_own_mean_the_same(write: Any) -> None:
     meaning = Conversation((Message("user", "q"), Message("assistant", "a")))
     openai = write('{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}', "a.jsonl")
@@ -61,6 +53,7 @@ def test_alpaca_keeps_the_papers_wording_and_learns_only_the_output(write: Any) 
     path = write('{"instruction": "Add {input}", "input": "1", "output": "2"}\n{"instruction": "Hi", "output": "Ho"}\n')
     with_input, without = (row.meaning for row in read(path))
     assert isinstance(with_input, Segments) and isinstance(without, Segments)
+    assert with_input.apart
     assert with_input.pieces[0][0].endswith("### Instruction:\nAdd {input}\n\n### Input:\n1\n\n### Response:\n")
     assert without.pieces == ((without.pieces[0][0], False), ("Ho", True))
     assert "### Input" not in without.pieces[0][0]
@@ -104,8 +97,8 @@ def test_a_local_file_of_every_kind_gives_the_same_rows(ending: str, tmp_path: P
         ('{"instruction": "a", "output": "x"}\n{bad}\n', ":2:2: error: this line is not JSON"),
         (b'{"instruction": "\xff"}\n', "not UTF-8"),
         ('{"messages": [{"role": ["user"], "content": "x"}]}\n', "turn 1: role ['user']"),
-        ('{"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]}\n', "turn 1 has tool_calls"),
-        ('{"messages": [{"role": "assistant", "content": "x", "train": false}]}\n', "`train: False` is not honoured"),
+        ('{"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]}\n', "no list of calls"),
+        ('{"messages": [{"role": "assistant", "content": "x", "train": "no"}]}\n', "`train: 'no'` should be true or"),
         ("[" * 100_000, "cannot be read"),
     ],
 )

@@ -1,43 +1,108 @@
-"""Row -> Segments for Alpaca's instruction, input and output. Knows the prompt's wording; knows no tokenizer.
+"""Alpaca's instruction, input and output, with the prompts that Axolotl trains them under. Knows the prompts' wording;
+knows no tokenizer.
 
-The wording is Stanford Alpaca's (github.com/tatsu-lab/stanford_alpaca), which models were trained on and so must be
-kept to the letter."""
+The first wording is Stanford Alpaca's (github.com/tatsu-lab/stanford_alpaca); models were trained on each, so all must
+be kept to the letter."""
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from finetune.formats.meaning import BadRow, Fields, Segments
+from finetune.formats.instruct import Columns, Instruct, Wording
 
-COLUMNS = "`instruction`, `output` and, if there is one, `input`"
-WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+_TASK = "Below is an instruction that describes a task"
+_WITH_INPUT = f"{_TASK}, paired with an input that provides further context. "
+_ANSWER = "Write a response that appropriately completes the request."
+_USER = "Below is an instruction from a USER that describes a task"
+STYLES = {
+    "instruct": Wording(
+        "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
+        "### Instruction:\n{instruction}\n\n### Response:\n",
+        "{system}\n\n",
+        f"{_WITH_INPUT}{_ANSWER}",
+        f"{_TASK}. {_ANSWER}",
+    ),
+    "chat": Wording(
+        "USER: {instruction}\n{input}\nASSISTANT:",
+        "USER: {instruction}\nASSISTANT:",
+        "SYSTEM: {system}\n",
+        f"{_WITH_INPUT}{_ANSWER}",
+        f"{_TASK}. {_ANSWER}",
+    ),
+    "chatml": Wording(
+        "<|im_start|>user\n{instruction}\n{input}<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>system\n{system}<|im_end|>\n",
+        f"{_WITH_INPUT}{_ANSWER}",
+        f"{_TASK}. {_ANSWER}",
+    ),
+    "phi": Wording(
+        "<|user|>\n{instruction}<|end|>{input}<|assistant|>",
+        "<|user|>\n{instruction}<|end|>\n<|assistant|>\n",
+        "<|system|>\n{system}<|end|>\n",
+        f"{_WITH_INPUT}{_ANSWER}",
+        f"{_TASK}. {_ANSWER}",
+    ),
+}
+"""Axolotl's prompt styles; `type: alpaca:chat` names the second."""
+CONCISE = replace(
+    STYLES["chat"],
+    system=f"{_USER}, paired with an input that provides further context. The ASSISTANT writes a response that "
+    "concisely and appropriately completes the request.\n\n",
+    bare_system=f"{_USER}. The ASSISTANT writes a response that appropriately and concisely completes the request.\n\n",
 )
-WITHOUT_INPUT = (
-    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-    "### Instruction:\n{instruction}\n\n### Response:\n"
+
+
+def silent(wording: Wording) -> Wording:
+    """The wording without a system message of its own."""
+    return replace(wording, system="", bare_system="")
+
+
+_ORCA = Wording(
+    "### Human:\n{instruction}\n### Additional Context:\n{input}\n### Assistant:\n",
+    "### Human:\n{instruction}\n### Assistant:\n",
+    "### System:\n{system}\n",
 )
+_ALPACA = Columns("instruction", "output", "input")
+_SYSTEM = Columns("instruction", "output", "input", "system")
+_OPEN_ORCA = Columns("question", "response", None, "system_prompt")
+_SAYS = "`instruction`, `output` and, if there is one, `input`"
+_SAYS_SYSTEM = "`instruction`, `output`, `system` and, if there is one, `input`"
+_SAYS_ORCA = "`system_prompt`, `question` and `response`"
 
-
-def matches(row: Mapping[str, Any]) -> bool:
-    return "instruction" in row and "output" in row
-
-
-def read(row: Mapping[str, Any], fields: Fields) -> Segments:
-    """BadRow for a missing column or one that is not text; an absent, null or empty input is no input."""
-    del fields  # the columns' names are fixed
-    for column in ("instruction", "output"):
-        if not isinstance(row.get(column), str):
-            found = "is missing" if column not in row else f"is {type(row[column]).__name__}, not text"
-            raise BadRow(f"column `{column}` {found}; the row has {', '.join(f'`{name}`' for name in row)}")
-    extra = row.get("input")
-    if extra is not None and not isinstance(extra, str):
-        raise BadRow(f"column `input` is {type(extra).__name__}, not text")
-    return Segments(((prompt(row["instruction"], extra or ""), False), (row["output"], True)))
+SYSTEM = {
+    "alpaca_w_system.load_instruct": Instruct(
+        _SYSTEM, silent(STYLES["instruct"]), _SAYS_SYSTEM, ("instruction", "output", "system")
+    ),
+    "alpaca_w_system": Instruct(_SYSTEM, silent(STYLES["chat"]), _SAYS_SYSTEM),
+    "alpaca_w_system.load_open_orca": Instruct(
+        _OPEN_ORCA, _ORCA, _SAYS_ORCA, ("system_prompt", "question", "response")
+    ),
+    "alpaca_w_system.load_open_orca_chatml": Instruct(_OPEN_ORCA, silent(STYLES["chatml"]), _SAYS_ORCA),
+}
+"""Those whose rows bring a system message; a row with an empty one has none."""
+PLAIN = {
+    "alpaca": Instruct(_ALPACA, STYLES["instruct"], _SAYS, ("instruction", "output")),
+    "alpaca:chat": Instruct(_ALPACA, STYLES["chat"], _SAYS),
+    "alpaca:chatml": Instruct(_ALPACA, STYLES["chatml"], _SAYS),
+    "alpaca:phi": Instruct(_ALPACA, STYLES["phi"], _SAYS),
+    "alpaca_instruct.load_no_prompt": Instruct(_ALPACA, silent(STYLES["instruct"]), _SAYS),
+    "alpaca_chat.load_concise": Instruct(_ALPACA, CONCISE, _SAYS),
+    "alpaca_chat.load_no_prompt": Instruct(_ALPACA, silent(STYLES["chat"]), _SAYS),
+    "gpteacher": Instruct(
+        Columns("instruction", "response", "input"),
+        STYLES["instruct"],
+        "`instruction`, `response` and, if there is one, `input`",
+        ("instruction", "response"),
+    ),
+    "oasst": Instruct(
+        Columns("INSTRUCTION", "RESPONSE"),
+        STYLES["instruct"],
+        "`INSTRUCTION` and `RESPONSE`",
+        ("INSTRUCTION", "RESPONSE"),
+    ),
+}
+"""Those whose system message, if any, is the wording's own."""
 
 
 def prompt(instruction: str, extra: str = "") -> str:
-    """The text an answer continues; str.replace, since an instruction may hold braces."""
-    text = WITH_INPUT if extra else WITHOUT_INPUT
-    return text.replace("{input}", extra).replace("{instruction}", instruction)
+    """The text an answer continues."""
+    return STYLES["instruct"].prompt(instruction, extra)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.formats.meaning import BadRow, Fields, Segments
+from finetune.formats.meaning import BadRow, Fields, Segments, text_in
 
 COLUMNS = "`text`"
 
@@ -15,10 +15,7 @@ def matches(row: Mapping[str, Any]) -> bool:
 def read(row: Mapping[str, Any], fields: Fields) -> Segments:
     """BadRow for a missing column, one that is not text, or an empty text."""
     column = fields.text or "text"
-    text = row.get(column)
-    if not isinstance(text, str):
-        found = "is missing" if column not in row else f"is {type(row[column]).__name__}, not text"
-        raise BadRow(f"column `{column}` {found}; the row has {', '.join(f'`{name}`' for name in row)}")
+    text = text_in(row, column)
     if not text.strip():
         raise BadRow(f"column `{column}` is empty")
     return Segments(((text, True),))

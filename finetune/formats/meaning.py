@@ -38,13 +38,17 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Segments:
-    """Text in pieces, each learned or not. `closed`: the end-of-sequence token is added (and learned) after the last,
-    and a begin token before the first where the tokenizer has one. `apart`: each piece is tokenized by itself, so no
-    token holds characters of two of them."""
+    """Text in pieces, each learned or not.
+
+    `apart`: each piece is tokenized by itself, so no token holds characters of two of them. `closed`: the
+    end-of-sequence token is added (and learned) after the last, and a begin token before the first where the tokenizer
+    has one. `ask`: how a question alone is put, with {instruction} in its place, for whoever talks to the model; no
+    part of what the row means."""
 
     pieces: tuple[tuple[str, bool], ...]
     apart: bool = False
     closed: bool = True
+    ask: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,17 @@ Meaning = Conversation | Segments | Tokens
 
 @dataclass(frozen=True)
 class Row:
-    """A meaning and where it came from: the file or hub id, and the row (a line of a .jsonl file), from 1."""
+    """A meaning and where it came from: the file or hub id, and the row (a line of a .jsonl file), from 1. `group`: the
+    entry of the recipe's data, from 0, training before validation."""
 
     source: str
     number: int
     meaning: Meaning
+    group: int = 0
 
     def digest(self) -> str:
         """Hex sha256 of the meaning: equal for equal rows, wherever they stand."""
-        text = json.dumps(_plain(self.meaning), sort_keys=True, ensure_ascii=False)
+        text = json.dumps(_plain(self.meaning), sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -78,17 +84,60 @@ def _plain(thing: Any) -> Any:
         return {
             one.name: _plain(value)
             for one in fields(thing)
-            if (value := getattr(thing, one.name)) != one.default and value != {}
+            if one.compare and (value := getattr(thing, one.name)) != one.default and value != {}
         }
     return [_plain(part) for part in thing] if isinstance(thing, tuple) else thing
 
 
 @dataclass(frozen=True)
 class Fields:
-    """How a recipe names the columns and roles of a row; None where it leaves them to be found."""
+    """How a recipe names the columns and roles of a row; None where it leaves them to be found.
+
+    `properties`: what a template reads of a message -> the data's name for it, besides role and content. `prompt`: a
+    prompt format of the recipe's own, as formats/custom.py reads it."""
 
     messages: str | None = None
     role: str | None = None
     content: str | None = None
     text: str | None = None
     roles: Mapping[str, list[str]] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    system: str | None = None
+    tools: str | None = None
+    thinking: str | None = None
+    thinking_key: str | None = None
+    split_thinking: bool = False
+    training: str | None = None
+    training_detail: str | None = None
+    prompt: Mapping[str, str | None] | None = None
+    group: int = 0
+
+
+def names_of(row: Mapping[str, Any]) -> str:
+    """The columns of a row, for messages."""
+    return ", ".join(f"`{name}`" for name in row) or "no columns"
+
+
+def kind_of(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"
+
+
+def text_in(row: Mapping[str, Any], column: str) -> str:
+    """The text of a column. BadRow if it is missing or not text."""
+    value = row.get(column)
+    if not isinstance(value, str):
+        found = "is missing" if column not in row else f"is {_type(value)}, not text"
+        raise BadRow(f"column `{column}` {found}; the row has {names_of(row)}")
+    return value
+
+
+def optional_text(row: Mapping[str, Any], column: str | None) -> str:
+    """The text of a column that may be absent, null or empty, which all mean nothing."""
+    value = row.get(column) if column else None
+    if value is not None and not isinstance(value, str):
+        raise BadRow(f"column `{column}` is {_type(value)}, not text")
+    return value or ""
+
+
+def _type(value: Any) -> str:
+    return "null" if value is None else type(value).__name__

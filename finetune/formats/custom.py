@@ -1,0 +1,39 @@
+"""Row -> Segments for a prompt format that the recipe itself writes down (`type:` as a mapping). Knows the mapping's
+defaults, which are Axolotl's; knows no tokenizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from finetune.formats.instruct import Parts, Wording, asked
+from finetune.formats.meaning import Fields, Segments, optional_text, text_in
+
+COLUMNS = "the columns that the mapping under `type` names"
+DEFAULTS = {
+    "field_instruction": "instruction",
+    "field_input": "input",
+    "field_output": "output",
+    "field_system": "system",
+    "format": "{instruction} {input} ",
+    "no_input_format": "{instruction} ",
+    "system_prompt": "",
+    "system_format": "{system}",
+}
+
+
+def matches(row: Mapping[str, Any]) -> bool:
+    del row  # only a recipe can say that
+    return False
+
+
+def read(row: Mapping[str, Any], fields: Fields) -> Segments:
+    """BadRow for a missing column or one that is not text. A row without a system column gets `system_prompt`."""
+    how = DEFAULTS | {key: value for key, value in (fields.prompt or {}).items() if value is not None}
+    always = how["system_prompt"] if how["field_system"] not in row else ""
+    wording = Wording(how["format"], how["no_input_format"], how["system_format"], always, always)
+    parts = Parts(
+        text_in(row, how["field_instruction"]),
+        text_in(row, how["field_output"]),
+        optional_text(row, how["field_input"]),
+        optional_text(row, how["field_system"]),
+    )
+    return asked(wording, parts)
