@@ -24,7 +24,7 @@ def prepare(folder: Path) -> Path:
     """Write the plan and the tokenized rows for the bare script."""
     plan = resolve(load_recipe(Path(RECIPE), OVERRIDES).recipe, probe())
     tokenizer = load_tokenizer(tokenizer_part(plan.stage("load")))
-    training, _ = stages.read_data(plan)
+    training = stages.read_data(plan).training
     tokenize = plan.one("format", "tokenize_rows")
     assert tokenize is not None
     examples = perform(tokenize, rows=training, tokenizer=tokenizer).examples

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from finetune.data.sources import READERS
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
 
 COUNTED_BYTES = 50_000_000
@@ -52,18 +52,27 @@ def count_rows(recipe: Recipe) -> int | None:
     deadline = time.monotonic() + SECONDS
     total = 0
     for entry in recipe.datasets:
-        rows = _rows_of(Path(os.path.expanduser(entry.path)), deadline)  # noqa: PTH111 - Path's raises for ~~
-        if rows is None:
+        rows = _rows_taken(entry, deadline)
+        if rows is None or recipe.dataset_exact_deduplication:
             return None
         total += rows
     kept = recipe.val_set_size
     return max(round(total * (1 - kept)) if kept < 1 else total - int(kept), 0)
 
 
+def _rows_taken(entry: DatasetEntry, deadline: float) -> int | None:
+    """Rows of a source after max_rows and weight; None where it hangs on what is in them, or where they stand."""
+    if entry.filter or entry.shards or entry.data_files or entry.ds_type or entry.sample_by or entry.split != "train":
+        return None
+    rows = _rows_of(Path(os.path.expanduser(entry.path)), deadline)  # noqa: PTH111 - Path's raises for ~~
+    if rows is None:
+        return None
+    return math.floor(min(rows, entry.max_rows or rows) * entry.weight + 0.5)
+
+
 def _rows_of(path: Path, deadline: float) -> int | None:
     count = COUNTERS.get(path.suffix.lower())
-    # A kind of file that a run would not read has no rows.
-    if count is None or path.suffix.lower() not in READERS:
+    if count is None:
         return None
     try:
         size = os.path.getsize(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH202 - also for odd names

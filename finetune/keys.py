@@ -24,8 +24,9 @@ from finetune.resolve import resolve
 
 OWN = frozenset(
     """
-    allow_pickle_weights backend data_seed dataloader_persistent_workers generation_min_p recipe_version
-    sample_prompts
+    allow_pickle_weights backend data_seed dataloader_persistent_workers generation_min_p
+    max_dropped_share multiturn on_bad_row recipe_version sample_prompts special_tokens_in_content
+    text_chunks truncation_side
     """.split()
 )
 """Recipe keys that Axolotl's configuration does not have."""
@@ -200,7 +201,7 @@ def _notes_of_keys() -> Iterator[str]:
 
 def _notes_of_entries() -> Iterator[str]:
     tables = [table for table in vars(dataset_spellings).values() if isinstance(table, Mapping)]
-    names = {str(name) for table in tables for name in table} | {"ds_type", "conversation"}
+    names = {str(name) for table in tables for name in table} | {"conversation"}
     for key in sorted(names - set(keys_of(DatasetEntry))):
         values = ("json", "chatml", "name")
         yield from _first(_notes({**MINIMUM, "datasets": [{"path": "d", key: value}]}) for value in values)

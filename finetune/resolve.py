@@ -5,6 +5,7 @@ from typing import Any
 from finetune.backends import BACKENDS
 from finetune.blockers import blockers
 from finetune.errors import Fault, RecipeError
+from finetune.formats.chat import ROLES
 from finetune.machine import Machine
 from finetune.methods import METHODS
 from finetune.plan import Call, Plan
@@ -74,17 +75,28 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
 
 
 def _format_calls(section: Recipe) -> tuple[Call, ...]:
-    template = {"name": section.chat_template, "jinja": section.chat_template_jinja}
-    lengths = {
-        "sequence_len": section.sequence_len,
-        "excess_length_strategy": section.excess_length_strategy,
-        "train_on_inputs": section.train_on_inputs,
+    template = {
+        "name": section.chat_template,
+        "jinja": section.chat_template_jinja,
+        "defaults": section.chat_template_kwargs or {},
+        "system": section.default_system_message,
+    }
+    entries = [*section.datasets, *(section.test_datasets or ())]
+    tokenize = {
+        "lengths": _lengths(section),
+        "labels": [_labels(section, entry) for entry in entries],
+        "on_bad_row": section.on_bad_row,
     }
     calls = [Call("finetune.rendering.templates.set_template", template, runtime=("tokenizer",))]
-    calls += [_read_call("train", entry) for entry in section.datasets]
-    calls += [_read_call("validation", entry) for entry in section.test_datasets or ()]
+    purposes = ["train"] * len(section.datasets) + ["validation"] * len(section.test_datasets or ())
+    for group, (purpose, entry) in enumerate(zip(purposes, entries, strict=True)):
+        call = _read_call(purpose, entry, section)
+        call.arguments["fields"]["group"] = group
+        calls.append(call)
+    if section.dataset_exact_deduplication:
+        calls.append(Call("finetune.data.split.drop_duplicates", runtime=("training", "validation")))
     calls.append(Call("finetune.data.split.split_rows", {"val_set_size": section.val_set_size}, runtime=("rows",)))
-    calls.append(Call("finetune.rendering.examples.tokenize_rows", lengths, runtime=("rows", "tokenizer")))
+    calls.append(Call("finetune.rendering.examples.tokenize_rows", tokenize, runtime=("rows", "tokenizer")))
     packed = ["train"] * section.sample_packing + ["validation"] * _packs_validation(section)
     for purpose in packed:
         arguments = {"purpose": purpose, "sequence_len": section.sequence_len}
@@ -92,29 +104,81 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
     return tuple(calls)
 
 
+def _lengths(section: Recipe) -> dict[str, Any]:
+    cuts = section.excess_length_strategy == "truncate"
+    return {
+        "sequence_len": section.sequence_len,
+        "excess_length_strategy": section.excess_length_strategy,
+        "truncation_side": section.truncation_side if cuts else "right",
+        "min_sample_len": section.min_sample_len,
+        "text_chunks": section.text_chunks,
+        "max_dropped_share": section.max_dropped_share,
+    }
+
+
+def _labels(section: Recipe, entry: DatasetEntry) -> dict[str, Any]:
+    """What is learned of one entry: its own keys, else the recipe's."""
+    roles = entry.roles_to_train if entry.roles_to_train is not None else section.roles_to_train
+    return {
+        "roles_to_train": ["assistant"] if roles is None else sorted({_our_role(role, entry) for role in roles}),
+        "train_on_inputs": section.train_on_inputs,
+        "train_on_eos": entry.train_on_eos or section.train_on_eos or "turn",
+        "train_on_eot": entry.train_on_eot or section.train_on_eot,
+        "eot_tokens": section.eot_tokens or [],
+        "drop_system_message": entry.drop_system_message,
+        "special_tokens_in_content": section.special_tokens_in_content,
+        "multiturn": section.multiturn,
+    }
+
+
+def _our_role(role: str, entry: DatasetEntry) -> str:
+    """Our name of a role that a recipe may name as the data does."""
+    for ours, names in (entry.roles or {}).items():
+        if role in ([names] if isinstance(names, str) else names):
+            return ours
+    return ROLES.get(role, role)
+
+
 def _packs_validation(section: Recipe) -> bool:
     has_rows = bool(section.val_set_size) or section.test_datasets is not None
     return has_rows and section.sample_packing and section.eval_sample_packing is not False
 
 
-def _read_call(purpose: str, entry: DatasetEntry) -> Call:
+def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
     properties = entry.message_property_mappings
     arguments: dict[str, Any] = {
         "purpose": purpose,
         "path": entry.path,
         "form": entry.type,
-        "hub": {"split": entry.split, "name": entry.name, "revision": entry.revision},
+        "source": _source(entry) | {"on_bad_row": section.on_bad_row, "max_dropped_share": section.max_dropped_share},
         "fields": {
             "text": entry.field,
             "messages": entry.field_messages,
             "role": properties.role if properties else None,
             "content": properties.content if properties else None,
+            "training": entry.message_field_training,
+            "training_detail": entry.message_field_training_detail,
             "roles": {
                 ours: [names] if isinstance(names, str) else names for ours, names in (entry.roles or {}).items()
             },
         },
     }
     return Call("finetune.data.sources.read_rows", arguments)
+
+
+def _source(entry: DatasetEntry) -> dict[str, Any]:
+    return {
+        "hub": {"split": entry.split, "name": entry.name, "revision": entry.revision},
+        "files": {"data_files": entry.data_files, "ds_type": entry.ds_type, "sample_by": entry.sample_by},
+        "take": {
+            "filter": entry.filter,
+            "shards": entry.shards,
+            "shards_idx": entry.shards_idx,
+            "max_rows": entry.max_rows,
+            "weight": entry.weight,
+            "seed": entry.sample_seed,
+        },
+    }
 
 
 def _save_calls(recipe: Recipe) -> tuple[Call, ...]:

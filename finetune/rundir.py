@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ class RunDir:
     def write(self, name: str, data: Mapping[str, Any] | list[Any]) -> None:
         """Write a JSON file whole or not at all."""
         self.write_text(name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+    def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a .jsonl file whole or not at all."""
+        self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def write_text(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from finetune.generation import Answer
 from finetune.machine import Machine
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan
+from finetune.rendering.lengths import loss_text
 from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
@@ -26,6 +27,8 @@ from finetune.stopping import Stopped, StopRequest, raise_on_signals
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_FULL_WORDS = ("No space left", "file write failed", "PytorchStreamWriter", "inline_container.cc")
 """What torch's and safetensors' writers say when a file cannot grow."""
+SOURCES_SHOWN = 10
+"""Files whose losses are named on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
             _describe(folder, request, plan, machine)
             for note in plan.notes:
                 screen.say(note)
-            prepared = _prepare(plan, screen)
+            prepared = _prepare(plan, folder, screen)
             began = True
             code = _train_and_save(plan, prepared, folder, screen)
     except BaseException as error:
@@ -80,10 +83,10 @@ class _Prepared:
     before: list[Answer] | None
 
 
-def _prepare(plan: Plan, screen: Screen) -> _Prepared:
+def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
     backend = BACKENDS[plan.backend]
     with screen.stage("reading data"):
-        training, validation = stages.read_data(plan)
+        read = stages.read_data(plan)
     with screen.stage("importing libraries"):
         use_one_gpu()
         backend.prepare_process()
@@ -92,14 +95,13 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
         loaded = backend.load(plan.stage("load"))
     _fits_positions(plan, loaded.model, screen)
     with screen.stage("formatting rows"):
-        data = stages.format_rows(plan, training, validation, loaded.tokenizer)
-        del training, validation  # the rows as text are no longer needed, and may be large
-    for purpose, counted in data.counted.items():
-        lost = f", {counted.dropped} dropped and {counted.truncated} cut as too long"
-        screen.say(
-            f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {counted.trained_share:.0%} learned"
-            + (lost if counted.dropped or counted.truncated else "")
-        )
+        data = stages.format_rows(plan, read.training, read.validation, loaded.tokenizer)
+        said, skipped = read.notes, [*read.skipped, *data.skipped]
+        del read  # the rows as text are no longer needed, and may be large
+    if skipped:
+        folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in skipped])
+    for line in (*said, *_counts(data)):
+        screen.say(line)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
     if not plan.has_adapter:
@@ -111,11 +113,22 @@ def _prepare(plan: Plan, screen: Screen) -> _Prepared:
     return _Prepared(adapted, data, config, before)
 
 
+def _counts(data: stages.Formatted) -> Iterator[str]:
+    """What is trained on, and what each source lost."""
+    for purpose, counted in data.counted.items():
+        yield f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {counted.trained_share:.0%} learned"
+        lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]
+        for source, lost in lossy[:SOURCES_SHOWN]:
+            yield f"{source}: {loss_text(lost)}"
+        if len(lossy) > SOURCES_SHOWN:
+            yield f"{len(lossy) - SOURCES_SHOWN} more files lost rows or tokens; data.json lists them"
+
+
 def _fits_positions(plan: Plan, model: Any, screen: Screen) -> None:
     tokenize = plan.one("format", "tokenize_rows")
     limit = getattr(model.config, "max_position_embeddings", None)
-    if tokenize is not None and isinstance(limit, int) and limit < tokenize.arguments["sequence_len"]:
-        wanted = tokenize.arguments["sequence_len"]
+    if tokenize is not None and isinstance(limit, int) and limit < tokenize.arguments["lengths"]["sequence_len"]:
+        wanted = tokenize.arguments["lengths"]["sequence_len"]
         screen.say(f"warning: sequence_len: {wanted} is more than the {limit} positions this model was made for")
 
 
@@ -144,7 +157,7 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
         trained = stages.train(plan, loaded, data, stages.Desk(folder, screen, stop))
         screen.say("saving")
         stages.save(plan, trained.model, loaded.tokenizer, config)
-        folder.write("data.json", {purpose: vars(counted) for purpose, counted in data.counted.items()})
+        folder.write("data.json", {purpose: asdict(counted) for purpose, counted in data.counted.items()})
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
     if stop.signal is not None:
         return _interrupted(folder, screen, trained, stop.signal)

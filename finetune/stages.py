@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.backends.loaded import Loaded
+from finetune.data.bad_rows import BadOne
+from finetune.data.sources import Taken
 from finetune.errors import TrainingError
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.plan import Call, Plan, perform
-from finetune.rendering.examples import IGNORED, Counted, Example, Tokenized
+from finetune.rendering.examples import Counted, Example, Tokenized
+from finetune.rendering.lengths import IGNORED
 from finetune.rundir import RunDir
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
@@ -27,6 +30,7 @@ class Formatted:
     stop_ids: tuple[int, ...]
     prompts: list[Prompt]
     style: str
+    skipped: list[BadOne]
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,38 @@ class Trained:
     history: list[dict[str, Any]]
 
 
-def read_data(plan: Plan) -> tuple[list[Row], list[Row]]:
-    """(training rows, validation rows), before any model is loaded: a bad row must not cost a download."""
+@dataclass(frozen=True)
+class Read:
+    """The rows of a run, the bad ones that were left out, and what a person should hear about the sources."""
+
+    training: list[Row]
+    validation: list[Row]
+    skipped: list[BadOne]
+    notes: list[str]
+
+
+def read_data(plan: Plan) -> Read:
+    """All rows, before any model is loaded: a bad row must not cost a download."""
     rows: dict[str, list[Row]] = {"train": [], "validation": []}
+    skipped: list[BadOne] = []
+    notes: list[str] = []
     for call in plan.stage("format"):
         if call.target.endswith(".read_rows"):
-            rows[call.arguments["purpose"]] += perform(call)
-    split = plan.one("format", "split_rows")
+            taken: Taken = perform(call)
+            rows[call.arguments["purpose"]] += taken.rows
+            skipped += taken.skipped
+            notes += [*taken.notes, *taken.said(call.arguments["path"])]
+    training, validation = rows["train"], rows["validation"]
+    deduplicate, split = plan.one("format", "drop_duplicates"), plan.one("format", "split_rows")
     assert split is not None
-    training, held_out = perform(split, rows=rows["train"])
-    return training, rows["validation"] or held_out
+    if deduplicate is not None:
+        count = len(training) + len(validation)
+        training, validation = perform(deduplicate, training=training, validation=validation)
+        notes.append(
+            f"{count - len(training) - len(validation)} of {count} rows say what another says and were dropped"
+        )
+    training, held_out = perform(split, rows=training)
+    return Read(training, validation or held_out, skipped, notes)
 
 
 def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenizer: Any) -> Formatted:
@@ -70,6 +96,7 @@ def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenize
         tuple(sorted(stop_ids)),
         prompts_of(plan, validation or training),
         style_of(training),
+        [bad for tokenized in made.values() for bad in tokenized.skipped],
     )
 
 

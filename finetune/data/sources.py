@@ -1,168 +1,215 @@
-"""A dataset entry -> rows with their meaning. Knows files, the hub and formats; knows no tokenizer."""
+"""A dataset entry -> rows with their meaning. Knows files, the hub, formats and what an entry takes of its rows; knows
+no tokenizer."""
 
-import json
-import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.data.bad_rows import BadOne, BadRows, counts
+from finetune.data.choosing import Cut, Draw, base_of, copies, needs_count, spans_of
+from finetune.data.files import Broken, DataFile, list_files, raw_rows
+from finetune.data.hub import hub_rows
+from finetune.data.schemas import count_rows, refuse_other_schemas
 from finetune.errors import DataError, Fault, Where
-from finetune.formats import FORMATS
+from finetune.formats import FORMATS, detect
 from finetune.formats.meaning import BadRow, Fields, Row
+from finetune.recipe.expression import BadExpression, compiled
 
-FAULTS_SHOWN = 10
+Found = tuple[str, int, Any]
+"""(file or hub id, number of the row in it, the row as it stands there or Broken)."""
 
 
-def read_rows(
-    *, purpose: str, path: str, form: str | None, hub: Mapping[str, str | None], fields: Mapping[str, Any]
-) -> list[Row]:
-    """Every row of one source. `hub`: split, name and revision of a hub dataset; `fields`: those of meaning.Fields.
+@dataclass
+class Taken:
+    """The rows that an entry takes, as often as it takes them; the bad rows that it skips; and how many good ones its
+    filter, max_rows and weight leave out. `notes`: what a person should hear."""
 
-    DataError if the source is missing, empty, in no known form, or has bad rows (the first ten are listed)."""
-    del purpose  # the caller's: training or validation
-    local = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises for ~~
-    found: Iterator[tuple[int, Any]]
-    if local.is_file():
-        _one_split(path, hub)
-        found = _file_rows(local)
-    elif local.is_dir():
-        raise DataError(f"{path} is a folder; name the file in it (.jsonl, .json, .csv or .parquet)")
-    elif path.startswith((".", "/", "~")) or local.suffix in READERS:
-        raise DataError(f"there is no data file {path} (looked beside the recipe and in the working directory)")
+    rows: list[Row]
+    skipped: list[BadOne] = field(default_factory=list)
+    left_out: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def said(self, path: str) -> Iterator[str]:
+        """How many rows are not used, in sentences."""
+        if self.skipped:
+            yield f"{path}: {len(self.skipped)} bad rows skipped (first {self.skipped[0].fault()})"
+        if self.left_out:
+            yield f"{path}: {self.left_out} rows left out by filter, max_rows or weight"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the rows of an entry come from. `hub`: split, name and revision; `files`: data_files, ds_type, sample_by;
+    `take`: filter, shards, shards_idx, max_rows, weight and seed."""
+
+    path: str
+    hub: Mapping[str, str | None]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    take: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def draw(self) -> Draw:
+        return Draw(self.take.get("max_rows"), self.take.get("weight", 1.0), self.take.get("seed", 0))
+
+    def listed(self) -> list[DataFile] | None:
+        """Its files, or None for a hub dataset. DataError if a file is asked for what only the hub has."""
+        names = self.files.get("data_files")
+        found = list_files(
+            self.path,
+            [names] if isinstance(names, str) else names,
+            self.files.get("ds_type"),
+            split=self.hub["split"] or "train",
+            sample_by=self.files.get("sample_by"),
+        )
+        if found is not None:
+            _no_hub_keys(self.path, self.hub, found)
+        return found
+
+    def cut(self, files: Sequence[DataFile] | None) -> Cut:
+        """Which places are read. The hub slices by itself."""
+        split = self.hub["split"] or "train"
+        count = sum(map(count_rows, files)) if files is not None and needs_count(split) else None
+        spans = spans_of(split, count) if files is not None else None
+        return Cut(spans, self.take.get("shards") or 1, self.take.get("shards_idx") or 0)
+
+
+def _no_hub_keys(path: str, hub: Mapping[str, str | None], files: Sequence[DataFile]) -> None:
+    wrong = next((key for key in ("name", "revision") if hub[key] is not None), None)
+    one = len(files) == 1 and files[0].path.endswith(path.rsplit("/", 1)[-1])
+    if wrong is None and one and base_of(hub["split"] or "train") != "train":
+        wrong = "split"
+    if wrong:
+        raise DataError(
+            f"{path} is a file, which has no {wrong} {hub[wrong]!r}: remove datasets.{wrong}, or put the rows you "
+            "mean into a file of their own"
+        )
+
+
+def rows_of(source: Source) -> Iterator[Found]:
+    """The rows of a source as they stand in its files, less those outside its split's slice and its shard; read as they
+    are asked for. DataError if it is missing, or if its tables have different columns."""
+    files = source.listed()
+    cut = source.cut(files)
+    if files is not None:
+        refuse_other_schemas(files)
+        found: Iterator[Found] = ((file.name, number, raw) for file in files for number, raw in raw_rows(file))
     else:
-        found = _hub_rows(path, hub)
-    rows, faults = _meanings(found, path, form, Fields(**fields))
-    if faults:
-        more = f" ({len(faults) - FAULTS_SHOWN} more rows are bad too)" if len(faults) > FAULTS_SHOWN else ""
-        last = [Fault(f"no row of {path} was used{more}")] if more else []
-        raise DataError(*faults[:FAULTS_SHOWN], *last)
-    if not rows:
-        raise DataError(f"{path} holds no rows")
-    return rows
+        found = ((source.path, number, raw) for number, raw in hub_rows(source.path, source.hub, source.files))
+    if cut.everything:
+        yield from found
+        return
+    for place, row in enumerate(found):
+        if place >= cut.end:
+            return
+        if cut.takes(place):
+            yield row
 
 
-def _one_split(path: str, hub: Mapping[str, str | None]) -> None:
-    """DataError if a file is asked for what only a hub dataset has."""
-    for key, plain in (("split", "train"), ("name", None), ("revision", None)):
-        if hub[key] != plain:
-            raise DataError(
-                f"{path} is a file, which has no {key} {hub[key]!r}: remove datasets.{key}, or put the rows you "
-                "mean into a file of their own"
-            )
+@dataclass(frozen=True)
+class Reading:
+    """How raw rows become meanings: their form (None: found by the first row) and the fields that the recipe names."""
+
+    path: str
+    form: str | None
+    fields: Fields
+    filter: str | None = None
 
 
-def _meanings(
-    found: Iterator[tuple[int, Any]], path: str, form: str | None, fields: Fields
-) -> tuple[list[Row], list[Fault]]:
-    rows: list[Row] = []
-    faults: list[Fault] = []
-    for number, raw in found:
+def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]:
+    """The rows that the filter lets through, each with its meaning, or why it has none."""
+    form = reading.form
+    holds = compiled(reading.filter) if reading.filter else None
+    for name, number, raw in found:
+        if isinstance(raw, Broken):
+            yield BadOne(name, number, raw.why, number if raw.column else 0, raw.column)
+            continue
         try:
             if not isinstance(raw, Mapping):
                 raise BadRow(f"a row must be an object of columns, and this is a {type(raw).__name__}")
-            form = form or _detected(raw, path)
-            rows.append(Row(path, number, FORMATS[form].read(raw, fields)))
-        except BadRow as bad:
-            faults.append(Fault(f"row {number}: {bad}", Where(path)))
-    return rows, faults
-
-
-def _detected(row: Mapping[str, Any], path: str) -> str:
-    """The format whose columns the first row has. DataError if there is none."""
-    for form, module in FORMATS.items():
-        if module.matches(row):
-            return form
-    forms = "; ".join(f"{form}: {module.COLUMNS}" for form, module in FORMATS.items())
-    columns = ", ".join(f"`{name}`" for name in row) or "no columns"
-    raise DataError(f"{path}: the rows have {columns}, which fits no known form ({forms}). Set datasets.type")
-
-
-def _file_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path}: files of type `{path.suffix}` are not read; use {', '.join(READERS)}")
-    try:
-        yield from reader(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}): convert it, for example with iconv") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """A .json file is an array of rows; one row a line is accepted too, as people name such files."""
-    with path.open(encoding="utf-8-sig") as file:
-        start = file.read(4096).lstrip()
-    if not start.startswith("["):
-        yield from _jsonl_rows(path)
-        return
-    try:
-        rows = json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise _not_json(error, path, "this") from None
-    yield from enumerate(rows, 1)
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+            if holds is not None and not holds(raw):
                 continue
-            try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _not_json(error, path, "this line", number) from None
+            form = form or detected_form(raw, reading.fields, reading.path)
+            yield Row(name, number, FORMATS[form].read(raw, reading.fields), reading.fields.group)
+        except BadExpression as wrong:
+            yield BadOne(name, number, f"datasets.filter: {wrong}")
+        except BadRow as bad:
+            yield BadOne(name, number, str(bad))
 
 
-def _not_json(error: Exception, path: Path, what: str, line: int = 0) -> DataError:
-    if isinstance(error, json.JSONDecodeError):
-        return DataError(Fault(f"{what} is not JSON: {error.msg}", Where(str(path), line or error.lineno, error.colno)))
-    if isinstance(error, UnicodeDecodeError):
-        raise error
-    return DataError(Fault(f"{what} cannot be read: {str(error) or type(error).__name__}", Where(str(path), line)))
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow
-    from pyarrow import parquet
-
+def detected_form(row: Mapping[str, Any], fields: Fields, path: str) -> str:
+    """The format whose columns a row has. DataError if there is none."""
     try:
-        with parquet.ParquetFile(path) as file:
-            batches = (row for batch in file.iter_batches() for row in batch.to_pylist())
-            yield from enumerate(batches, 1)
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path} is not a parquet file: {str(error).splitlines()[0]}") from None
+        return detect(row, fields)[0]
+    except BadRow as bad:
+        raise DataError(f"{path}: {bad}") from None
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    import csv
+def read_rows(
+    *, purpose: str, path: str, form: str | None, source: Mapping[str, Any], fields: Mapping[str, Any]
+) -> Taken:
+    """The rows that one entry takes. `source`: those of Source, and on_bad_row and max_dropped_share; `fields`: those
+    of meaning.Fields.
 
-    csv.field_size_limit(2**31 - 1)  # a document may be longer than the module's cautious 128 KiB
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise DataError(f"{path}: the column {', '.join(twice)} is there twice; only one could count")
-            yield from enumerate(reader, 1)
-        except csv.Error as error:
-            raise DataError(f"{path} is not CSV: {error}") from None
+    DataError if the source is missing, empty or in no known form; for bad rows, unless they are skipped."""
+    del purpose  # the caller's: training or validation
+    entry = Source(path, source["hub"], source.get("files", {}), source.get("take", {}))
+    bad = BadRows(source.get("on_bad_row", "error"))
+    rows: list[Row] = []
+    ids = _Ids()
+    for row in meanings(ids.passing(rows_of(entry)), Reading(path, form, Fields(**fields), entry.take.get("filter"))):
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            bad.rows.append(row)
+    skipped = bad.settle(f"no row of {path} was used")
+    _refuse_too_many(skipped, ids.rows, source.get("max_dropped_share", 1.0))
+    if not rows:
+        raise DataError(f"{path} holds no rows" + (f" that are taken, of {ids.rows}" if ids.rows else ""))
+    times = [1] * len(rows) if entry.draw.takes_all else copies([row.digest() for row in rows], entry.draw)
+    drawn = [row for row, often in zip(rows, times, strict=True) for _ in range(often)]
+    if not drawn:
+        raise DataError(f"{path}: datasets.weight leaves none of {len(rows)} rows")
+    left_out = ids.rows - len(skipped) - sum(map(bool, times))
+    return Taken(drawn, skipped, left_out, list(ids.notes(path)))
 
 
-READERS = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+class _Ids:
+    """Counts rows as they pass, and those with an `id` that an earlier row of the source has."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._seen: set[int] = set()
+        self._twice = 0
+        self._first = ""
+
+    def passing(self, found: Iterator[Found]) -> Iterator[Found]:
+        for name, number, raw in found:
+            self.rows += 1
+            given = raw.get("id") if isinstance(raw, Mapping) else None
+            if isinstance(given, str | int) and given != "":
+                key = hash(given)
+                if key in self._seen:
+                    self._twice += 1
+                    self._first = self._first or f"row {number} of {name}, id {str(given)[:40]!r}"
+                self._seen.add(key)
+            yield name, number, raw
+
+    def notes(self, path: str) -> Iterator[str]:
+        if self._twice:
+            yield (
+                f"{path}: {self._twice} rows have the `id` of an earlier row (first {self._first}). All of them are "
+                "used; dataset_exact_deduplication: true takes equal rows once"
+            )
 
 
-def _hub_rows(path: str, hub: Mapping[str, str | None]) -> Iterator[tuple[int, Any]]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        dataset = load_dataset(path, **hub)
-    except (DatasetsError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0][:300]
+def _refuse_too_many(bad: list[BadOne], seen: int, share: float) -> None:
+    if bad and len(bad) > share * seen:
+        worst = max(counts(bad).items(), key=lambda pair: pair[1])[0]
         raise DataError(
-            f"dataset {path!r} is no local file and cannot be loaded from the hub: {reason}. "
-            "Check the spelling, the network and datasets.split"
-        ) from error
-    yield from enumerate(dataset, 1)
+            *(one.fault() for one in bad[:3]),
+            Fault(
+                f"{len(bad)} of {seen} rows are bad, more than max_dropped_share: {share:g} allows. To go on, mend "
+                "them or raise max_dropped_share",
+                Where(worst),
+            ),
+        )

@@ -1,8 +1,9 @@
 """Where a recipe's relative paths lead: beside the file that wrote them, then in the working directory. Looks whether
 things are there; opens none."""
 
+import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.source import Path_, Source
 
-DATA_ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".arrow")
+KINDS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "txt", "md", "arrow")
+DATA_ENDINGS = tuple(f".{kind}{packed}" for kind in KINDS for packed in ("", ".gz", ".bz2", ".xz", ".zst"))
+BUILDERS = ("json", "csv", "parquet", "arrow", "text")
+"""What stands as path where data_files names the local files."""
 
 
 def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
@@ -20,6 +24,8 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     warnings: list[Fault] = []
 
     def anchor(text: str, key: Path_) -> str:
+        if "://" in text:
+            return text
         path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for ~~
         written = source.where(key).file
         folder = Path(written if written in source.files else source.name).parent
@@ -30,11 +36,9 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     def entries(key: str, found: list[DatasetEntry] | None) -> list[DatasetEntry] | None:
         new = []
         for number, entry in enumerate(found or []):
-            path = anchor(entry.path, (key, number, "path"))
-            if path.lower().endswith(DATA_ENDINGS) and not _exists(Path(path)):
-                message = f"there is no file `{entry.path}` beside the recipe or in the working directory"
-                warnings.append(Fault(message, source.where((key, number, "path")), "warning", "FT022"))
-            new.append(entry.model_copy(update={"path": path}))
+            moved, names = _moved(entry, anchor, (key, number))
+            warnings.extend(_absent(names, source, (key, number)))
+            new.append(moved)
         return new if found is not None else None
 
     update: dict[str, Any] = {
@@ -50,6 +54,25 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     return recipe.model_copy(update=update), warnings
 
 
+def _moved(
+    entry: DatasetEntry, anchor: Callable[[str, Path_], str], place: Path_
+) -> tuple[DatasetEntry, dict[tuple[str, str], str]]:
+    """The entry with its paths as they are reached; (name as written, key) -> path of what it reads."""
+    path = anchor(entry.path, (*place, "path"))
+    if entry.path not in BUILDERS or entry.data_files is None or _exists(Path(path)):
+        return entry.model_copy(update={"path": path}), {(entry.path, "path"): path}
+    written = [entry.data_files] if isinstance(entry.data_files, str) else entry.data_files
+    names = {(name, "data_files"): anchor(name, (*place, "data_files")) for name in written}
+    return entry.model_copy(update={"data_files": list(names.values())}), names
+
+
+def _absent(names: Mapping[tuple[str, str], str], source: Source, entry: Path_) -> Iterator[Fault]:
+    for (name, key), path in names.items():
+        if "://" not in path and path.lower().endswith(DATA_ENDINGS) and not _exists(Path(path)):
+            message = f"there is no file `{name}` beside the recipe or in the working directory"
+            yield Fault(message, source.where((*entry, key)), "warning", "FT022")
+
+
 def _pinning(recipe: Recipe, base_model: str, source: Source) -> Iterator[Fault]:
     if recipe.trust_remote_code and not recipe.revision_of_model:
         message = (
@@ -62,8 +85,11 @@ def _pinning(recipe: Recipe, base_model: str, source: Source) -> Iterator[Fault]
 
 
 def _exists(path: Path) -> bool:
-    """os.path.exists answers where Path.exists raises: for names that are too long or hold a null byte."""
-    return os.path.exists(path)  # noqa: PTH110
+    """Whether it is there, or some file where it is a pattern. os.path.exists answers where Path.exists raises: for
+    names that are too long or hold a null byte."""
+    if os.path.exists(path):  # noqa: PTH110
+        return True
+    return any(sign in str(path) for sign in "*?[") and bool(glob.glob(str(path)))  # noqa: PTH207
 
 
 def _absolute_folder(name: str) -> str:

@@ -17,6 +17,8 @@ CONVERSATIONS = {
 }
 """FastChat's names of templates, as `conversation:` had them, that are templates here."""
 PROPERTIES = {"message_field_role": "role", "message_field_content": "content"}
+OTHER_KINDS = {"jsonl": "json", "txt": "text", "tsv": "csv"}
+"""Endings of files that people write as ds_type."""
 RENAMED = {"train_on_split": "split", "field_text": "field", "data_path": "path"}
 
 
@@ -25,10 +27,10 @@ def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, 
     yield from _conversation(entry, path, data)
     yield from _template(entry, path, data)
     yield from _data_files(entry, path)
-    if isinstance(entry.get("ds_type"), str | None) and "ds_type" in entry:
+    if entry.get("ds_type") in OTHER_KINDS:
         kind = entry["ds_type"]
-        note = f"`ds_type: {kind}` is not needed; the file's name says it" if kind else ""
-        yield Rewrite((*path, "ds_type"), {}, note)
+        new = OTHER_KINDS[kind]
+        yield Rewrite((*path, "ds_type"), {(*path, "ds_type"): new}, f"`ds_type: {kind}` is written `ds_type: {new}`")
     for old, new in RENAMED.items():
         if old in entry:
             value = entry[old]

@@ -15,7 +15,7 @@ ZERO_IS_ON = frozenset("local_rank mask_token_id lisa_n_layers profiler_steps_st
 # Off is a setting of its own here: no end of a turn learned, no slow tokenizer, other attention in packed rows.
 NO_IS_A_SETTING = frozenset(
     "train_on_eos train_on_eot roles_to_train tokenizer_use_fast tokenizer_legacy save_safetensors "
-    "pretrain_multipack_attn weight".split()
+    "pretrain_multipack_attn".split()
 )
 
 

@@ -148,18 +148,6 @@ REFUSED = (
         "num_dataset_shards_to_save total_num_tokens total_supervised_tokens",
     ),
     Refused(
-        "which tokens of a turn are learned cannot be set yet: the assistant's turns are, each with the end that the "
-        "chat template gives it",
-        "Remove the line if that is what it says",
-        "eot_tokens train_on_eos train_on_eot roles_to_train",
-    ),
-    Refused(
-        "what the chat template is given cannot be set yet: it gets the messages of a row as they are",
-        "Remove the line, or write the system message into the rows; chat_template_jinja can hold a template of your "
-        "own",
-        "default_system_message chat_template_kwargs",
-    ),
-    Refused(
         "one sequence_len holds for all rows",
         "Remove the line",
         "eval_sequence_len",
@@ -172,8 +160,7 @@ REFUSED = (
     Refused(
         "it is not supported yet for the data",
         "Remove the line, or prepare the rows so beforehand",
-        "dataset_exact_deduplication min_sample_len use_pose pose_split_on_token_ids pose_max_context_len "
-        "pose_num_chunks",
+        "use_pose pose_split_on_token_ids pose_max_context_len pose_num_chunks",
     ),
     Refused(
         "measuring anything but the validation loss while training is not supported yet",
@@ -210,10 +197,9 @@ REFUSED = (
 
 DATASET_REFUSED = (
     Refused(
-        "which tokens of a turn are learned cannot be set for one source yet: the assistant's turns with their end are",
-        "Remove the line",
-        "train_on_eos train_on_eot roles_to_train message_field_training message_field_training_detail eot_tokens "
-        "train_on_inputs",
+        "it holds for all sources",
+        "Write it at the top level of the recipe",
+        "eot_tokens train_on_inputs",
     ),
     Refused(
         "one template holds for all datasets",
@@ -229,9 +215,9 @@ DATASET_REFUSED = (
     Refused(
         "it is not supported yet for a source of data",
         "Remove the line, or prepare the rows so beforehand",
-        "data_files drop_system_message field_human field_input field_instruction field_model field_output "
-        "field_system field_thinking field_tools input_format input_transform preprocess_shards shards shards_idx "
-        "split_thinking system_prompt template_thinking_key weight skip cache_dir overlap_len prompt_style "
+        "field_human field_input field_instruction field_model field_output "
+        "field_system field_thinking field_tools input_format input_transform preprocess_shards "
+        "split_thinking system_prompt template_thinking_key skip cache_dir overlap_len prompt_style "
         "field_map train_split val_split length sequence_length min_input_id max_input_id",
     ),
 )

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from finetune.recipe.data_rules import taken_rows
+
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
 """The key to point at, and the message."""
@@ -230,6 +232,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _warmup,
     _chat_fields,
     _roles,
+    taken_rows,
     _optimizer,
     _targets,
     _workers,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.data.sources import READERS
-from finetune.errors import DataError, UsageError
+from finetune.data.files import KINDS, Broken, DataFile, raw_rows
+from finetune.errors import DataError, Fault, UsageError, Where
 from finetune.formats import FORMATS, chat
 from finetune.formats.meaning import BadRow, Conversation, Fields
 from finetune.starting.model import ADDRESS, HUB_ID
@@ -18,9 +18,9 @@ from finetune.starting.model import ADDRESS, HUB_ID
 LOOKED_AT = 200
 """Rows that are looked at, from the top."""
 HEAD_BYTES = 2**20
-LIGHT = (".jsonl", ".json", ".csv")
+LIGHT = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".md")
 """Kinds of files that plain Python reads row by row."""
-DATA_ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".arrow")
+DATA_ENDINGS = tuple(KINDS)
 SPEAKER_FIELDS = (*chat.ROLE_FIELDS, "speaker", "author", "sender", "who")
 TEXT_FIELDS = (*chat.CONTENT_FIELDS, "text", "message", "body", "utterance")
 USERS = frozenset("user human me customer client student patient prompter question questioner asker q".split())
@@ -64,7 +64,7 @@ def look_at_data(path: str) -> Data:
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path[:80]!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if folder:
-        raise DataError(f"{path} is a folder; name the file in it ({', '.join(READERS)})")
+        raise DataError(f"{path} is a folder; name the file in it ({', '.join(KINDS)})")
     if path.startswith((".", "/", "~")) or path.count("/") > 1 or local.suffix.lower() in DATA_ENDINGS:
         raise DataError(f"there is no data file {path}")
     if not HUB_ID.fullmatch(path):
@@ -80,8 +80,8 @@ def known_forms() -> str:
 
 def _of_file(path: str, local: Path) -> Data:
     ending = local.suffix.lower()
-    if ending not in READERS:
-        raise DataError(f"{path}: files of type `{ending}` are not read; use {', '.join(READERS)}")
+    if ending not in KINDS:
+        raise DataError(f"{path}: files of type `{ending}` are not read; use {', '.join(KINDS)}")
     if ending not in LIGHT:
         return Data(path, seen=f"Not looked at: its columns tell the type when training starts. {known_forms()}")
     rows = list(itertools.islice(_first_rows(local, ending), LOOKED_AT))
@@ -100,7 +100,16 @@ def _first_rows(path: Path, ending: str) -> Iterator[Any]:
     if ending == ".json" and len(head) == HEAD_BYTES and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
         # One array of many rows: parsing all of it would take long, and its top is enough.
         return _rows_of_array(head.decode("utf-8-sig", "ignore"))
-    return (row for _, row in READERS[ending](path))
+    return _good_rows(DataFile(str(path), KINDS[ending], None, "document" if ending == ".md" else "line"))
+
+
+def _good_rows(file: DataFile) -> Iterator[Any]:
+    """DataError at the first row that cannot be read."""
+    for number, row in raw_rows(file):
+        if isinstance(row, Broken):
+            line = number if row.column else 0
+            raise DataError(Fault(row.why if line else f"row {number}: {row.why}", Where(file.name, line, row.column)))
+        yield row
 
 
 def _rows_of_array(text: str) -> Iterator[Any]:
