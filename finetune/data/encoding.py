@@ -1,0 +1,180 @@
+"""Texts -> token ids and where each token lies, by `tiktoken` where it is proved to give the same, else by `tokenizers`.
+Both in one process; knows no rows and no labels."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.data.bpe import FOLDS, NotTheSame, Rebuilt, rebuild
+
+Span = tuple[int, int]
+PREFIXES = "a1! "
+"""A letter, a digit, a sign and a space: which of them a character joins tells its class in every known pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Tokens of one text. `starts` and `ends`: where each begins and ends, in bytes of UTF-8 (`in_bytes`) or in
+    characters; sequences of numbers that never fall."""
+
+    ids: Any
+    starts: Any
+    ends: Any
+    in_bytes: bool
+
+    def placed(self, text: str, spans: Sequence[Span]) -> Sequence[Span]:
+        """Spans of characters in the unit of `starts` and `ends`. A span's edges lie between characters, so a token
+        that holds a part of a character is inside by its bytes exactly where it is by its characters."""
+        if not self.in_bytes or text.isascii():
+            return spans
+        edges = sorted({edge for span in spans for edge in span})
+        before, byte, places = 0, 0, {}
+        for edge in edges:
+            byte += len(text[before:edge].encode())
+            before, places[edge] = edge, byte
+        return [(places[start], places[end]) for start, end in spans]
+
+    def offsets(self, text: str) -> list[Span]:
+        """Each token's characters, as `tokenizers` gives them: a part of a character counts as all of it."""
+        pairs = zip(map(int, self.starts), map(int, self.ends), strict=True)
+        if not self.in_bytes or text.isascii():
+            return list(pairs)
+        of_byte = [place for place, character in enumerate(text) for _ in character.encode()]
+        return [(of_byte[start], of_byte[end - 1] + 1) for start, end in pairs]
+
+
+class RustEncoder:
+    """`tokenizers` itself. Its post-processor is left out: it adds special tokens, which no text here asks for, and
+    may take white space off the offsets, which labels need."""
+
+    name = "tokenizers"
+
+    def __init__(self, tokenizer_json: str) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.post_processor = None
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        import numpy
+
+        return [
+            Encoded(numpy.array(one.ids, dtype=numpy.uint32), _Edges(one, 0), _Edges(one, 1), False)
+            for one in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        ]
+
+    def pieces(self, text: str) -> list[Span]:
+        splitter = self._tokenizer.pre_tokenizer
+        return [span for _, span in splitter.pre_tokenize_str(text)]
+
+
+class _Edges:
+    """One end of each token, looked up when asked for: only few are."""
+
+    __slots__ = ("_encoding", "_length", "_side")
+
+    def __init__(self, encoding: Any, side: int) -> None:
+        self._encoding, self._side, self._length = encoding, side, len(encoding)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: int) -> int:
+        if not 0 <= place < self._length:
+            raise IndexError(place)
+        return int(self._encoding.token_to_chars(place)[self._side])
+
+
+class FastEncoder:
+    """The same tokens by `tiktoken`. A text with a character that the two libraries put into different classes, or that
+    the normalizer could change, goes to `tokenizers`."""
+
+    name = "tiktoken"
+
+    def __init__(self, rebuilt: Rebuilt, exact: RustEncoder) -> None:
+        import numpy
+        from tiktoken import Encoding
+
+        self._exact, self._rebuilt = exact, rebuilt
+        self._core = Encoding(
+            "rebuilt",
+            pat_str=rebuilt.pattern,
+            mergeable_ranks=dict(rebuilt.ranks),
+            special_tokens=dict(rebuilt.special),
+        )._core_bpe
+        self._special = set(rebuilt.special)
+        lengths = {number: len(token) for token, number in rebuilt.ranks.items()}
+        lengths |= {number: len(token.encode()) for token, number in rebuilt.special.items()}
+        self._lengths = numpy.zeros(max(lengths) + 1, dtype=numpy.int32)
+        self._lengths[list(lengths)] = list(lengths.values())
+        self._same: set[str] = set()
+        self._other: set[str] = set(FOLDS)
+        self._learn({chr(code) for code in range(128)})
+        self._odd_ascii = len(self._other) > len(FOLDS)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        foreign = {character for text in texts if not text.isascii() for character in set(text)}
+        if fresh := foreign - self._same - self._other:
+            self._learn(fresh)
+        return [self._one(text) for text in texts]
+
+    def _one(self, text: str) -> Encoded:
+        import numpy
+
+        if self._must_be_exact(text):
+            return self._exact.encode([text])[0]
+        ids = numpy.frombuffer(self._core.encode_to_tiktoken_buffer(text, self._special), dtype=numpy.uint32)
+        lengths = self._lengths[ids]
+        ends = numpy.cumsum(lengths, dtype=numpy.int32)
+        return Encoded(ids, ends - lengths, ends, True)
+
+    def _must_be_exact(self, text: str) -> bool:
+        if text.isascii():
+            return self._odd_ascii and not self._other.isdisjoint(text)
+        return not self._other.isdisjoint(text) or (self._rebuilt.nfc and not unicodedata.is_normalized("NFC", text))
+
+    def _learn(self, characters: set[str]) -> None:
+        """Sort characters into those that both libraries class alike and those that they do not. Surrogates are no
+        characters, and what Python's tables do not know may be changed by a normalizer that is newer."""
+        odd = {one for one in characters if unicodedata.category(one) == "Cs"}
+        if self._rebuilt.nfc:
+            odd |= {one for one in characters if unicodedata.category(one) == "Cn"}
+        probes = sorted(prefix + one for one in characters - odd for prefix in PREFIXES)
+        joined = self._joined(probes)
+        odd |= {probe[1] for probe in probes if (len(self._exact.pieces(probe)) == 1) != joined[probe]}
+        self._other |= odd
+        self._same |= characters - odd
+
+    def _joined(self, probes: list[str]) -> dict[str, bool]:
+        """Whether this pattern keeps each pair of characters in one piece: with a vocabulary of bytes and of these
+        pairs, a piece that is a pair becomes one token, and else there are more."""
+        from tiktoken import Encoding
+
+        ranks = {bytes([byte]): byte for byte in range(256)}
+        for number, probe in enumerate(probes):
+            ranks[probe.encode()] = 256 + number
+        core = Encoding("probe", pat_str=self._rebuilt.pattern, mergeable_ranks=ranks, special_tokens={})._core_bpe
+        return {probe: len(core.encode_ordinary(probe)) == 1 for probe in probes}
+
+
+Encoder = FastEncoder | RustEncoder
+
+
+def encoder_of(tokenizer_json: str) -> tuple[Encoder, str]:
+    """(the fastest encoder that gives this tokenizer's tokens, why it is not `tiktoken` or nothing)."""
+    exact = RustEncoder(tokenizer_json)
+    try:
+        return FastEncoder(rebuild(tokenizer_json), exact), ""
+    except NotTheSame as reason:
+        return exact, str(reason)
+
+
+def difference(texts: Sequence[str], fast: Encoder, exact: RustEncoder) -> str:
+    """Where two encoders part on some texts, ids and places; nothing if they do not."""
+    for text, one, other in zip(texts, fast.encode(texts), exact.encode(texts), strict=True):
+        if list(one.ids) != list(other.ids) or one.offsets(text) != other.offsets(text):
+            return f"{text[:60]!r} gives other tokens"
+    return ""
