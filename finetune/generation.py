@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.formats import alpaca
-from finetune.formats.meaning import Conversation, Message, Row, Segments
-from finetune.rendering.conversation import render
-from finetune.rendering.examples import begin_of_text
+from finetune.formats.meaning import Conversation, Meaning, Message, Row, Segments, Tokens
+from finetune.rendering.rows import begin_of_text
+from finetune.rendering.template import render
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,25 @@ OPENING_WORDS = 8
 """Words of a plain text that a sample answer goes on from."""
 
 
+PLACE = "{instruction}"
+
+
 def style_of(rows: Sequence[Row]) -> str:
-    """How a question is put to a model trained on these rows."""
+    """How a question is put to a model trained on these rows: by the chat template, as it is, or in a text with
+    {instruction} in its place."""
     meaning = rows[0].meaning
     if isinstance(meaning, Conversation):
         return "chat_template"
-    return "alpaca" if len(meaning.pieces) > 1 else "completion"
+    return (meaning.ask if isinstance(meaning, Segments) else None) or "completion"
 
 
 def prompt_for(question: str, style: str) -> Prompt:
-    if style == "alpaca":
-        return Prompt(question, text=alpaca.prompt(question))
+    if style == "chat_template":
+        return Prompt(question, messages=(Message("user", question),))
     if style == "completion":
         return Prompt(question, text=question)
-    return Prompt(question, messages=(Message("user", question),))
+    asked = alpaca.prompt(PLACE) if style == "alpaca" else style  # runs from before formats had their own prompts
+    return Prompt(question, text=asked.replace(PLACE, question))
 
 
 def sample_prompts(*, prompts: list[str] | None, from_rows: int, rows: Sequence[Row]) -> list[Prompt]:
@@ -59,15 +64,18 @@ def sample_prompts(*, prompts: list[str] | None, from_rows: int, rows: Sequence[
     return [prompt for prompt in found if prompt is not None][:from_rows]
 
 
-def _opening(meaning: Conversation | Segments) -> Prompt | None:
-    """The row up to its first answer."""
+def _opening(meaning: Meaning) -> Prompt | None:
+    """The row up to its first answer; None where there is nothing before it, or no text at all."""
+    if isinstance(meaning, Tokens):
+        return None
     if isinstance(meaning, Segments):
         if len(meaning.pieces) == 1:  # plain text: its first words are the question, the rest is the answer
             words = meaning.pieces[0][0].split(" ")
             start = " ".join(words[:OPENING_WORDS])
             return Prompt(start, text=start, expected=" ".join(words[OPENING_WORDS:]))
-        (text, _), (answer, _) = meaning.pieces[0], meaning.pieces[-1]
-        return Prompt(text, text=text, expected=answer)
+        learned = next((number for number, (_, learned) in enumerate(meaning.pieces) if learned), 0)
+        text = "".join(piece for piece, _ in meaning.pieces[:learned])
+        return Prompt(text, text=text, expected=meaning.pieces[learned][0]) if text else None
     for number, message in enumerate(meaning.messages):
         if message.role == "assistant":
             before = meaning.messages[:number]

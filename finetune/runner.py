@@ -20,6 +20,7 @@ from finetune.machine import Machine
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan
 from finetune.rendering.lengths import loss_text
+from finetune.rendering.specials import special_text
 from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
@@ -120,6 +121,8 @@ def _counts(data: stages.Formatted) -> Iterator[str]:
         lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]
         for source, lost in lossy[:SOURCES_SHOWN]:
             yield f"{source}: {loss_text(lost)}"
+        for source, rows in list(counted.special.items())[:SOURCES_SHOWN]:
+            yield special_text(source, rows)
         if len(lossy) > SOURCES_SHOWN:
             yield f"{len(lossy) - SOURCES_SHOWN} more files lost rows or tokens; data.json lists them"
 

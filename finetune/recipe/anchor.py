@@ -14,6 +14,7 @@ from finetune.recipe.source import Path_, Source
 
 KINDS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "txt", "md", "arrow")
 DATA_ENDINGS = tuple(f".{kind}{packed}" for kind in KINDS for packed in ("", ".gz", ".bz2", ".xz", ".zst"))
+TEMPLATE_ENDINGS = (".jinja", ".jinja2", ".j2")
 BUILDERS = ("json", "csv", "parquet", "arrow", "text")
 """What stands as path where data_files names the local files."""
 
@@ -45,6 +46,8 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
         "base_model": _absolute_folder(anchor(recipe.base_model, ("base_model",))),
         "tokenizer_config": recipe.tokenizer_config
         and _absolute_folder(anchor(recipe.tokenizer_config, ("tokenizer_config",))),
+        "chat_template_jinja": recipe.chat_template_jinja
+        and _template(recipe.chat_template_jinja, anchor, ("chat_template_jinja",)),
         "datasets": entries("datasets", recipe.datasets),
         "test_datasets": entries("test_datasets", recipe.test_datasets),
     }
@@ -52,6 +55,12 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     warnings += _pinning(recipe, update["base_model"], source)
     # Only what was written counts as written: model_copy would mark test_datasets as set.
     return recipe.model_copy(update=update), warnings
+
+
+def _template(jinja: str, anchor: Callable[[str, Path_], str], place: Path_) -> str:
+    """A template that is a file's name, by the path where it is reached."""
+    named = jinja.endswith(TEMPLATE_ENDINGS) and "{" not in jinja and "\n" not in jinja
+    return anchor(jinja, place) if named else jinja
 
 
 def _moved(

@@ -74,8 +74,5 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
 }
 
 DATASET_WAIVED: Mapping[str, tuple[Any, str]] = {
-    "train_on_eos": (("turn",), "the end of every learned turn is learned"),
-    "train_on_eot": (("turn",), "the end of every learned turn is learned"),
-    "roles_to_train": ((["assistant"], ["gpt"]), "answers are learned"),
     "trust_remote_code": (ANY, "no code of a dataset's repository is ever run"),
 }

@@ -1,127 +1,154 @@
-"""Conversation -> text and the character spans of the assistant's turns, end token included. Spans come from what the
-template renders, never from searching for markers. Knows no labels and no lengths."""
+"""Conversation -> texts with the characters that are learned. Places come from what the template renders, never from
+searching for markers. Knows no tokens and no lengths."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.errors import DataError
 from finetune.formats.meaning import BadRow, Conversation, Message
+from finetune.rendering.labels import LabelSettings, Span, Turn, is_learned, spans_of
+from finetune.rendering.skeleton import CHANGED, REWRITES, Skeleton, skeleton_of, turns_in
+from finetune.rendering.template import TurnEnd, as_dicts, find_turn_end, renderer_of, text_of
 
-Span = tuple[int, int]
-"""Characters [start, end) of a text."""
+SKELETONS = 4096
+"""Orders of roles whose skeletons are kept; a set of data has far fewer."""
+STAND_IN = "\U000fdead"
 
 
-@dataclass(frozen=True)
-class TurnEnd:
-    """How a template ends an assistant turn: the text up to and including its end token, and that token's id."""
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A text, its learned characters, and where the row's own contents stand in it. `answers`: the last turn that is
+    learned is an answer."""
 
     text: str
-    token_id: int
+    spans: list[Span]
+    contents: list[Span]
+    answers: bool
 
 
-def _as_dicts(messages: tuple[Message, ...]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+class Conversations:
+    """Renders conversations under one template and settings. Made anew in each process: a compiled template cannot be
+    sent to another."""
 
+    def __init__(self, tokenizer: Any, settings: LabelSettings) -> None:
+        self.settings = settings
+        self.turn_end: TurnEnd = find_turn_end(tokenizer, settings.eot_tokens)
+        self._render = renderer_of(tokenizer)
+        self._skeletons: dict[tuple[str, ...], Skeleton | None] = {}
+        plain = self.turn_end.token_id == tokenizer.eos_token_id
+        eot = settings.train_on_eos if settings.train_on_eot is None else settings.train_on_eot
+        self.ends = settings.train_on_eos if plain else eot
 
-def render(tokenizer: Any, messages: tuple[Message, ...], generation_prompt: bool = False) -> str:
-    """The template's text. BadRow if the template refuses the messages (roles out of order, for example)."""
-    try:
-        text = tokenizer.apply_chat_template(
-            _as_dicts(messages), tokenize=False, add_generation_prompt=generation_prompt
+    def rendered(self, conversation: Conversation) -> list[Rendered]:
+        """One text, or one for each learned answer under `multiturn: explode`. BadRow, with the turn, where the
+        template refuses the conversation, or a learned turn has no place that holds when it is generated."""
+        messages = (
+            _without_system(conversation.messages) if self.settings.drop_system_message else conversation.messages
         )
-    except Exception as error:  # noqa: BLE001 - a template is code: it may raise anything
-        raise BadRow(f"the chat template refuses this conversation: {error}") from None
-    assert isinstance(text, str)
-    return text
+        learned = [is_learned(message, self.settings) for message in messages]
+        answers = [number for number, message in enumerate(messages) if message.role == "assistant" and learned[number]]
+        if self.settings.multiturn == "last":
+            learned = [on and (not answers or number >= answers[-1]) for number, on in enumerate(learned)]
+        if self.settings.multiturn != "explode" or len(answers) < 2:
+            return [self._one(replace(conversation, messages=messages), learned)]
+        texts = []
+        for before, number in zip([-1, *answers], answers, strict=False):
+            part = replace(conversation, messages=messages[: number + 1])
+            texts.append(self._one(part, [on and turn > before for turn, on in enumerate(learned[: number + 1])]))
+        return texts
 
+    def _one(self, conversation: Conversation, learned: Sequence[bool]) -> Rendered:
+        messages = conversation.messages
+        text = text_of(self._render, conversation)
+        turns: Sequence[Turn | None] | None = None
+        if conversation.tools is None and not any(message.extra for message in messages):
+            skeleton = self._skeleton(tuple([message.role for message in messages]))
+            if skeleton is not None:
+                contents = [message.content for message in messages]
+                turns = turns_in(text, contents, skeleton, len(self.turn_end.token))
+                if turns is not None:
+                    for number, fault in enumerate(skeleton.faults):
+                        if fault and learned[number]:
+                            raise BadRow(f"turn {number + 1}: {fault}")
+        if turns is None:
+            every = self.ends == "all" or self.settings.special_tokens_in_content == "text"
+            turns = [
+                self._turn(conversation, number, text) if on or every else None for number, on in enumerate(learned)
+            ]
+        spans = spans_of(messages, turns, learned, self.ends)
+        last = next((number for number in reversed(range(len(messages))) if learned[number]), None)
+        answers = last is not None and messages[last].role == "assistant"
+        return Rendered(text, spans, [(turn.content, turn.content_end) for turn in turns if turn], answers)
 
-def find_turn_end(tokenizer: Any) -> TurnEnd:
-    """What the template writes after every assistant turn, found by rendering one last and one before a user.
+    def _skeleton(self, roles: tuple[str, ...]) -> Skeleton | None:
+        if roles not in self._skeletons:
+            if len(self._skeletons) >= SKELETONS:
+                self._skeletons.clear()
+            self._skeletons[roles] = skeleton_of(roles, self._render, self.turn_end)
+        return self._skeletons[roles]
 
-    The end token is the first special token that both have there. DataError if there is none: the model would never
-    learn to stop."""
-    if not tokenizer.chat_template:
-        raise DataError(
-            "the tokenizer has no chat template, so messages cannot become text. Set chat_template, "
-            "for example `chat_template: chatml`"
-        )
-    question, answer = Message("user", "a"), Message("assistant", "b")
-    try:
-        prompt = render(tokenizer, (question,), generation_prompt=True)
-        last = render(tokenizer, (question, answer))
-        followed = render(tokenizer, (question, answer, question))
-    except BadRow as bad:
-        raise DataError(str(bad)) from None
-    after = prompt + answer.content
-    if not (last.startswith(after) and followed.startswith(after)):
-        raise DataError(
-            "the chat template renders an answer differently from the prompt it continues, so its tokens "
-            "cannot be told apart. Choose another chat_template"
-        )
-    tail, other = (_tokens(tokenizer, text[len(after) :]) for text in (last, followed))
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    for (token, end), (other_token, other_end) in zip(tail, other, strict=False):
-        if (token, end) != (other_token, other_end):
-            break
-        if token in special:
-            return TurnEnd(last[len(after) : len(after) + end], token)
-    raise DataError(
-        "the chat template writes no special token at the end of an assistant turn, so the model would never learn to "
-        f"stop: after an answer it writes {last[len(after) :][:40]!r}, and {followed[len(after) :][:40]!r} before the "
-        "next question. Choose another chat_template"
-    )
-
-
-def _tokens(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """(token id, end character) of each token."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return [(token, end) for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)]
-
-
-def render_spans(tokenizer: Any, conversation: Conversation, turn_end: TurnEnd) -> tuple[str, list[Span]]:
-    """The conversation's text and one span for each assistant turn: its content and its end token.
-
-    BadRow, with the turn, where the template rewrites a turn once others follow, or changes its content."""
-    messages = conversation.messages
-    text = render(tokenizer, messages)
-    spans: list[Span] = []
-    for number, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        before = (
-            render(tokenizer, messages[:number], generation_prompt=True) if number else _opening(tokenizer, messages)
-        )
-        if not text.startswith(before):
+    def _turn(self, conversation: Conversation, number: int, text: str) -> Turn:
+        """Where a turn stands in a text whose contents change what the template writes around them."""
+        if conversation.messages[number].role == "assistant":
+            return self._answer(conversation, number, text)
+        turn = self._stood_in(conversation, number, text)
+        if turn is None:
             raise BadRow(
-                f"turn {number + 1}: the chat template rewrites earlier turns once later ones follow, so what is "
-                "learned would not be what is generated. Choose another chat_template"
+                f"turn {number + 1}: the place of this turn cannot be told apart. Choose another chat_template"
             )
-        start = len(before)
-        end = _content_end(text, start, message.content)
-        if end is None:
-            raise BadRow(
-                f"turn {number + 1}: the chat template changes the answer's text. Choose another chat_template"
-            )
-        if not text.startswith(turn_end.text, end):
-            raise BadRow(f"turn {number + 1}: the chat template does not end this turn with {turn_end.text!r}")
-        spans.append((start, end + len(turn_end.text)))
-    return text, spans
+        return turn
+
+    def _answer(self, conversation: Conversation, number: int, text: str) -> Turn:
+        dicts, tools, end = as_dicts(conversation.messages[: number + 1]), conversation.tools, self.turn_end
+        if number == 0:
+            opening = self._stood_in(conversation, 0, text)
+            if opening is None:
+                raise BadRow(f"turn 1: {CHANGED}")
+            return opening
+        before, alone = self._render(dicts[:-1], tools, True), self._render(dicts, tools, False)
+        if not alone.startswith(before):
+            raise BadRow(f"turn {number + 1}: {REWRITES}")
+        if not alone.endswith(end.tail):
+            raise BadRow(f"turn {number + 1}: the chat template does not end this turn with {end.text!r}")
+        written = len(alone) - len(end.tail)
+        through = written + len(end.text)
+        if not text.startswith(alone[:through]):
+            raise BadRow(f"turn {number + 1}: {REWRITES}")
+        content, stripped, start = conversation.messages[number].content, 0, -1
+        for form in (content, content.strip()):
+            if start < 0 and alone.endswith(form, len(before), written):
+                start, stripped = written - len(form), content.index(form)
+        if start < 0 and conversation.messages[number].spans:
+            raise BadRow(f"turn {number + 1}: {CHANGED}")
+        return Turn(
+            len(before), start if start >= 0 else len(before), written, through - len(end.token), through, stripped
+        )
+
+    def _stood_in(self, conversation: Conversation, number: int, text: str) -> Turn | None:
+        """The place of a content that may be anything: around it, the text with a stand-in is the same."""
+        dicts = as_dicts(conversation.messages)
+        content = dicts[number]["content"]
+        dicts[number]["content"] = STAND_IN
+        try:
+            before, found, after = self._render(dicts, conversation.tools, False).partition(STAND_IN)
+        except BadRow:
+            return None
+        if not found or STAND_IN in after or len(before) + len(after) > len(text):
+            return None
+        if not (text.startswith(before) and text.endswith(after)):
+            return None
+        start, end = len(before), len(text) - len(after)
+        place = after.find(self.turn_end.token)
+        closed = place >= 0 and not after[:place].strip()
+        mark = end + place if closed else end
+        through = mark + len(self.turn_end.token) if closed else end
+        stripped = len(content) - len(content.lstrip()) if text[start:end] != content else 0
+        return Turn(start, start, end, mark, through, stripped)
 
 
-def _opening(tokenizer: Any, messages: tuple[Message, ...]) -> str:
-    """What the template writes before an answer that opens the conversation: where two that differ part."""
-    texts = [
-        render(tokenizer, (Message("assistant", content), *messages[1:]))
-        for content in (messages[0].content, "\ue000", "\ue001")
-    ]
-    same = 0
-    while all(len(text) > same and text[same] == texts[0][same] for text in texts):
-        same += 1
-    return texts[0][:same]
-
-
-def _content_end(text: str, start: int, content: str) -> int | None:
-    for form in (content, content.strip()):
-        if text.startswith(form, start):
-            return start + len(form)
-    return None
+def _without_system(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """BadRow if nothing is left."""
+    left = messages[1:] if messages and messages[0].role == "system" else messages
+    if not left:
+        raise BadRow("nothing is left of this conversation once drop_system_message has taken its only message")
+    return left

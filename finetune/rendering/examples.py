@@ -1,18 +1,19 @@
 """Rows -> examples: tokens and labels, decided here once. Knows the recipe's lengths and what is learned; knows no
 trainer and no padding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.errors import DataError, Fault, ModelError, Where
-from finetune.formats.meaning import BadRow, Conversation, Row, Segments
-from finetune.rendering.conversation import Span, TurnEnd, find_turn_end, render_spans
+from finetune.data.bad_rows import BadOne, BadRows
+from finetune.errors import DataError, ModelError
+from finetune.formats.meaning import BadRow, Row, Tokens
+from finetune.rendering.labels import settings_of
+from finetune.rendering.lengths import IGNORED, Joiner, Lengths, Losses, Lost, is_plain_text, pieces_of, refuse_losses
+from finetune.rendering.rows import RowTexts, Text, Unlearned
+from finetune.rendering.specials import Specials
 
-IGNORED = -100
-"""Label of a token that the loss skips: torch cross_entropy's ignore_index."""
 BATCH_ROWS = 1000
-FAULTS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Example:
 
 @dataclass
 class Counted:
-    """What became of one purpose's rows. Tokens are those of the kept examples."""
+    """What became of one purpose's rows. Tokens are those of the kept examples; `lost_tokens` are learned ones of rows
+    that were dropped or cut. `sources`: the same for each source."""
 
     rows: int = 0
     kept: int = 0
@@ -33,10 +35,22 @@ class Counted:
     truncated: int = 0
     tokens: int = 0
     trained_tokens: int = 0
+    lost_tokens: int = 0
+    sources: dict[str, Lost] = field(default_factory=dict)
+    special: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)
+    """Source -> row -> special-token texts that its content holds."""
 
     @property
     def trained_share(self) -> float:
         return self.trained_tokens / self.tokens if self.tokens else 0.0
+
+    def sum_up(self, examples: list[Example]) -> None:
+        self.kept = len(examples)
+        self.dropped = sum(lost.dropped for lost in self.sources.values())
+        self.truncated = sum(lost.truncated for lost in self.sources.values())
+        self.lost_tokens = sum(lost.trained_tokens for lost in self.sources.values())
+        self.tokens = sum(len(example.input_ids) for example in examples)
+        self.trained_tokens = sum(label != IGNORED for example in examples for label in example.labels)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class Tokenized:
     counted: Counted
     stop_ids: tuple[int, ...] = ()
     """Tokens that end an answer: the template's turn end and the tokenizer's own end of sequence."""
+    skipped: list[BadOne] = field(default_factory=list)
 
 
 @dataclass
@@ -52,148 +67,119 @@ class _Work:
     """What tokenize_rows carries from batch to batch."""
 
     tokenizer: Any
-    sequence_len: int
-    strategy: str
-    train_on_inputs: bool
-    counted: Counted
-    faults: list[Fault] = field(default_factory=list)
-    turn_end: TurnEnd | None = None
-    special_ids: frozenset[int] = frozenset()
+    lengths: Lengths
+    texts: Sequence[RowTexts]
+    losses: Losses
+    bad: BadRows
+    too_long: BadRows = field(default_factory=BadRows)
+    special: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)
+    """Source -> row -> the special-token texts in its content."""
+
+    def texts_of(self, row: Row) -> RowTexts:
+        return self.texts[row.group if row.group < len(self.texts) else 0]
+
+    def refuse(self, row: Row, why: str) -> None:
+        self.bad.rows.append(BadOne(row.source, row.number, why))
 
 
 def tokenize_rows(
     *,
     rows: Sequence[Row],
     tokenizer: Any,
-    sequence_len: int,
-    excess_length_strategy: str,
-    train_on_inputs: bool,
+    lengths: Mapping[str, Any],
+    labels: Sequence[Mapping[str, Any]],
+    on_bad_row: str = "error",
 ) -> Tokenized:
-    """Examples in the rows' order. DataError for rows the template refuses, that teach nothing, that are too long under
-    `error`, or if none is left."""
+    """Examples in the rows' order. `lengths`: those of Lengths; `labels`: those of
+    LabelSettings for each entry of the recipe's data, in order. DataError for rows the template refuses or that teach
+    nothing, unless bad rows are skipped; for rows that are too long under `error`; if too many or all are lost."""
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError("this tokenizer gives no character offsets (it is a slow one), so labels cannot be placed")
-    counted = Counted(rows=len(rows))
-    work = _Work(tokenizer, sequence_len, excess_length_strategy, train_on_inputs, counted)
-    work.special_ids = frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.added_tokens_decoder)
-    if any(isinstance(row.meaning, Conversation) for row in rows):
-        work.turn_end = find_turn_end(tokenizer)
-    examples: list[Example] = []
+    specials = Specials(tokenizer)
+    texts = [RowTexts(tokenizer, settings_of(settings), specials) for settings in labels]
+    work = _Work(tokenizer, Lengths(**lengths), texts, Losses(), BadRows(on_bad_row))
+    examples = list(_examples(rows, work))
+    for bad in work.bad.settle():
+        work.losses.of(bad.source).skipped += 1
+    work.too_long.settle()
+    counted = Counted(len(rows), sources=work.losses.sources)
+    counted.sum_up(examples)
+    if not examples:
+        raise _nothing_left(counted, work.lengths)
+    refuse_losses(counted.sources, work.lengths.max_dropped_share)
+    counted.special = work.special
+    stop_ids = tuple(sorted({stop for text in texts for stop in text.stop_ids}))
+    return Tokenized(examples, counted, stop_ids, work.bad.rows)
+
+
+def _examples(rows: Sequence[Row], work: _Work) -> Iterator[Example]:
+    joiner = Joiner(work.lengths.sequence_len)
     for start in range(0, len(rows), BATCH_ROWS):
         batch = rows[start : start + BATCH_ROWS]
+        for row in batch:
+            work.losses.of(row.source).rows += 1
         for row, example in _tokenized(batch, work):
-            kept = _fitted(example, row, work)
-            if kept is not None:
-                examples.append(kept)
-    if work.faults:
-        more = len(work.faults) - FAULTS_SHOWN
-        last = [Fault(f"{more} more rows are bad too")] if more > 0 else []
-        raise DataError(*work.faults[:FAULTS_SHOWN], *last)
-    if not examples:
-        sources = ", ".join(sorted({row.source for row in rows}))
-        cut = "" if excess_length_strategy == "truncate" else ", or set excess_length_strategy: truncate"
-        raise DataError(
-            f"none of the {len(rows)} rows of {sources} is left: no answer fits into sequence_len: {sequence_len}. "
-            f"Raise it{cut}"
-        )
-    counted.kept = len(examples)
-    counted.tokens = sum(len(example.input_ids) for example in examples)
-    counted.trained_tokens = sum(label != IGNORED for example in examples for label in example.labels)
-    ends = {tokenizer.eos_token_id} | ({work.turn_end.token_id} if work.turn_end else set())
-    return Tokenized(examples, counted, tuple(sorted(ends)))
+            if work.lengths.text_chunks == "joined" and is_plain_text(row.meaning):
+                yield from (Example(*part) for part in joiner.add(example.input_ids, example.labels))
+            else:
+                yield from _fitted(example, row, work)
+    yield from (Example(*part) for part in joiner.rest())
+
+
+def _nothing_left(counted: Counted, lengths: Lengths) -> DataError:
+    sources = ", ".join(sorted(counted.sources))
+    cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"
+    return DataError(
+        f"none of the {counted.rows} rows of {sources} is left: no answer fits into sequence_len: "
+        f"{lengths.sequence_len}. Raise it{cut}"
+    )
 
 
 def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example]]:
-    texts: list[tuple[Row, str, list[Span]]] = []
+    made: list[tuple[Row, Text | Example]] = []
     for row in batch:
         try:
-            text, spans = text_and_spans(row.meaning, work.tokenizer, work.turn_end)
-            text.encode("utf-8")
-            texts.append((row, text, spans))
+            if isinstance(row.meaning, Tokens):
+                made.append((row, Example(list(row.meaning.input_ids), list(row.meaning.labels))))
+                continue
+            for text in work.texts_of(row).texts(row.meaning):
+                text.text.encode("utf-8")
+                made.append((row, text))
+                if text.special and not text.plain:
+                    work.special.setdefault(row.source, {}).setdefault(row.number, text.special)
         except UnicodeEncodeError as bad:
-            work.faults.append(
-                Fault(f"row {row.number}: half a surrogate pair at character {bad.start}", Where(row.source))
-            )
+            work.refuse(row, f"half a surrogate pair at character {bad.start}")
         except BadRow as bad:
-            work.faults.append(Fault(f"row {row.number}: {bad}", Where(row.source)))
-    if not texts:
-        return
-    encoded = work.tokenizer(
-        [text for _, text, _ in texts], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            work.refuse(row, str(bad))
+    whole = [thing.text for _, thing in made if isinstance(thing, Text) and thing.whole]
+    encoded = (
+        work.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False) if whole else {}
     )
-    for (row, _, spans), ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        labels = list(ids) if work.train_on_inputs else _labels(ids, offsets, spans, work.special_ids)
-        fault = _broken_contract(ids, labels, work)
-        if fault:
-            work.faults.append(Fault(f"row {row.number}: {fault}", Where(row.source)))
-        else:
-            yield row, Example(ids, labels)
+    tokens = zip(encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), strict=True)
+    for row, thing in made:
+        if isinstance(thing, Example):
+            yield row, thing
+            continue
+        texts = work.texts_of(row)
+        ids, offsets = next(tokens) if thing.whole else texts.encoded(thing)
+        try:
+            labels = texts.labels(thing, ids, offsets)
+        except Unlearned:
+            work.losses.of(row.source).unlearned += 1
+            continue
+        except BadRow as bad:
+            work.refuse(row, str(bad))
+            continue
+        yield row, Example(ids, labels)
 
 
-def text_and_spans(
-    meaning: Conversation | Segments, tokenizer: Any, turn_end: TurnEnd | None
-) -> tuple[str, list[Span]]:
-    """A row's text and the character spans that are learned. BadRow if the template refuses it."""
-    if isinstance(meaning, Conversation):
-        assert turn_end is not None
-        return render_spans(tokenizer, meaning, turn_end)
-    text, spans = begin_of_text(tokenizer), []
-    for piece, learned in (*meaning.pieces, (tokenizer.eos_token, True)):
-        if learned:
-            spans.append((len(text), len(text) + len(piece)))
-        text += piece
-    return text, spans
-
-
-def begin_of_text(tokenizer: Any) -> str:
-    """The begin-of-sequence token where this tokenizer puts one before plain text, else nothing."""
-    begins = tokenizer("a", add_special_tokens=True)["input_ids"][:1] == [tokenizer.bos_token_id]
-    return str(tokenizer.bos_token) if tokenizer.bos_token and begins else ""
-
-
-def _labels(
-    ids: list[int], offsets: list[tuple[int, int]], spans: list[Span], special_ids: frozenset[int]
-) -> list[int]:
-    """A token is learned if it has a character inside a span; a marker that swallows the space after it is not."""
-    labels = [IGNORED] * len(ids)
-    place = 0
-    for start, end in spans:
-        while place < len(ids) and offsets[place][1] <= start:
-            place += 1
-        while place < len(ids) and offsets[place][0] < end:
-            marker = offsets[place][0] < start and ids[place] in special_ids
-            if offsets[place][0] < offsets[place][1] and not marker:
-                labels[place] = ids[place]
-            place += 1
-    return labels
-
-
-def _broken_contract(ids: list[int], labels: list[int], work: _Work) -> str | None:
-    """Why an uncut row must not be trained on: two begin tokens, nothing learned, or an end token that is not learned
-    at the very end (those of earlier turns are checked where their spans are made)."""
-    begin = work.tokenizer.bos_token_id
-    if begin is not None and ids[:2] == [begin, begin]:
-        return "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
-    learned = [label for label in labels if label != IGNORED]
-    if not learned:
-        return "nothing in it is learned: there is no assistant turn. Remove the row, or set train_on_inputs: true"
-    end = work.turn_end.token_id if work.turn_end else work.tokenizer.eos_token_id
-    if not work.train_on_inputs and learned[-1] != end and work.tokenizer.eos_token_id != learned[-1]:
-        return "the token that ends the assistant's turn is not learned, so the model would not stop"
-    return None
-
-
-def _fitted(example: Example, row: Row, work: _Work) -> Example | None:
-    """The example, cut or dropped if it is longer than sequence_len."""
-    if len(example.input_ids) <= work.sequence_len:
-        return example
-    if work.strategy == "error":
-        message = f"row {row.number} has {len(example.input_ids)} tokens, more than sequence_len: {work.sequence_len}"
-        work.faults.append(Fault(message, Where(row.source)))
-        return None
-    cut = Example(example.input_ids[: work.sequence_len], example.labels[: work.sequence_len])
-    if work.strategy == "truncate" and any(label != IGNORED for label in cut.labels):
-        work.counted.truncated += 1
-        return cut
-    work.counted.dropped += 1
-    return None
+def _fitted(example: Example, row: Row, work: _Work) -> Iterator[Example]:
+    """The example, or what is left of it if it is longer than sequence_len."""
+    plain = is_plain_text(row.meaning)
+    try:
+        parts = pieces_of(example.labels, work.lengths, plain, work.losses.of(row.source))
+    except ValueError as reason:
+        work.too_long.rows.append(BadOne(row.source, row.number, f"it has {reason}"))
+        return
+    for start, end in parts:
+        yield Example(example.input_ids[start:end], example.labels[start:end])

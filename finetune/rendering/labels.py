@@ -65,7 +65,6 @@ def spans_of(
     messages: Sequence[Message],
     turns: Sequence[Turn | None],
     learned: Sequence[bool],
-    settings: LabelSettings,
     ends: str,
 ) -> list[Span]:
     """The characters that are learned, in order. `turns`: None where a turn has no place that counts; `ends`: whose end

@@ -37,6 +37,8 @@ class Lost:
     truncated: int = 0
     divided: int = 0
     trained_tokens: int = 0
+    unlearned: int = 0
+    """Rows that say themselves that none of their turns is learned; they are left out."""
 
     @property
     def dropped(self) -> int:
@@ -45,7 +47,7 @@ class Lost:
     @property
     def changed(self) -> bool:
         """Whether anything but whole rows was kept."""
-        return bool(self.dropped or self.truncated or self.divided)
+        return bool(self.dropped or self.truncated or self.divided or self.unlearned)
 
 
 @dataclass
@@ -143,6 +145,7 @@ def loss_text(lost: Lost) -> str:
     why = ", ".join(f"{number} {kind}" for kind, number in kinds if number)
     cut = ", ".join(f"{number} {what}" for what, number in (("cut", lost.truncated), ("split", lost.divided)) if number)
     text = f"{lost.dropped} of {lost.rows} rows dropped" + (f" ({why})" if why else "")
+    text += f", {lost.unlearned} with nothing to learn, by their own flags" if lost.unlearned else ""
     return text + (f", {cut}" if cut else "") + f", {lost.trained_tokens:,} trained tokens lost"
 
 

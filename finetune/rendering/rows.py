@@ -1,5 +1,5 @@
-"""Rows -> texts with what is learned, and the contract that every tokenized row keeps. What a process needs to turn rows
-into examples, made from the tokenizer and the plan's settings. Knows no lengths and no batches."""
+"""Rows -> texts with what is learned, and the contract that every tokenized row keeps. What a process needs to turn
+rows into examples, made from the tokenizer and the plan's settings. Knows no lengths and no batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from finetune.rendering.specials import Specials, encode_in_parts
 @dataclass(frozen=True, slots=True)
 class Text:
     """One text of a row. `spans`: learned characters; `closes`: whether the last of them ends with an end token;
-    `special`: special-token texts in the row's own content; `cuts` and `plain`: as encode_in_parts takes them, empty
-    where the text is tokenized whole."""
+    `flagged`: the row's own flags say what is learned; `special`: special-token texts in its own content; `cuts` and
+    `plain`: as encode_in_parts takes them, empty where the text is tokenized whole."""
 
     text: str
     spans: list[Span]
     closes: bool
+    flagged: bool = False
     special: tuple[str, ...] = ()
     cuts: tuple[int, ...] = ()
     plain: tuple[Span, ...] = ()
@@ -27,6 +28,10 @@ class Text:
     @property
     def whole(self) -> bool:
         return not self.cuts and not self.plain
+
+
+class Unlearned(BadRow):
+    """A row whose own flags let nothing be learned: no fault, and nothing to train on."""
 
 
 class RowTexts:
@@ -67,8 +72,9 @@ class RowTexts:
         if isinstance(meaning, Segments):
             return [self._segments(meaning, found, plain)]
         ends = self.conversations.ends != "none"
+        flagged = any(message.learned is not None or message.spans is not None for message in meaning.messages)
         return [
-            Text(one.text, one.spans, ends and one.answers, found, (), tuple(one.contents) if plain else ())
+            Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) if plain else ())
             for one in self.conversations.rendered(meaning)
         ]
 
@@ -85,7 +91,7 @@ class RowTexts:
         if self.settings.train_on_inputs:
             spans = [(0, len(text) + len(end))]
         cuts = tuple(start for start, _ in places) if meaning.apart else ()
-        return Text(text + end, spans, bool(end), found, cuts, tuple(places) if plain else ())
+        return Text(text + end, spans, bool(end), False, found, cuts, tuple(places) if plain else ())
 
     def encoded(self, text: Text) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids and offsets of a text that is not `whole`."""
@@ -99,10 +105,12 @@ class RowTexts:
                 "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
             )
         last = next((label for label in reversed(labels) if label != IGNORED), None)
+        if last is None and text.flagged:
+            raise Unlearned("its own flags let nothing be learned")
         if last is None:
             raise BadRow(
-                "nothing in it is learned: no turn of roles_to_train, or none that the row's own flags let learn. Remove "
-                "the row, or set train_on_inputs: true"
+                "nothing in it is learned: no turn of roles_to_train, or none that the row's own flags let learn. "
+                "Remove the row, or set train_on_inputs: true"
             )
         if text.closes and last not in self.stop_ids:
             raise BadRow("the token that ends the assistant's turn is not learned, so the model would not stop")

@@ -2,10 +2,13 @@
 no labels."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from finetune.rendering.labels import Span
+
+ROWS_SHOWN = 10
 
 
 class Specials:
@@ -30,6 +33,16 @@ class Specials:
                     seen.update(dict.fromkeys(self.pattern.findall(content)))
                     break
         return tuple(seen)
+
+
+def special_text(source: str, rows: Mapping[int, Sequence[str]]) -> str:
+    """The warning about rows of a source that hold special-token text. `rows`: number of the row -> the texts."""
+    numbers = ", ".join(map(str, list(rows)[:ROWS_SHOWN])) + (", ..." if len(rows) > ROWS_SHOWN else "")
+    texts = ", ".join(sorted({text for found in rows.values() for text in found})[:ROWS_SHOWN])
+    return (
+        f"warning: {source}: {len(rows)} rows hold special-token text in their content ({texts}; rows {numbers}), "
+        "which becomes those tokens. Set `special_tokens_in_content: text` to keep it text, or `error` to refuse such rows"
+    )
 
 
 def encode_in_parts(
@@ -64,4 +77,4 @@ def _parts(text: str, cuts: Sequence[int], plain: Sequence[Span], specials: Spec
         ]
     borders = sorted({0, len(text), *cuts, *(place for span in own for place in span)})
     marked = set(own)
-    return [(start, end, (start, end) in marked) for start, end in zip(borders, borders[1:], strict=False)]
+    return [(start, end, (start, end) in marked) for start, end in pairwise(borders)]

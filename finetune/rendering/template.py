@@ -84,8 +84,8 @@ def find_turn_end(tokenizer: Any, eot_tokens: Sequence[str] = ()) -> TurnEnd:
         start = end
     kind = f"none of eot_tokens ({', '.join(eot_tokens)})" if eot_tokens else "no special token"
     raise DataError(
-        f"the chat template writes {kind} at the end of an assistant turn, so the model would never learn to stop: after "
-        f"an answer it writes {last[:40]!r}, and {followed[:40]!r} before the next question. Choose another "
+        f"the chat template writes {kind} at the end of an assistant turn, so the model would never learn to stop: "
+        f"after an answer it writes {last[:40]!r}, and {followed[:40]!r} before the next question. Choose another "
         "chat_template" + ("" if eot_tokens else ", or name its end token in eot_tokens")
     )
 
@@ -107,8 +107,8 @@ def _probes(tokenizer: Any) -> tuple[str, str]:
         or (lead.strip() and prompt == plain)
     ):
         raise DataError(
-            "the chat template renders an answer differently from the prompt it continues, so its tokens cannot be told "
-            "apart: what it writes before an answer must be what add_generation_prompt writes. Choose another "
+            "the chat template renders an answer differently from the prompt it continues, so its tokens cannot be "
+            "told apart: what it writes before an answer must be what add_generation_prompt writes. Choose another "
             "chat_template"
         )
     return last[places[0] + len(ANSWER) :], followed[places[1] + len(ANSWER) :]
@@ -121,8 +121,8 @@ def _end_ids(tokenizer: Any, eot_tokens: Sequence[str]) -> set[int]:
     unknown = [token for token in eot_tokens if token not in vocabulary]
     if unknown:
         raise DataError(
-            f"eot_tokens names {', '.join(unknown)}, which this tokenizer does not know as one token. Remove it, or name "
-            "the token that the chat template writes at the end of a turn"
+            f"eot_tokens names {', '.join(unknown)}, which this tokenizer does not know as one token. Remove it, or "
+            "name the token that the chat template writes at the end of a turn"
         )
     ids = {vocabulary[token] for token in eot_tokens}
     return ids if tokenizer.eos_token_id is None else ids | {tokenizer.eos_token_id}

@@ -1,57 +1,110 @@
-"""Which chat template a tokenizer uses. The layouts are facts of the model families; the wording here is ours."""
+"""Which chat template a tokenizer gets: its own, one kept by name, one that TRL ships, or the recipe's. Knows no
+message."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from finetune.errors import ModelError, RecipeError
+from finetune.recipe.anchor import TEMPLATE_ENDINGS
+from finetune.rendering.layouts import LAYOUTS, SHIPPED
 
-# `.strip()` where a family's own template strips. A leading bos_token where the family's does.
-TEMPLATES = {
-    "chatml": (
-        "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    ),
-    "llama3": (
-        "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
-        "{{ message['content'].strip() }}<|eot_id|>{% endfor %}"
-        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
-    ),
-    "phi_3": (
-        "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
-    ),
-}
-TEMPLATES["phi_35"] = TEMPLATES["phi_3"]
+TEMPLATES = {name: layout.jinja for name, layout in LAYOUTS.items()}
+MARKS = {name: layout.marks for name, layout in LAYOUTS.items()}
+FALLBACK = "tokenizer_default_fallback_"
+TRL = "trl/"
 
 
-def set_template(*, name: str, jinja: str | None, tokenizer: Any) -> None:
-    """Give the tokenizer the recipe's chat template, or leave it its own.
+def set_template(
+    *, name: str, jinja: str | None, defaults: Mapping[str, Any], system: str | None, tokenizer: Any
+) -> None:
+    """Give the tokenizer the recipe's chat template, or leave it its own; `defaults` are what it is given by name, and
+    `system` is put before conversations without a system message.
 
-    RecipeError if the recipe's template is not jinja; ModelError if a token the template writes is not one token of
-    this tokenizer: the model would read its markers as ordinary text."""
-    if name == "tokenizer_default":
-        return
+    RecipeError if the recipe's template is not jinja or not there; ModelError if a token the template writes is not one
+    token of this tokenizer: the model would read its markers as ordinary text."""
+    if name.startswith(FALLBACK):
+        name = "tokenizer_default" if tokenizer.chat_template else name.removeprefix(FALLBACK)
     if name == "jinja":
-        _compiled(str(jinja))
-        tokenizer.chat_template = jinja
-        return
-    vocabulary = tokenizer.get_vocab()
-    marks = MARKS[name]
-    missing = [mark for mark in marks if mark not in vocabulary]
-    if missing:
-        raise ModelError(
-            f"chat_template: {name} writes {', '.join(missing)}, which this tokenizer does not know as one token. "
-            "Choose the model's own template (chat_template: tokenizer_default), or another model"
+        tokenizer.chat_template = _own(str(jinja))
+    elif name != "tokenizer_default":
+        text, marks = _named(name)
+        vocabulary = tokenizer.get_vocab()
+        missing = [mark for mark in marks if mark not in vocabulary]
+        if missing:
+            raise ModelError(
+                f"chat_template: {name} writes {', '.join(missing)}, which this tokenizer does not know as one token. "
+                "Choose the model's own template (chat_template: tokenizer_default), or another model"
+            )
+        tokenizer.chat_template = text
+    given = _given(defaults, system)
+    if given and tokenizer.chat_template:
+        # Part of the template, so that whoever loads the saved tokenizer renders as in training.
+        tokenizer.chat_template = given + tokenizer.chat_template
+
+
+def _named(name: str) -> tuple[str, tuple[str, ...]]:
+    if name in LAYOUTS:
+        return LAYOUTS[name].jinja, LAYOUTS[name].marks
+    if name in SHIPPED:
+        return _shipped(SHIPPED[name][0]), SHIPPED[name][1]
+    return _shipped(name.removeprefix(TRL)), ()
+
+
+def _shipped(name: str) -> str:
+    from importlib.util import find_spec
+
+    spec = find_spec("trl")
+    folder = Path(str(spec.origin)).parent / "chat_templates" if spec else Path("chat_templates")
+    file = folder / f"{name}.jinja"
+    if not file.is_file():
+        import difflib
+
+        there = sorted(path.stem for path in folder.glob("*.jinja"))
+        near = difflib.get_close_matches(name, there, n=5, cutoff=0.3) or there
+        raise RecipeError(f"the installed trl ships no chat template {name!r}; near it: {', '.join(near)}")
+    return file.read_text("utf-8")
+
+
+def _own(jinja: str) -> str:
+    """The recipe's template, which may be a file's name."""
+    if is_file(jinja):
+        try:
+            jinja = Path(jinja).expanduser().read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"chat_template_jinja: {jinja} cannot be read: {error}") from None
+    _compiled(jinja)
+    return jinja
+
+
+def is_file(jinja: str) -> bool:
+    return jinja.endswith(TEMPLATE_ENDINGS) and "{" not in jinja and "\n" not in jinja
+
+
+def _given(defaults: Mapping[str, Any], system: str | None) -> str:
+    """Jinja that sets what was not given; whoever gives a value when rendering is heard."""
+    lines = [
+        f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}"
+        for name, value in sorted(defaults.items())
+    ]
+    if system is not None:
+        message = f"{{'role': 'system', 'content': {_literal(system)}}}"
+        first = "messages and messages[0]['role'] != 'system'"
+        lines.append(f"{{% if {first} %}}{{% set messages = [{message}] + messages %}}{{% endif %}}")
+    return "".join(lines)
+
+
+def _literal(value: Any) -> str:
+    """A value as jinja writes it: like Python's, but in plain ASCII and with no brace that could end a block."""
+    if isinstance(value, str):
+        return (
+            "'"
+            + "".join(
+                f"\\U{ord(letter):08x}" if letter in "'\\{}%#\n\r" or ord(letter) > 126 else letter for letter in value
+            )
+            + "'"
         )
-    tokenizer.chat_template = TEMPLATES[name]
-
-
-MARKS = {
-    "chatml": ("<|im_start|>", "<|im_end|>"),
-    "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
-    "phi_3": ("<|user|>", "<|assistant|>", "<|end|>"),
-    "phi_35": ("<|user|>", "<|assistant|>", "<|end|>"),
-}
+    return {True: "true", False: "false", None: "none"}[value] if isinstance(value, bool | None) else repr(value)
 
 
 def _compiled(text: str) -> None:
@@ -59,6 +112,10 @@ def _compiled(text: str) -> None:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     try:
-        ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+        ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        ).from_string(text)
     except TemplateSyntaxError as error:
+        if "generation" in str(error.message):
+            return  # the `generation` blocks of TRL and transformers are no fault
         raise RecipeError(f"chat_template_jinja, line {error.lineno}: {error.message}") from None
