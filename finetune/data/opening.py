@@ -57,7 +57,7 @@ def opened(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
     with readable(path):
         if is_address(path):
             system, inner = file_system(path)
-            raw: IO[bytes] = system.open(inner, "rb")
+            raw: IO[bytes] = BufferedReader(system.open(inner, "rb"))
         else:
             raw = Path(path).open("rb")  # noqa: SIM115 - closed below
         with raw, _decompressed(raw, compression) as stream:

@@ -108,7 +108,7 @@ class _Rejoined(io.RawIOBase):
 
 def _array_rows(text: io.TextIOWrapper, file: File) -> Rows:
     """The items of one JSON array, each parsed when its text is there; only that much is held."""
-    decoder, number, line = json.JSONDecoder(), 0, 1
+    decoder, number, line, before = json.JSONDecoder(), 0, 1, 0
     buffer, place, more = text.read(BLOCK), 0, True
     place = buffer.index("[") + 1
     while True:
@@ -122,22 +122,24 @@ def _array_rows(text: io.TextIOWrapper, file: File) -> Rows:
             if more and end == len(buffer):
                 raise json.JSONDecodeError("cut off", buffer, end)
         except (ValueError, RecursionError) as error:
-            added = text.read(max(BLOCK, len(buffer) - place)) if more else ""
-            if not added or len(buffer) - place > ROW_BYTES:
-                raise _bad_item(error, file, (buffer, place, line, number + 1)) from None
+            if not more or len(buffer) - place > ROW_BYTES:
+                raise _bad_item(error, file, (buffer, place, line, before), number + 1) from None
+            added = text.read(max(BLOCK, len(buffer) - place))
             line += buffer.count("\n", 0, place)
-            buffer, place, more = buffer[place:] + added, 0, True
+            # Characters of its line that stand before what is kept.
+            before = place - buffer.rfind("\n", 0, place) - 1 + (0 if "\n" in buffer[:place] else before)
+            buffer, place, more = buffer[place:] + added, 0, bool(added)
             continue
+        yield number + 1, Broken(too_large(end - place)) if end - place > ROW_BYTES else row
         number, place = number + 1, end
-        yield number, row
 
 
-def _bad_item(error: Exception, file: File, at: tuple[str, int, int, int]) -> DataError:
-    buffer, place, line, number = at
+def _bad_item(error: Exception, file: File, at: tuple[str, int, int, int], number: int) -> DataError:
+    buffer, place, line, before = at
     if len(buffer) - place > ROW_BYTES:
         return DataError(Fault(f"row {number}: {too_large(len(buffer) - place)}", Where(file.name)))
     if isinstance(error, json.JSONDecodeError):
-        column = error.pos - buffer.rfind("\n", 0, error.pos)
+        column = error.pos - buffer.rfind("\n", 0, error.pos) + (0 if "\n" in buffer[: error.pos] else before)
         where = Where(file.name, line + buffer.count("\n", 0, error.pos), column)
         return DataError(Fault(f"row {number} of the array is not JSON: {error.msg}", where))
     return DataError(Fault(f"row {number} of the array cannot be read: {error}", Where(file.name)))
