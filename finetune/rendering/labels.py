@@ -93,30 +93,34 @@ def spans_of(
     return spans
 
 
-def labels_of(
-    ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Sequence[Span], special_ids: Collection[int]
-) -> list[int]:
-    """A token is learned if it has a character inside a span; a marker that swallows the space after it is not.
+def learned_runs(
+    ids: Sequence[int], starts: Sequence[int], ends: Sequence[int], spans: Sequence[Span], special_ids: Collection[int]
+) -> list[Span]:
+    """The learned tokens as runs, from and to (not included), in order and apart. A token is learned if it has a
+    character inside a span; a marker that swallows the space after it is not.
 
-    `offsets`: each token's characters, never falling; `spans`: in order. A token without characters is learned between
-    learned ones."""
-    labels = [IGNORED] * len(ids)
+    `starts`, `ends`: of each token, never falling, in the unit of `spans`, which are in order. A token without
+    characters is learned between learned ones."""
+    runs: list[Span] = []
     place = 0
     for start, end in spans:
         if start >= end:
             continue
-        place = bisect_right(offsets, start, lo=place, key=_end)
-        after = bisect_left(offsets, end, lo=place, key=_start)
-        if place < after and offsets[place][0] < start and ids[place] in special_ids:
+        place = bisect_right(ends, start, lo=place)
+        after = bisect_left(starts, end, lo=place)
+        if place < after and starts[place] < start and ids[place] in special_ids:
             place += 1
-        labels[place:after] = ids[place:after]
+        if place < after and runs and place <= runs[-1][1]:
+            runs[-1] = (runs[-1][0], after)
+        elif place < after:
+            runs.append((place, after))
         place = max(place, after - 1)  # the last token may reach into the next span
+    return runs
+
+
+def labels_of(ids: Sequence[int], runs: Sequence[Span]) -> list[int]:
+    """The learned tokens themselves, and -100 for the others."""
+    labels = [IGNORED] * len(ids)
+    for start, end in runs:
+        labels[start:end] = ids[start:end]
     return labels
-
-
-def _start(offset: tuple[int, int]) -> int:
-    return offset[0]
-
-
-def _end(offset: tuple[int, int]) -> int:
-    return offset[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.formats.meaning import BadRow, Conversation, Meaning, Segments
 from finetune.rendering.conversation import Conversations
-from finetune.rendering.labels import IGNORED, LabelSettings, Span, labels_of
+from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs
 from finetune.rendering.specials import Specials, encode_in_parts
 
 
@@ -60,7 +60,10 @@ class RowTexts:
         return frozenset(turn if self.end is None else turn | {self.end})
 
     def texts(self, meaning: Meaning) -> list[Text]:
-        """BadRow if the template refuses the row, or its content holds special tokens under `error`."""
+        """None for a row of empty text. BadRow if the template refuses the row, or its content holds special tokens
+        under `error`."""
+        if isinstance(meaning, Segments) and not any(text for text, _ in meaning.pieces):
+            return []
         assert isinstance(meaning, Conversation | Segments), "a row that was tokenized elsewhere has no text"
         own = [message.content for message in meaning.messages] if isinstance(meaning, Conversation) else []
         if isinstance(meaning, Segments) and not meaning.apart:
@@ -98,13 +101,22 @@ class RowTexts:
         return encode_in_parts(self.tokenizer, text.text, text.cuts, text.plain, self.specials)
 
     def labels(self, text: Text, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[int]:
-        """BadRow if the row breaks the contract: two begin tokens, nothing learned, or an end that is not learned."""
-        labels = labels_of(ids, offsets, text.spans, self.specials.ids)
+        """BadRow as of `learned`."""
+        starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
+        return labels_of(ids, self.learned(text, text.spans, ids, (starts, ends)))
+
+    def learned(
+        self, text: Text, spans: Sequence[Span], ids: Sequence[int], edges: tuple[Sequence[int], Sequence[int]]
+    ) -> list[Span]:
+        """The runs of tokens that are learned. `spans` and `edges` (where each token starts, and where it ends) are in
+        one unit. BadRow if the row breaks the contract: two begin tokens, nothing learned, or an end that is not
+        learned."""
+        runs = learned_runs(ids, *edges, spans, self.specials.ids)
         if self.begin is not None and list(ids[:2]) == [self.begin, self.begin]:
             raise BadRow(
                 "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
             )
-        last = next((label for label in reversed(labels) if label != IGNORED), None)
+        last = int(ids[runs[-1][1] - 1]) if runs else None
         if last is None and text.flagged:
             raise Unlearned("its own flags let nothing be learned")
         if last is None:
@@ -114,7 +126,7 @@ class RowTexts:
             )
         if text.closes and last not in self.stop_ids:
             raise BadRow("the token that ends the assistant's turn is not learned, so the model would not stop")
-        return labels
+        return runs
 
 
 def begin_of_text(tokenizer: Any) -> str:
