@@ -1,6 +1,6 @@
 """Questions -> prompts -> answers, the same way before and after training and in `chat`. Knows no recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -8,17 +8,20 @@ from typing import Any
 from finetune.formats import alpaca
 from finetune.formats.meaning import Conversation, Meaning, Message, Row, Segments, Tokens
 from finetune.rendering.rows import begin_of_text
-from finetune.rendering.template import render
+from finetune.rendering.template import as_dicts, renderer_of
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an answer continues: messages for a chat template, or finished text. `expected`: the data's own answer."""
+    """What an answer continues: messages for a chat template, or finished text. `expected`: the data's own answer;
+    `tools`: what the template is given as such; `begins`: the text holds its begin token itself, if it has one."""
 
     question: str
     messages: tuple[Message, ...] = ()
     text: str = ""
     expected: str = ""
+    tools: tuple[Mapping[str, Any], ...] | None = None
+    begins: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,20 @@ def _opening(meaning: Meaning) -> Prompt | None:
             return Prompt(start, text=start, expected=" ".join(words[OPENING_WORDS:]))
         learned = next((number for number, (_, learned) in enumerate(meaning.pieces) if learned), 0)
         text = "".join(piece for piece, _ in meaning.pieces[:learned])
-        return Prompt(text, text=text, expected=meaning.pieces[learned][0]) if text else None
+        answer = meaning.pieces[learned][0]
+        return Prompt(text, text=text, expected=answer, begins=not meaning.closed) if text else None
     for number, message in enumerate(meaning.messages):
         if message.role == "assistant":
             before = meaning.messages[:number]
             question = next((turn.content for turn in reversed(before) if turn.role == "user"), "")
-            return Prompt(question, messages=before, expected=message.content) if before else None
+            return Prompt(question, before, expected=message.content, tools=meaning.tools) if before else None
     return None
 
 
 def prompt_text(prompt: Prompt, tokenizer: Any) -> str:
     if prompt.messages:
-        return render(tokenizer, prompt.messages, generation_prompt=True)
-    return begin_of_text(tokenizer) + prompt.text
+        return renderer_of(tokenizer)(as_dicts(prompt.messages), prompt.tools, True)
+    return prompt.text if prompt.begins else begin_of_text(tokenizer) + prompt.text
 
 
 def _one_number_type(model: Any) -> Any:

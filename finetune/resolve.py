@@ -13,6 +13,7 @@ from finetune.precision import choose_precision
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.output import GenerationSection
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import SAME, PromptFormat
 
 SAMPLE_QUESTIONS = 4
 """Questions taken from the validation rows where the recipe names no sample_prompts."""
@@ -145,25 +146,35 @@ def _packs_validation(section: Recipe) -> bool:
 
 
 def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
-    properties = entry.message_property_mappings
     arguments: dict[str, Any] = {
         "purpose": purpose,
         "path": entry.path,
-        "form": entry.type,
+        "form": "custom" if isinstance(entry.type, PromptFormat) else SAME.get(entry.type or "", entry.type),
         "source": _source(entry) | {"on_bad_row": section.on_bad_row, "max_dropped_share": section.max_dropped_share},
-        "fields": {
-            "text": entry.field,
-            "messages": entry.field_messages,
-            "role": properties.role if properties else None,
-            "content": properties.content if properties else None,
-            "training": entry.message_field_training,
-            "training_detail": entry.message_field_training_detail,
-            "roles": {
-                ours: [names] if isinstance(names, str) else names for ours, names in (entry.roles or {}).items()
-            },
-        },
+        "fields": _fields(entry),
     }
     return Call("finetune.data.sources.read_rows", arguments)
+
+
+def _fields(entry: DatasetEntry) -> dict[str, Any]:
+    """The arguments of formats.meaning.Fields."""
+    named = entry.message_property_mappings.model_dump(exclude_none=True) if entry.message_property_mappings else {}
+    return {
+        "text": entry.field,
+        "messages": entry.field_messages,
+        "role": named.pop("role", None),
+        "content": named.pop("content", None),
+        "properties": named,
+        "system": entry.field_system,
+        "tools": entry.field_tools,
+        "thinking": entry.field_thinking,
+        "thinking_key": entry.template_thinking_key,
+        "split_thinking": entry.split_thinking,
+        "training": entry.message_field_training,
+        "training_detail": entry.message_field_training_detail,
+        "roles": {ours: [names] if isinstance(names, str) else names for ours, names in (entry.roles or {}).items()},
+        "prompt": entry.type.model_dump() if isinstance(entry.type, PromptFormat) else None,
+    }
 
 
 def _source(entry: DatasetEntry) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from finetune.codes import CODES
 from finetune.old_spellings_schema import add_old_spellings
 from finetune.recipe import foreign
 from finetune.recipe.base import CLEAN_NUMBER, LARGEST, Section, key_texts
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.waived import ANY, DATASET_WAIVED, WAIVED
 
 _NOTHING: list[Any] = [None, False, "", [], {}, 0]
@@ -30,7 +31,7 @@ DEFS: dict[str, Any] = {
     "unset": {"anyOf": [{"enum": _NOTHING}, FILLED]},
     "notWritten": {"anyOf": [{"type": "null"}, FILLED]},
 }
-MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, BnbConfig)
+MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, PromptFormat, BnbConfig)
 
 
 def recipe_schema() -> dict[str, Any]:

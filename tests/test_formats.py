@@ -2,12 +2,13 @@
 
 import json
 import pickle
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from finetune.formats import FORMATS, detect
+from finetune.formats import FORMATS, custom, detect
 from finetune.formats.meaning import BadRow, Conversation, Fields, Message, Row, Segments, Tokens
+from finetune.recipe.rows import SAME, Form, PromptFormat
 
 USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 DETECTED: dict[str, dict[str, Any]] = {
@@ -48,6 +49,13 @@ def read(form: str, row: dict[str, Any], **fields: Any) -> Any:
 
 def prompt_of(form: str, row: dict[str, Any], **fields: Any) -> str:
     return str(read(form, row, **fields).pieces[0][0])
+
+
+def test_the_recipe_offers_exactly_the_forms_there_are() -> None:
+    assert set(get_args(Form)) == set(FORMATS) - {"custom"} | set(SAME)
+    assert set(SAME.values()) <= set(FORMATS)
+    defaults = {key: field.default for key, field in PromptFormat.model_fields.items()}
+    assert defaults == custom.DEFAULTS
 
 
 @pytest.mark.parametrize("form", DETECTED)
@@ -251,6 +259,12 @@ def test_properties_of_a_message_are_renamed_for_the_template() -> None:
     row = {"messages": [ANSWER | {"calls": [CALL], "who": "me"}]}
     mapped = read("chat_template", row, properties={"tool_calls": "calls", "name": "who"}).messages[0]
     assert mapped.extra == {"tool_calls": [CALL], "name": "me"}
+
+
+def test_no_other_field_takes_the_place_of_the_role_or_the_content_that_was_read() -> None:
+    row = {"messages": [{"from": "human", "role": "x", "value": "q", "content": "y", "at": 1}]}
+    message = read("chat_template", row, role="from", content="value").messages[0]
+    assert message == Message("user", "q", extra={"at": 1})
 
 
 def test_messages_kept_as_json_text_are_read() -> None:

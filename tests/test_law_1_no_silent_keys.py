@@ -12,10 +12,11 @@ from finetune.judge import alternatives, flips, idle_lines, written
 from finetune.machine import Machine, assumed
 from finetune.plan import STAGES, Plan, moved_stages
 from finetune.recipe.base import reach_of
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.load import load_recipe
 from finetune.recipe.model import SpecialTokens
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
 from finetune.resolve import Refused, resolve
 from tests.conftest import RECIPES
@@ -75,7 +76,7 @@ def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: 
         assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
 
 
-@pytest.mark.parametrize("model", [DatasetEntry, MessageProperties, SpecialTokens])
+@pytest.mark.parametrize("model", [DatasetEntry, MessageProperties, PromptFormat, SpecialTokens])
 def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseModel]) -> None:
     def plan_of(inner: dict[str, Any]) -> Plan:
         values: dict[str, Any] = dict(MINIMUM)
@@ -83,6 +84,8 @@ def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseM
             values["special_tokens"] = inner
         elif model is MessageProperties:
             values["datasets"] = [{"path": "d", "type": "chat_template", "message_property_mappings": inner}]
+        elif model is PromptFormat:
+            values["datasets"] = [{"path": "d", "type": inner}]
         else:
             values["datasets"] = [{"path": "d", "type": "chat_template"} | inner]
         return resolve(Recipe.model_validate(values), MACHINE)

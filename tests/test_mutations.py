@@ -10,9 +10,10 @@ from statistics import mean
 
 import pytest
 
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe as RecipeModel
+from finetune.recipe.rows import MessageProperties
 from tests import covering
 from tests.conftest import RECIPES, ROOT
 from tests.legal_values import DATASET_SET, DATASET_UNSET, INSIDE, SET, UNSET

@@ -16,11 +16,12 @@ import yaml
 from finetune.commands.checking import resolved
 from finetune.errors import Fault, RecipeError
 from finetune.recipe import dataset_spellings, foreign, spellings
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
 from finetune.recipe.load import load_recipe
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import MessageProperties
 from tests.conftest import ROOT
 from tests.covering import MACHINES
 from tests.legal_values import number_of

@@ -109,7 +109,7 @@ def _role(role: Any, number: int, known: Mapping[str, str]) -> str:
 
 def _extra(turn: Mapping[str, Any], used: tuple[str, str], fields: Fields, number: int) -> dict[str, Any]:
     """What else a template may read: every other field that is not null, tool calls as values instead of JSON text."""
-    spent = {*used, *fields.properties.values(), *_flag_fields(fields), fields.training_detail}
+    spent = {"role", "content", *used, *fields.properties.values(), *_flag_fields(fields), fields.training_detail}
     extra = {key: value for key, value in turn.items() if key not in spent and value is not None}
     extra |= {key: turn[name] for key, name in fields.properties.items() if turn.get(name) is not None}
     thinking.renamed(extra, fields)

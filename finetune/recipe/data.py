@@ -4,32 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from finetune.recipe.base import Number, Reaches, Section, Whole
-from finetune.recipe.labels import EntryLabels, LabelSection
+from finetune.recipe.base import Number, Reaches, Whole
+from finetune.recipe.labels import ChatTemplate, EntryLabels, LabelSection
+from finetune.recipe.rows import RowKeys
 
 
-class MessageProperties(Section):
-    role: Annotated[str, Field(min_length=1, examples=["from", "speaker"]), Reaches("format")] = "role"
-    """Name of the field that says who speaks."""
-    content: Annotated[str, Field(min_length=1, examples=["value", "text"]), Reaches("format")] = "content"
-    """Name of the field that holds the message."""
-
-
-_CHAT = {"type": "chat_template"}
-
-
-class DatasetEntry(EntryLabels):
+class DatasetEntry(RowKeys, EntryLabels):
     path: Annotated[str, Field(min_length=1, examples=["data.jsonl", "org/name"]), Reaches("format")]
     """A file (.jsonl, .json, .csv, .tsv, .parquet, .arrow, .txt, .md, each also with .gz, .bz2, .xz or .zst), a folder,
     a pattern (data/*.jsonl), an address (https, s3, gs, hf) or a hub id. A relative path is looked up beside the
     recipe, then in the working directory."""
-    type: Annotated[
-        Literal["chat_template", "alpaca", "completion"] | None,
-        Field(examples=["chat_template", "alpaca"]),
-        Reaches("format"),
-    ] = None
-    """Form of a row: `chat_template` (a list of messages), `alpaca` (instruction, input, output) or `completion` (plain
-    text, all of it learned). Unset: detected from the columns of the first row."""
     data_files: Annotated[
         str | list[str] | None, Field(min_length=1, examples=["a.jsonl", ["data/*.parquet"]]), Reaches("format")
     ] = None
@@ -64,27 +48,6 @@ class DatasetEntry(EntryLabels):
     takes each twice and half of them once more."""
     sample_seed: Annotated[Whole, Field(ge=0, examples=[0, 1]), Reaches("format", needs={"max_rows": 100})] = 0
     """Another number draws other rows for max_rows and weight."""
-    field: Annotated[
-        str | None, Field(min_length=1, examples=["text", "content"]), Reaches("format", needs={"type": "completion"})
-    ] = None
-    """Column with the text of `type: completion`. Unset: `text`."""
-    field_messages: Annotated[
-        str | None, Field(min_length=1, examples=["conversations", "messages"]), Reaches("format", needs=_CHAT)
-    ] = None
-    """Column with the list of messages. Unset: `messages`, or `conversations` where only that is there."""
-    message_property_mappings: Annotated[
-        MessageProperties | None,
-        Field(examples=[{"role": "from", "content": "value"}, {"role": "speaker", "content": "text"}]),
-        Reaches("format", needs=_CHAT),
-    ] = None
-    """Names of a message's role and content fields. Unset: role/content, or from/value where only those are there."""
-    roles: Annotated[
-        dict[Literal["system", "user", "assistant"], list[str] | str] | None,
-        Field(examples=[{"user": ["human"], "assistant": ["gpt"]}, {"user": ["me"], "assistant": ["bot"]}]),
-        Reaches("format", needs=_CHAT),
-    ] = None
-    """Our role -> the names the data uses for it. Adds to: user = human, user; assistant = gpt, assistant, model;
-    system = system."""
 
 
 Datasets = Annotated[list[DatasetEntry], Field(min_length=1)]
@@ -133,17 +96,19 @@ class DataSection(LabelSection):
     max_dropped_share: Annotated[Number, Field(ge=0, le=1, examples=[0.2, 0.5]), Reaches("format")] = 0.2
     """The run stops if a source loses a larger share of its rows, being too long, too short or bad."""
     chat_template: Annotated[
-        Literal["tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja"],
-        Field(examples=["chatml", "phi_3"]),
+        ChatTemplate,
+        Field(examples=["chatml", "tokenizer_default_fallback_chatml"]),
         Reaches("format"),
     ] = "tokenizer_default"
-    """How messages become text: the tokenizer's own template, one by name, or `jinja` for chat_template_jinja."""
+    """How messages become text: the tokenizer's own template; one by name; `tokenizer_default_fallback_NAME`, that one
+    where the tokenizer has none; `trl/NAME`, one of those that TRL ships; or `jinja` for chat_template_jinja."""
     chat_template_jinja: Annotated[
         str | None,
         Field(min_length=1, examples=["{{ messages[0]['content'] }}", "{{ messages[-1]['content'] }}"]),
         Reaches("format", needs={"chat_template": "jinja"}),
     ] = None
-    """The template's text when chat_template is `jinja`. It runs in jinja2's sandbox."""
+    """The template when chat_template is `jinja`: its text, or a file (my.jinja), looked up beside the recipe, then in
+    the working directory. It runs in jinja2's sandbox."""
     sample_packing: Annotated[bool, Reaches("format", "train")] = False
     """Put several rows into one of sequence_len tokens; they never attend to each other."""
     pad_to_sequence_len: Annotated[bool, Reaches("train")] = False

@@ -1,6 +1,7 @@
 """What may not stand together in the entries of datasets, and in the keys of lengths. Looks at written values only;
 knows no file."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,3 +34,52 @@ def _of_entry(entry: Mapping[str, Any]) -> Iterator[str]:
     draws = isinstance(weight, float) and not weight.is_integer()
     if entry.get("sample_seed") and not entry.get("max_rows") and not draws:
         yield "`sample_seed` counts only with `max_rows` or a fraction in `weight`"
+
+
+def row_keys(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys about rows that the entry's form does not read, and prompt formats with a place that nothing fills."""
+    for list_key in ("datasets", "test_datasets"):
+        entries = values.get(list_key)
+        for entry in entries if isinstance(entries, list) else ():
+            for message in _of_form(entry) if isinstance(entry, dict) else ():
+                yield list_key, message
+
+
+def _of_form(entry: Mapping[str, Any]) -> Iterator[str]:
+    kind = entry.get("type")
+    if kind is None:
+        return
+    shown = "a mapping" if isinstance(kind, dict) else kind
+    if kind not in ("chat_template", "prompt_completion"):
+        for key in MESSAGE_KEYS:
+            if entry.get(key) and not (key == "field_system" and kind in TASKS):
+                yield f"`{key}` counts only with `type: chat_template`; a row of `type: {shown}` has no messages"
+    if kind != "completion" and entry.get("field"):
+        yield "`field` counts only with `type: completion`; it names the column of a plain text"
+    for key in ("format", "no_input_format", "system_format") if isinstance(kind, dict) else ():
+        allowed = {"system"} if key == "system_format" else {"instruction", "input"}
+        text = str(kind.get(key) or "").replace("{{", "").replace("}}", "")
+        for name in PLACE.findall(text):
+            if name not in allowed and name in PLACES:
+                yield (
+                    f"`type.{key}` holds {{{name}}}, which is not filled in there; the answer follows the prompt by "
+                    "itself, and a brace that is meant as one is doubled"
+                )
+
+
+MESSAGE_KEYS = (
+    "field_messages",
+    "message_property_mappings",
+    "roles",
+    "field_system",
+    "field_tools",
+    "field_thinking",
+    "template_thinking_key",
+    "split_thinking",
+    "message_field_training",
+    "message_field_training_detail",
+)
+TASKS = ("question_answer", "summarization", "translation")
+PLACE = re.compile(r"\{(\w+)\}")
+PLACES = ("instruction", "input", "system", "output", "response", "answer", "question", "prompt", "completion")
+"""Names that people write for a place; other words in braces are text."""

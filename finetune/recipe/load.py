@@ -14,12 +14,13 @@ from finetune.recipe import foreign
 from finetune.recipe.anchor import anchored
 from finetune.recipe.base import Section
 from finetune.recipe.compose import interpolate, override
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.header import Header
-from finetune.recipe.messages import faults_of
+from finetune.recipe.messages import faults_of, place_of
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
 from finetune.recipe.secrets import refuse_secrets
 from finetune.recipe.source import Path_, Source
@@ -29,6 +30,7 @@ SECTIONS: dict[str, type[Section]] = {
     "special_tokens": SpecialTokens,
     "bnb_config_kwargs": BnbConfig,
     "message_property_mappings": MessageProperties,
+    "type": PromptFormat,
 }
 """Keys that hold a section of keys of their own."""
 FOREIGN: dict[type[Section], frozenset[str]] = {
@@ -84,7 +86,7 @@ def _validated(values: dict[str, Any], source: Source) -> tuple[Recipe | None, d
     try:
         return Recipe.model_validate(values), values, []
     except ValidationError as error:
-        places = [tuple(detail["loc"]) for detail in error.errors(include_url=False)]
+        places = [place_of(detail["loc"]) for detail in error.errors(include_url=False)]
         off = [path for place in places if (path := _off_path(place, values))]
         if not off:
             return None, values, list(faults_of(error, source))

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 from finetune.errors import Fault
 from finetune.recipe import foreign
 from finetune.recipe.base import CLEAN_NUMBER
-from finetune.recipe.data import DatasetEntry, MessageProperties
+from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
+from finetune.recipe.labels import NAMED
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.source import Path_, Source
 
 
@@ -33,11 +35,16 @@ WHOLE = ("missing", "extra_forbidden")
 """Faults of a key itself, which need not stand anywhere."""
 
 
+def place_of(loc: tuple[str | int, ...]) -> Path_:
+    """Where a fault stands, without the name of the section that a mapping under `type` is read as."""
+    return tuple(part for part in loc if part != PromptFormat.__name__)
+
+
 def _path(detail: Any, source: Source) -> Path_:
     """The key or item that a fault is about; what names a branch of a union is left out."""
     path: Path_ = ()
     if detail["type"] in WHOLE:
-        return tuple(detail["loc"])
+        return place_of(detail["loc"])
     for part in detail["loc"]:
         path = (*path, part) if (*path, part) in source.lines else path
     return path
@@ -78,8 +85,7 @@ def _message(detail: Any, path: Path_, source: Source) -> str:
 
 def _choice(key: str, value: Any) -> str:
     if key == "type":
-        form = "a mapping" if isinstance(value, dict) else str(value)
-        why = next((why for start, why in FORMS.items() if form.startswith(start)), None)
+        why = next((why for start, why in FORMS.items() if str(value).startswith(start)), None)
         if why:
             return f"is no form of rows known here. {why}"
     return CHOICES[key]
@@ -87,11 +93,12 @@ def _choice(key: str, value: Any) -> str:
 
 # Where a list of every choice would not help.
 CHOICES = {
-    "type": "is no form of rows known here (chat_template, alpaca, completion): leave the line out to have it detected",
+    "type": "is no form of rows known here (chat_template, alpaca, completion and those in docs/keys.md): leave the "
+    "line out to have it detected",
     "model_type": "is no class that learns text here: write AutoModelForCausalLM, or a class named ...ForCausalLM",
     "tokenizer_type": "is no class of a tokenizer: write AutoTokenizer, or a class named ...Tokenizer",
-    "chat_template": "is no template kept here (chatml, llama3, phi_3, phi_35): write tokenizer_default, which is the "
-    "tokenizer's own, or jinja with chat_template_jinja",
+    "chat_template": f"is no template kept here ({', '.join(NAMED)}): write tokenizer_default, which is the "
+    "tokenizer's own, trl/NAME for one that TRL ships, or jinja with chat_template_jinja",
     "optimizer": "is no optimizer kept here: adamw_torch_fused and adamw_8bit are usual, docs/keys.md lists all",
     "lr_scheduler": "is no course of the learning rate kept here: cosine and linear are usual, docs/keys.md lists all",
     "attn_implementation": "is no attention kept here (auto, sdpa, eager, flash_attention_2, flash_attention_3, "
@@ -100,14 +107,23 @@ CHOICES = {
     "gradient_checkpointing": "should be true, false or unsloth; activation_offloading: true saves more memory",
     "adapter": "is no adapter kept here: write lora, qlora, or nothing to train the whole model",
 }
+WORDING = (
+    "Write the prompt that you mean as a mapping: type: {field_instruction: instruction, field_output: output, "
+    "format: '{instruction}\\n{input}\\n', no_input_format: '{instruction}\\n'}"
+)
 # The beginning of a dataset's type -> why it is refused.
 FORMS = {
-    "a mapping": "A prompt format of your own is not supported yet: write the rows as messages (type: chat_template) "
-    "or as finished text (type: completion)",
-    "input_output": "Which parts of a text are learned cannot be set by row yet: write the rows as messages "
-    "(type: chat_template)",
-    "alpaca": "Only alpaca's first prompt is kept here: write `type: alpaca`, or write the rows as messages "
-    "(type: chat_template) for another prompt",
+    "alpaca": WORDING,
+    "gpteacher": WORDING,
+    "oasst": WORDING,
+    "reflection": WORDING,
+    "context_qa": WORDING,
+    "creative_acr": WORDING,
+    "metharme": "It ends an answer with three end tokens, of which one is enough: write `type: prompt_completion` for "
+    "columns named prompt and completion, or a mapping under `type`",
+    "pygmalion": "Write `type: chat_template` with a chat_template of your own (chat_template: jinja)",
+    "llama2_chat": "Write `type: chat_template`; the model's own template has the same layout",
+    "pretrain": "Write `type: completion`",
     "stepwise": "Reward models are not trained here yet",
     "bradley_terry": "Reward models are not trained here yet",
     "chat_template.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
@@ -115,6 +131,8 @@ FORMS = {
     "llama3.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
     "zephyr.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
     "user_defined.": "It takes pairs of a chosen and a rejected answer, which are not learned from here yet",
+    "user_defined": "Write the format itself as a mapping: type: {field_instruction: ..., field_output: ..., "
+    "format: ...}",
 }
 # Other trainers' names that no spelling check would bring near ours.
 ELSEWHERE = {
@@ -191,6 +209,8 @@ def _known_keys(path: Path_) -> list[str]:
         return list(SpecialTokens.model_fields)
     if "message_property_mappings" in path:
         return list(MessageProperties.model_fields)
+    if path[2:3] == ("type",):
+        return list(PromptFormat.model_fields)
     if path[0] == "bnb_config_kwargs":
         return list(BnbConfig.model_fields)
     return list(DatasetEntry.model_fields)

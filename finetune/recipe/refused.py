@@ -213,11 +213,14 @@ DATASET_REFUSED = (
         "train_on_last_step_only logprobs_field temperature",
     ),
     Refused(
+        "it belongs into a prompt format, which is a mapping under `type`",
+        "Write it there: type: {field_instruction: question, field_output: answer}",
+        "field_input field_instruction field_output system_prompt",
+    ),
+    Refused(
         "it is not supported yet for a source of data",
         "Remove the line, or prepare the rows so beforehand",
-        "field_human field_input field_instruction field_model field_output "
-        "field_system field_thinking field_tools input_format input_transform preprocess_shards "
-        "split_thinking system_prompt template_thinking_key skip cache_dir overlap_len prompt_style "
-        "field_map train_split val_split length sequence_length min_input_id max_input_id",
+        "field_human field_model input_format input_transform preprocess_shards skip cache_dir overlap_len "
+        "prompt_style field_map train_split val_split length sequence_length min_input_id max_input_id",
     ),
 )

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from finetune.recipe.data_rules import taken_rows
+from finetune.recipe.data_rules import row_keys, taken_rows
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
@@ -62,20 +62,6 @@ def _warmup(values: Values) -> Iterator[Finding]:
     for key in ("warmup_steps", "warmup_ratio"):
         if values.get(key) and values.get("lr_scheduler") == "constant":
             yield key, f"`lr_scheduler: constant` has no warm-up: write constant_with_warmup, or remove `{key}`"
-
-
-def _chat_fields(values: Values) -> Iterator[Finding]:
-    for list_key in ("datasets", "test_datasets"):
-        entries = values.get(list_key)
-        for entry in entries if isinstance(entries, list) else ():
-            kind = entry.get("type") if isinstance(entry, dict) else None
-            if kind in ("alpaca", "completion"):
-                for key in ("field_messages", "message_property_mappings", "roles"):
-                    if entry.get(key):
-                        message = f"`{key}` counts only with `type: chat_template`"
-                        yield list_key, f"{message}; a row of `type: {kind}` has no messages"
-            if kind in ("alpaca", "chat_template") and entry.get("field"):
-                yield list_key, "`field` counts only with `type: completion`; it names the column of a plain text"
 
 
 def _optimizer(values: Values) -> Iterator[Finding]:
@@ -230,7 +216,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _precision,
     _pairs,
     _warmup,
-    _chat_fields,
+    row_keys,
     _roles,
     taken_rows,
     _optimizer,

@@ -9,6 +9,8 @@ from finetune.formats.meaning import Meaning, Segments
 
 IGNORED = -100
 """Label of a token that the loss skips: torch cross_entropy's ignore_index."""
+LEAST = 2
+"""Tokens of a row at least: one alone has nothing before it that could predict it."""
 Piece = tuple[int, int]
 """Tokens of a row, from and to (not included)."""
 
@@ -62,7 +64,7 @@ class Losses:
 
 def is_plain_text(meaning: Meaning) -> bool:
     """Whether a row is text that is learned whole, as of `type: completion`."""
-    return isinstance(meaning, Segments) and all(learned for _, learned in meaning.pieces)
+    return isinstance(meaning, Segments) and meaning.closed and all(learned for _, learned in meaning.pieces)
 
 
 def pieces_of(labels: Sequence[int], lengths: Lengths, plain: bool, lost: Lost) -> list[Piece]:
@@ -71,7 +73,8 @@ def pieces_of(labels: Sequence[int], lengths: Lengths, plain: bool, lost: Lost) 
 
     A part in which nothing is learned is not kept."""
     size, limit = len(labels), lengths.sequence_len
-    if size < lengths.min_sample_len:
+    least = max(lengths.min_sample_len, LEAST)
+    if size < least:
         lost.too_short += 1
         lost.trained_tokens += _learned(labels)
         return []
@@ -83,7 +86,7 @@ def pieces_of(labels: Sequence[int], lengths: Lengths, plain: bool, lost: Lost) 
     if strategy == "error":
         raise ValueError(f"{size} tokens, more than sequence_len: {limit}")
     parts = _parts(size, limit, strategy, lengths.truncation_side)
-    kept = [part for part in parts if part[1] - part[0] >= lengths.min_sample_len and _learned(labels[slice(*part)])]
+    kept = [part for part in parts if part[1] - part[0] >= least and _learned(labels[slice(*part)])]
     lost.trained_tokens += _learned(labels) - sum(_learned(labels[slice(*part)]) for part in kept)
     if not kept:
         lost.too_long += 1
