@@ -75,7 +75,9 @@ class RowTexts:
         if isinstance(meaning, Segments):
             return [self._segments(meaning, found, plain)]
         ends = self.conversations.ends != "none"
-        flagged = any(message.learned is not None or message.spans is not None for message in meaning.messages)
+        flagged = not self.settings.roles_to_train or any(
+            message.learned is not None or message.spans is not None for message in meaning.messages
+        )
         return [
             Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) if plain else ())
             for one in self.conversations.rendered(meaning)

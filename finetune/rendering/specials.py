@@ -41,7 +41,7 @@ def special_text(source: str, rows: Mapping[int, Sequence[str]]) -> str:
     texts = ", ".join(sorted({text for found in rows.values() for text in found})[:ROWS_SHOWN])
     return (
         f"warning: {source}: {len(rows)} rows hold special-token text in their content ({texts}; rows {numbers}), "
-        "which becomes those tokens. Set `special_tokens_in_content: text` to keep it text, or `error` to refuse such rows"
+        "which becomes those tokens. `special_tokens_in_content: text` keeps it text, `error` refuses such rows"
     )
 
 
