@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from tokenizers import AddedToken
 
+from finetune.data.packing import pack_examples
 from finetune.errors import DataError, ModelError, RecipeError, TrainingError
 from finetune.formats.meaning import Conversation, Message, Row, Segments
-from finetune.rendering.conversation import find_turn_end
 from finetune.rendering.examples import IGNORED, Tokenized, tokenize_rows
-from finetune.rendering.templates import MARKS, TEMPLATES, set_template
+from finetune.rendering.template import find_turn_end
+from finetune.rendering.templates import set_template
 from tests import tiny
 
 ENDS = {"chatml": "<|im_end|>", "phi": "<|end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>"}
@@ -33,8 +34,10 @@ def tokenizers() -> dict[str, Any]:
 
 def tokenize(tokenizer: Any, *meanings: Any, **settings: Any) -> Tokenized:
     rows = [Row("d", number, meaning) for number, meaning in enumerate(meanings, 1)]
-    options = {"sequence_len": 512, "excess_length_strategy": "drop", "train_on_inputs": False} | settings
-    return tokenize_rows(rows=rows, tokenizer=tokenizer, **options)
+    lengths = {"sequence_len": 512, "excess_length_strategy": "drop", "max_dropped_share": 1.0} | {
+        key: settings.pop(key) for key in ("sequence_len", "excess_length_strategy") if key in settings
+    }
+    return tokenize_rows(rows=rows, tokenizer=tokenizer, lengths=lengths, labels=[settings])
 
 
 def learned(tokenizer: Any, tokenized: Tokenized, row: int = 0) -> str:
@@ -78,9 +81,15 @@ def test_padding_that_is_the_end_token_costs_no_label(tokenizers: Any) -> None:
     assert learned(tokenizer, tokenize(tokenizer, TALK)).count("<|im_end|>") == 2
 
 
-def test_train_on_inputs_learns_every_token(tokenizers: Any) -> None:
-    example = tokenize(tokenizers["chatml"], TALK, train_on_inputs=True).examples[0]
-    assert example.labels == example.input_ids
+def test_train_on_inputs_learns_every_turn_and_every_token_of_a_text(tokenizers: Any) -> None:
+    tokenizer = tokenizers["chatml"]
+    end = ENDS["chatml"]
+    done = tokenize(tokenizer, TALK, train_on_inputs=True)
+    assert learned(tokenizer, done) == f"Hello{end}Hi, how are you?{end}Fine{end}Good.{end}"
+    whole = tokenize(tokenizer, Segments((("Question: x\n", False), ("answer", True))), train_on_inputs=True).examples[
+        0
+    ]
+    assert whole.labels == whole.input_ids
 
 
 def test_instruction_rows_end_with_the_end_of_sequence_token(tokenizers: Any) -> None:
@@ -140,6 +149,37 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
         tokenize(tokenizer, Conversation(tuple(turns)))
 
 
+def test_a_row_cut_before_its_end_token_learns_no_other_end(tokenizers: Any) -> None:
+    """Law 7 holds for rows as they are; one that is cut teaches what it still holds, and no end where there is none."""
+    tokenizer = tokenizers["chatml"]
+    long = Conversation((Message("user", "x"), Message("assistant", "word " * 400)))
+    whole, cut = (
+        tokenize(tokenizer, long, sequence_len=length, excess_length_strategy="truncate").examples[0]
+        for length in (4096, 128)
+    )
+    assert (cut.input_ids, cut.labels) == (whole.input_ids[:128], whole.labels[:128])
+    assert tokenizer.convert_tokens_to_ids(ENDS["chatml"]) not in cut.labels
+
+
+def test_packing_conserves_every_label(tokenizers: Any) -> None:
+    done = tokenize(tokenizers["chatml"], *[TALK] * 9)
+    rows = pack_examples(purpose="train", sequence_len=200, examples=done.examples)
+    packed = sorted(tuple(part.labels) for row in rows for part in row)
+    assert packed == sorted(tuple(example.labels) for example in done.examples)
+
+
+def test_an_end_token_that_is_no_special_token_is_found_by_its_name() -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    tokenizer.add_tokens(["[END]"])
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("<|im_end|>", "[END]<|im_end|>")
+    done = tokenize(tokenizer, TALK, eot_tokens=["[END]"])
+    assert learned(tokenizer, done) == "Hi, how are you?[END]Good.[END]"
+    with pytest.raises(DataError, match="does not know as one token"):
+        tokenize(tokenizer, TALK, eot_tokens=["[STOP]"])
+    with pytest.raises(DataError, match="none of eot_tokens"):
+        tokenize(tokenizer, TALK, eot_tokens=["<|endoftext|>"])
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_conversation_may_open_with_an_answer(family: str, tokenizers: Any) -> None:
     talk = Conversation((Message("assistant", "Hello"), Message("user", "hi"), Message("assistant", "yo")))
@@ -192,18 +232,10 @@ def test_long_rows_are_dropped_cut_or_refused_and_counted(tokenizers: Any) -> No
     assert (dropped.counted.kept, dropped.counted.dropped) == (1, 1)
     cut = tokenize(tokenizer, TALK, long, sequence_len=128, excess_length_strategy="truncate")
     assert (cut.counted.kept, cut.counted.truncated, len(cut.examples[1].input_ids)) == (2, 1, 128)
-    with pytest.raises(DataError, match="row 2 has"):
+    with pytest.raises(DataError, match="row 2: it has"):
         tokenize(tokenizer, TALK, long, sequence_len=128, excess_length_strategy="error")
     with pytest.raises(DataError, match="none of the 1 rows of d is left"):
         tokenize(tokenizer, long, sequence_len=128)
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_every_named_template_ends_an_answer_with_its_own_token(name: str) -> None:
-    family = {"chatml": "chatml", "llama3": "llama3", "phi_3": "phi", "phi_35": "phi"}[name]
-    tokenizer = tiny.tokenizer_of(family)
-    set_template(name=name, jinja=None, tokenizer=tokenizer)
-    assert tokenizer.decode([find_turn_end(tokenizer).token_id]) == MARKS[name][-1]
 
 
 def test_a_template_whose_tokens_the_tokenizer_lacks_is_refused() -> None:
@@ -223,7 +255,7 @@ def test_labels_that_get_lost_on_the_way_to_the_trainer_stop_the_run(
 
     def forgetful(self: Any, examples: Any) -> Any:
         batch = whole(self, examples)
-        batch["labels"][0, 3] = IGNORED
+        batch["labels"][0, (batch["labels"][0] != IGNORED).nonzero()[-1]] = IGNORED
         return batch
 
     monkeypatch.setattr(sft_trainer.DataCollatorForLanguageModeling, "torch_call", forgetful)

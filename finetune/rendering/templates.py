@@ -16,7 +16,12 @@ TRL = "trl/"
 
 
 def set_template(
-    *, name: str, jinja: str | None, defaults: Mapping[str, Any], system: str | None, tokenizer: Any
+    *,
+    name: str,
+    jinja: str | None,
+    tokenizer: Any,
+    defaults: Mapping[str, Any] | None = None,
+    system: str | None = None,
 ) -> None:
     """Give the tokenizer the recipe's chat template, or leave it its own; `defaults` are what it is given by name, and
     `system` is put before conversations without a system message.
@@ -37,7 +42,7 @@ def set_template(
                 "Choose the model's own template (chat_template: tokenizer_default), or another model"
             )
         tokenizer.chat_template = text
-    given = _given(defaults, system)
+    given = _given(defaults or {}, system)
     if given and tokenizer.chat_template:
         # Part of the template, so that whoever loads the saved tokenizer renders as in training.
         tokenizer.chat_template = given + tokenizer.chat_template

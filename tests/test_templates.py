@@ -1,0 +1,167 @@
+"""Every template kept by name writes what its family's documentation shows, ends a turn with its own token, and is
+found wherever a recipe may name it."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from finetune.errors import ModelError, RecipeError
+from finetune.formats.meaning import Conversation, Message
+from finetune.recipe.labels import NAMED, Template
+from finetune.recipe.load import load_recipe
+from finetune.rendering.labels import LabelSettings
+from finetune.rendering.layouts import LAYOUTS, SHIPPED
+from finetune.rendering.rows import RowTexts
+from finetune.rendering.template import find_turn_end, render
+from finetune.rendering.templates import set_template
+from tests import tiny
+
+TALK = (
+    Message("system", "S"),
+    Message("user", "one"),
+    Message("assistant", "two"),
+    Message("user", "three"),
+    Message("assistant", "four"),
+)
+ALL_MARKS = (
+    "<|im_start|> <|im_end|> <|im_sep|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|user|> <|assistant|> "
+    "<|system|> <|end|> <start_of_turn> <end_of_turn> [INST] [/INST]"
+).split()
+# Written by hand from each family's model card. <s> and </s> are the begin and end token of the tokenizer here.
+EXPECTED = {
+    "chatml": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n"
+    "<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\nfour<|im_end|>\n",
+    "llama3": "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\none<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\ntwo<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nthree<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nfour<|eot_id|>",
+    "phi_3": "<|system|>\nS<|end|>\n<|user|>\none<|end|>\n<|assistant|>\ntwo<|end|>\n"
+    "<|user|>\nthree<|end|>\n<|assistant|>\nfour<|end|>\n",
+    "phi_4": "<|im_start|>system<|im_sep|>S<|im_end|><|im_start|>user<|im_sep|>one<|im_end|>"
+    "<|im_start|>assistant<|im_sep|>two<|im_end|><|im_start|>user<|im_sep|>three<|im_end|>"
+    "<|im_start|>assistant<|im_sep|>four<|im_end|>",
+    "gemma": "<s><start_of_turn>user\nS\n\none<end_of_turn>\n<start_of_turn>model\ntwo<end_of_turn>\n"
+    "<start_of_turn>user\nthree<end_of_turn>\n<start_of_turn>model\nfour<end_of_turn>\n",
+    "mistral_v1": "<s> [INST] S\n\none [/INST] two</s> [INST] three [/INST] four</s>",
+    "mistral_v2v3": "<s>[INST] S\n\none[/INST] two</s>[INST] three[/INST] four</s>",
+    "mistral_v3_tekken": "<s>[INST]S\n\none[/INST]two</s>[INST]three[/INST]four</s>",
+    "llama2": "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\none [/INST] two </s><s>[INST] three [/INST] four </s>",
+    "zephyr": "<|system|>\nS</s>\n<|user|>\none</s>\n<|assistant|>\ntwo</s>\n<|user|>\nthree</s>\n"
+    "<|assistant|>\nfour</s>\n",
+    "vicuna": "<s>S USER: one ASSISTANT: two</s>USER: three ASSISTANT: four</s>",
+    "alpaca": "<s>S\n\n### Instruction:\none\n\n### Response:\ntwo</s>\n\n### Instruction:\nthree\n\n"
+    "### Response:\nfour</s>",
+}
+EXPECTED["phi_35"] = EXPECTED["phi_3"]
+EXPECTED["qwen_25"] = EXPECTED["chatml"]
+EXPECTED["gemma3"] = EXPECTED["gemma"]
+EXPECTED["qwen3"] = EXPECTED["chatml"].replace("assistant\nfour", "assistant\n<think>\n\n</think>\n\nfour")
+
+
+def tokenizer_with_every_mark() -> Any:
+    tokenizer = tiny.tokenizer_of("chatml")
+    tokenizer.add_special_tokens(
+        {"bos_token": "<s>", "eos_token": "</s>", "additional_special_tokens": ALL_MARKS},
+        replace_extra_special_tokens=False,
+    )
+    return tokenizer
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    return tokenizer_with_every_mark()
+
+
+def test_the_recipe_names_the_templates_that_are_kept() -> None:
+    assert set(NAMED) == set(LAYOUTS) | set(SHIPPED) == set(EXPECTED)
+    assert set(get_args(Template)) == {*NAMED, "tokenizer_default", "jinja"}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_template_writes_what_its_family_documents(name: str, tokenizer: Any) -> None:
+    set_template(name=name, jinja=None, tokenizer=tokenizer)
+    assert render(tokenizer, TALK) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_template_ends_its_answers_so_that_a_model_can_stop(name: str, tokenizer: Any) -> None:
+    set_template(name=name, jinja=None, tokenizer=tokenizer)
+    end = find_turn_end(tokenizer)
+    marks = LAYOUTS[name].marks if name in LAYOUTS else SHIPPED[name][1]
+    assert end.token == (marks[-1] if marks and marks[-1] != "[/INST]" else "</s>")
+    settings = LabelSettings(multiturn="last" if name == "qwen3" else "all")
+    (text,) = RowTexts(tokenizer, settings).texts(Conversation(TALK))
+    learned = "|".join(text.text[start : stop - len(end.token)].strip() for start, stop in text.spans)
+    assert learned == {"qwen3": "<think>\n\n</think>\n\nfour"}.get(name, "two|four")
+    # What is learned begins where the prompt of a generation ends.
+    asked = render(tokenizer, TALK[:-1], generation_prompt=True)
+    assert text.text[: text.spans[-1][0]] == asked
+
+
+def test_a_fallback_counts_only_where_the_tokenizer_has_no_template(tokenizer: Any) -> None:
+    own = tokenizer.chat_template
+    set_template(name="tokenizer_default_fallback_gemma", jinja=None, tokenizer=tokenizer)
+    assert tokenizer.chat_template == own
+    tokenizer.chat_template = None
+    set_template(name="tokenizer_default_fallback_gemma", jinja=None, tokenizer=tokenizer)
+    assert render(tokenizer, TALK) == EXPECTED["gemma"]
+
+
+def test_templates_that_trl_ships_are_read_from_it(tokenizer: Any) -> None:
+    set_template(name="trl/qwen2_5", jinja=None, tokenizer=tokenizer)
+    assert render(tokenizer, TALK) == EXPECTED["qwen_25"]
+    set_template(name="trl/qwen2_5_training", jinja=None, tokenizer=tokenizer)  # with generation blocks
+    assert render(tokenizer, TALK) == EXPECTED["qwen_25"]
+    with pytest.raises(RecipeError, match=r"no chat template 'qwen9'; near it: .*qwen3"):
+        set_template(name="trl/qwen9", jinja=None, tokenizer=tokenizer)
+
+
+def test_what_a_template_is_given_is_saved_with_it(tokenizer: Any) -> None:
+    jinja = "{% for m in messages %}{{ m['content'] }}{{ tag }}{{ n }}{{ on }}{% endfor %}"
+    given = {"tag": "a'b\\{% %}é\n", "n": 3, "on": False, "empty": None}
+    set_template(name="jinja", jinja=jinja, defaults=given, tokenizer=tokenizer)
+    assert render(tokenizer, TALK[:1]) == "Sa'b\\{% %}é\n3False"
+    told = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False, tag="!", n=1, on=True)
+    assert told == "x!1True"
+
+
+def test_a_default_system_message_stands_where_there_is_none(tokenizer: Any) -> None:
+    set_template(name="chatml", jinja=None, system="Be {{ brief }} 🙂", tokenizer=tokenizer)
+    assert render(tokenizer, TALK) == EXPECTED["chatml"]
+    begins = "<|im_start|>system\nBe {{ brief }} 🙂<|im_end|>\n<|im_start|>user\none"
+    assert render(tokenizer, TALK[1:]).startswith(begins)
+    (text,) = RowTexts(tokenizer, LabelSettings()).texts(Conversation(TALK[1:]))
+    assert [text.text[start:end] for start, end in text.spans] == ["two<|im_end|>", "four<|im_end|>"]
+
+
+def test_a_template_may_be_a_file_beside_the_recipe(tmp_path: Path, tokenizer: Any) -> None:
+    (tmp_path / "my.jinja").write_text(LAYOUTS["zephyr"].jinja)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "base_model: m\ndatasets: [{path: d}]\noutput_dir: o\nchat_template: jinja\nchat_template_jinja: ./my.jinja\n"
+    )
+    named = load_recipe(recipe).recipe.chat_template_jinja
+    assert named == str(tmp_path / "my.jinja")
+    set_template(name="jinja", jinja=named, tokenizer=tokenizer)
+    assert render(tokenizer, TALK) == EXPECTED["zephyr"]
+    with pytest.raises(RecipeError, match="cannot be read"):
+        set_template(name="jinja", jinja="no/such.jinja", tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize(
+    "jinja", ["{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{{ cycler.__init__.__globals__ }}"]
+)
+def test_a_template_runs_in_a_sandbox(jinja: str, tokenizer: Any) -> None:
+    from finetune.formats.meaning import BadRow
+
+    set_template(name="jinja", jinja=jinja, tokenizer=tokenizer)
+    with pytest.raises(BadRow, match="refuses"):
+        assert not render(tokenizer, TALK).strip()
+        raise BadRow("refuses: it came out empty")
+
+
+def test_marks_that_the_tokenizer_lacks_are_named() -> None:
+    with pytest.raises(ModelError, match="does not know as one token"):
+        set_template(name="gemma", jinja=None, tokenizer=tiny.tokenizer_of("chatml"))
