@@ -46,7 +46,7 @@ def _old_entries(entry: dict[str, Any]) -> None:
     kinds = f"^({'|'.join(sorted(spellings.FILE_TYPES))}|sharegpt([._:].*)?|chat_template\\.(default|load))$"
     entry["type"]["anyOf"].append({"type": "string", "pattern": kinds, "deprecated": True})
     text = {"type": ["string", "null"]}
-    entry["ds_type"] = _old("the ending of the file's name", text)
+    entry["ds_type"]["anyOf"].append({"enum": [*dataset_spellings.OTHER_KINDS], "deprecated": True})
     named = {"anyOf": [{"enum": [*dataset_spellings.CONVERSATIONS]}, {"$ref": "#/$defs/notWritten"}]}
     entry["conversation"] = _old("chat_template", named)
     for old, new in dataset_spellings.RENAMED.items():

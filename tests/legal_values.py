@@ -145,12 +145,18 @@ SET = _table(
         "lora_fan_in_fan_out peft_ensure_weight_tying peft_autocast_adapter_dtype activation_offloading torch_compile "
         "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
         "liger_fused_linear_cross_entropy curriculum_sampling group_by_length dataloader_persistent_workers "
-        "dataloader_drop_last dataloader_pin_memory save_only_model use_tensorboard hf_mlflow_log_artifacts",
+        "dataloader_drop_last dataloader_pin_memory save_only_model dataset_exact_deduplication "
+        "use_tensorboard hf_mlflow_log_artifacts",
         flag,
     ),
     ("bf16 fp16", either(flag, one_of("auto"))),
     ("gradient_checkpointing", either(flag, one_of("unsloth"))),
-    ("excess_length_strategy", one_of("drop", "truncate", "error")),
+    ("excess_length_strategy", one_of("drop", "truncate", "split", "error")),
+    ("truncation_side", one_of("right", "left")),
+    ("text_chunks", one_of("document", "joined", "whole")),
+    ("on_bad_row", one_of("error", "skip")),
+    ("min_sample_len", whole(0)),
+    ("max_dropped_share", number(0, 1)),
     ("chat_template", one_of("tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja")),
     (
         "peft_init_lora_weights",
@@ -187,11 +193,29 @@ SET = _table(
     ("val_set_size weight_decay max_grad_norm generation_temperature", number(0)),
 )
 DATASET_UNSET = _table(
-    ("type", one_of("chat_template", "alpaca", "completion")),
-    ("name revision field field_messages", text),
-    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant"))),
+    (
+        "type",
+        one_of(
+            *"chat_template completion input_output pretokenized prompt_completion question_answer summarization".split(),
+            *"translation alpaca alpaca:instruct alpaca:chat alpaca:chatml alpaca:phi alpaca_instruct".split(),
+            *"alpaca_instruct.load_no_prompt alpaca_chat alpaca_chat.load_concise alpaca_chat.load_no_prompt".split(),
+            *"alpaca_chat.load_qa alpaca_chat.load_camel_ai alpaca_w_system alpaca_w_system.load_chat".split(),
+            *"alpaca_w_system.load_instruct alpaca_w_system.load_open_orca".split(),
+            *"alpaca_w_system.load_open_orca_chatml gpteacher oasst reflection orcamini jeopardy explainchoice".split(),
+            *"explainchoice:chat concisechoice context_qa context_qa.load_404 context_qa.load_v2 summarizetldr".split(),
+        ),
+    ),
+    ("name revision field field_messages filter", text),
+    ("data_files", either(text, listed(text))),
+    ("ds_type", one_of("json", "csv", "parquet", "text", "arrow", "jsonl", "txt", "tsv")),
+    ("sample_by", one_of("line", "paragraph", "document")),
+    ("shards max_rows", whole(1)),
+    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool"))),
+    ("field_system field_tools field_thinking template_thinking_key", text),
 )
-DATASET_SET = _table(("path split", text))
+DATASET_SET = _table(
+    ("path split", text), ("weight", number(0, 1000, above=True)), ("shards_idx sample_seed", whole(0)), ("split_thinking", flag)
+)
 NEEDED = ("base_model", "output_dir", "datasets", "path")
 OFF = either(flag, lambda value: value == 0 or str(value).lower() in ("", "none", "false", "no", "null", "[]", "{}"))
 OLD = _table(
@@ -206,7 +230,18 @@ OLD = _table(
 """Old spellings, and keys of Axolotl that are off or do nothing."""
 NUMBER_TYPE = one_of("bfloat16", "float16", "float32")
 INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
-    "message_property_mappings": ({}, _table(("role content", text))),
+    "message_property_mappings": (
+        _table(("tool_calls tool_call_id name reasoning_content thinking", text)),
+        _table(("role content", text)),
+    ),
+    "type": (
+        {},
+        _table(
+            ("field_instruction field_output no_input_format", text),
+            ("field_input field_system system_prompt system_format", lambda value: isinstance(value, str)),
+            ("format", lambda value: isinstance(value, str) and re.search(r"\{(instruction|input)\}", value) is not None),
+        ),
+    ),
     "special_tokens": (
         _table(("bos_token eos_token unk_token pad_token", text), ("additional_special_tokens", listed(text, 0))),
         {},
@@ -238,7 +273,8 @@ def is_legal(path: Path_, value: Any) -> bool:
     """Whether the key at `path` may have the value, all the keys inside it included."""
     unset, default = tables(path[:-1])
     key = str(path[-1])
-    if key in INSIDE and (key == "message_property_mappings") == (len(path) == 3):
+    in_entries = key in ("message_property_mappings", "type")
+    if key in INSIDE and in_entries == (len(path) == 3) and (key != "type" or isinstance(value, dict)):
         inside = isinstance(value, dict) and all(is_legal((*path, name), item) for name, item in value.items())
         return value in NOTHING or inside
     if key == "test_datasets" and value in NOTHING:

@@ -77,11 +77,11 @@ CASES = {
         '"content": "value"}, "field_messages": "c"}], "optimizer": "sgd"}',
     ),
     "flow style on several lines": (
-        "datasets: [\n  {path: x, # p\n   type: json,\n   split: s, # s\n   ds_type: json},\n]\n",
+        "datasets: [\n  {path: x, # p\n   split: s, # s\n   type: json},\n]\n",
         "datasets: [\n  {path: x, # p\n   split: s, # s\n   },\n]\n",
     ),
     "the first key behind a dash": (
-        "datasets:\n- type: json  # t\n  path: x\n-   ds_type: json\n    # c\n    path: y\n",
+        "datasets:\n- type: json  # t\n  path: x\n-   type: csv\n    # c\n    path: y\n",
         "datasets:\n- path: x\n-\n    # c\n    path: y\n",
     ),
     "a line goes and the comment above it stays": (

@@ -27,8 +27,8 @@ def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, 
     yield from _conversation(entry, path, data)
     yield from _template(entry, path, data)
     yield from _data_files(entry, path)
-    if entry.get("ds_type") in OTHER_KINDS:
-        kind = entry["ds_type"]
+    kind = entry.get("ds_type")
+    if isinstance(kind, str) and kind in OTHER_KINDS:
         new = OTHER_KINDS[kind]
         yield Rewrite((*path, "ds_type"), {(*path, "ds_type"): new}, f"`ds_type: {kind}` is written `ds_type: {new}`")
     for old, new in RENAMED.items():
