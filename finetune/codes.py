@@ -60,6 +60,13 @@ CODES: dict[str, Code] = {
         "The recipe names a backend that has no such setting. Remove the line, or name another backend; "
         "`backend: auto` picks one that can.",
     ),
+    "FT009": Code(
+        "error",
+        "what is trained has changed",
+        "`validate --snapshot` tokenized the data anew, and tokens or labels are not those of the recipe's .snapshot: "
+        "the data, the template, the recipe or a library changed. If that is meant, write the snapshot anew with "
+        "`finetune preview RECIPE --snapshot` and review its difference.",
+    ),
     "FT010": Code(
         "note",
         "an old spelling",

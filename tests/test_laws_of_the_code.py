@@ -35,7 +35,7 @@ LAYERS = (
     ("readable",),
     ("resolve", "stages"),
     ("outcome", "advice"),
-    ("judge", "runner"),
+    ("judge", "runner", "previewing"),
     ("effects",),
     ("explain", "keys"),
     ("chat", "doctor", "differ"),

@@ -3,7 +3,20 @@
 A module has `HELP` (one line), `USE` (how it is typed), `LONG` (whether it takes more than a moment), `arguments`
 and `run`. Libraries are imported inside `run`, so that every other command stays quick."""
 
-from finetune.commands import chat, diff, doctor, explain, new, plan, schema, train, upgrade, validate
+from finetune.commands import (
+    chat,
+    diff,
+    doctor,
+    explain,
+    new,
+    plan,
+    preprocess,
+    preview,
+    schema,
+    train,
+    upgrade,
+    validate,
+)
 
 COMMANDS = {
     "train": train,
@@ -13,6 +26,8 @@ COMMANDS = {
     "plan": plan,
     "explain": explain,
     "diff": diff,
+    "preview": preview,
+    "preprocess": preprocess,
     "chat": chat,
     "schema": schema,
     "doctor": doctor,

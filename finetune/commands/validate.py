@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.commands.checking import print_faults, recipe_files, resolved
-from finetune.errors import Fault, FinetuneError, RecipeError
+from finetune.errors import Fault, FinetuneError, RecipeError, Where
 
 if TYPE_CHECKING:
     from finetune.reporting import Report
@@ -33,17 +33,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "github (annotations in a workflow) or sarif (code scanning)",
     )
     parser.add_argument("--strict", action="store_true", help="a recipe with warnings does not pass either")
+    parser.add_argument(
+        "--snapshot", action="store_true", help="also tokenize the data and compare with the recipe's .snapshot"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
     if parsed.format == "text":
-        return _as_text(parsed.paths, parsed.strict)
+        return _as_text(parsed)
     from finetune.reporting import Findings, rendered
 
     reports: list[Report] = []
     general: tuple[Fault, ...] = ()
     try:
-        reports += _reports(recipe_files(parsed.paths), parsed.strict)
+        reports += _reports(recipe_files(parsed.paths), parsed)
         code = _exit_code(reports)
     except FinetuneError as error:
         general, code = error.faults, error.exit_code
@@ -53,10 +56,10 @@ def run(parsed: argparse.Namespace) -> int:
     return code
 
 
-def _as_text(paths: Sequence[Path], strict: bool) -> int:
+def _as_text(parsed: argparse.Namespace) -> int:
     reports = []
-    files = recipe_files(paths)
-    for report in _reports(files, strict):
+    files = recipe_files(parsed.paths)
+    for report in _reports(files, parsed):
         reports.append(report)
         print_faults(report.faults)
         if report.valid:
@@ -68,12 +71,14 @@ def _as_text(paths: Sequence[Path], strict: bool) -> int:
     return _exit_code(reports)
 
 
-def _reports(files: Sequence[Path], strict: bool) -> "Iterator[Report]":
+def _reports(files: Sequence[Path], parsed: argparse.Namespace) -> "Iterator[Report]":
     from finetune.reporting import Report
 
-    refused = ("error", "warning") if strict else ("error",)
+    refused = ("error", "warning") if parsed.strict else ("error",)
     for path in files:
         faults = tuple(_faults(path))
+        if parsed.snapshot and not any(fault.severity == "error" for fault in faults):
+            faults = (*faults, *_snapshot_faults(path))
         yield Report(str(path), not any(fault.severity in refused for fault in faults), faults)
 
 
@@ -92,6 +97,18 @@ def _faults(path: Path) -> list[Fault]:
     except RecipeError as error:
         return list(error.faults)
     return judgements(checked, machines)
+
+
+def _snapshot_faults(path: Path) -> list[Fault]:
+    """What is trained, compared with the recipe's snapshot: an error with the difference if it is not the same."""
+    from finetune.commands.preview import changed
+
+    try:
+        difference = changed(path)
+    except FinetuneError as error:
+        return list(error.faults)
+    message = f"what is trained is no longer what the snapshot shows:\n{difference}"
+    return [Fault(message, Where(str(path)), code="FT009")] if difference else []
 
 
 def _exit_code(reports: "Sequence[Report]") -> int:

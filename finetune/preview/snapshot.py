@@ -9,9 +9,9 @@ from finetune.preview.report import Purpose, Report
 HEAD = "# What is trained, as of this file. Written by `finetune preview --snapshot`; checked by `validate --snapshot`."
 
 
-def snapshot(report: Report) -> str:
-    """Lines that stay the same as long as every token and label does."""
-    lines = [HEAD, f"template sha256 {report.template}"]
+def snapshot(report: Report, shown: int) -> str:
+    """Lines that stay the same as long as every token and label does; `shown`: rows of each source in full."""
+    lines = [HEAD, f"shows {shown}", f"template sha256 {report.template}"]
     for name, purpose in report.purposes.items():
         lines += ["", f"## {name}", *_figures(purpose)]
         for row in purpose.shown:

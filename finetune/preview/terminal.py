@@ -17,18 +17,17 @@ def show(report: Report, console: Any) -> None:
     legend = Text("learned ", style=LEARNED)
     legend.append("not learned ", style=SKIPPED).append("special learned ", style="bold black on green")
     legend.append("special not learned", style="bold black on bright_black").append(f"  {END} a learned stretch ends")
-    console.print(legend)
+    console.print(legend, soft_wrap=True)
     for name, purpose in report.purposes.items():
         for row in purpose.shown:
             share = row.learned / row.tokens if row.tokens else 0
-            console.rule(
-                f"{name}: {row.source} row {row.number}, {row.tokens} tokens, {row.learned} learned ({share:.0%})",
-                align="left",
-                style="dim",
+            head = (
+                f"{name}: {row.source} row {row.number}, {row.tokens:,} tokens, {row.learned:,} learned ({share:.0%})"
             )
+            console.print(Text(head, style="bold"), soft_wrap=True)
             console.print(row_text(row), soft_wrap=True)
     for name, purpose in report.purposes.items():
-        console.print(_figures(name, purpose))
+        console.print(_figures(name, purpose), soft_wrap=True)
     for name, value in report.facts.items():
         console.print(f"{name}: {value}", highlight=False)
 
@@ -55,33 +54,20 @@ def _style(piece: Piece) -> str:
 
 
 def _figures(name: str, purpose: Purpose) -> Any:
-    from rich.table import Table
+    """One block a source: a table would cut what matters on a narrow screen."""
+    from rich.text import Text
 
-    table = Table(title=f"{name}: {purpose.rows:,} rows, {purpose.tokens:,} tokens", title_justify="left")
-    for column in (
-        "source",
-        "rows",
-        "tokens",
-        "learned",
-        "dropped",
-        "cut",
-        "tokens a row",
-        "learned stretches end with",
-    ):
-        table.add_column(column, justify="left" if column in ("source", "learned stretches end with") else "right")
+    text = Text(f"{name}: {purpose.rows:,} rows, {purpose.tokens:,} tokens\n", style="bold")
     for source, figure in purpose.figures.items():
-        ends = ", ".join(f"{token!r} {count:,}" for token, count in figure.common_ends())
-        table.add_row(
-            source,
-            f"{figure.rows:,}",
-            f"{figure.tokens:,}",
-            f"{figure.share:.0%}",
-            f"{figure.dropped:,}",
-            f"{figure.cut:,}",
-            f"{sparkline(figure.lengths)} to {max(figure.lengths, default=0):,}",
-            ends,
+        ends = ", ".join(f"{token!r} {count:,} times" for token, count in figure.common_ends())
+        lost = f", {figure.dropped:,} dropped, {figure.cut:,} cut" if figure.dropped or figure.cut else ""
+        lines = (
+            f"  {source}: {figure.rows:,} rows, {figure.tokens:,} tokens, {figure.share:.0%} learned{lost}",
+            f"    tokens a row  {sparkline(figure.lengths)}  0 to {max(figure.lengths, default=0):,}",
+            f"    learned stretches end with  {ends}",
         )
-    return table
+        text.append("\n".join(lines) + "\n", style="not bold")
+    return text
 
 
 def sparkline(lengths: list[int]) -> str:

@@ -18,10 +18,13 @@ BATCH_ROWS = 1000
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids and labels of one row, equally long; a label is the token itself or -100."""
+    """Token ids and labels of one row, equally long; a label is the token itself or -100. `source` and `row`: where it
+    came from; of texts that were joined, the last."""
 
     input_ids: list[int]
     labels: list[int]
+    source: str = ""
+    row: int = 0
 
 
 @dataclass
@@ -120,7 +123,8 @@ def _examples(rows: Sequence[Row], work: _Work) -> Iterator[Example]:
             work.losses.of(row.source).rows += 1
         for row, example in _tokenized(batch, work):
             if work.lengths.text_chunks == "joined" and is_plain_text(row.meaning):
-                yield from (Example(*part) for part in joiner.add(example.input_ids, example.labels))
+                for part in joiner.add(example.input_ids, example.labels):
+                    yield Example(*part, row.source, row.number)
             else:
                 yield from _fitted(example, row, work)
     yield from (Example(*part) for part in joiner.rest())
@@ -142,7 +146,10 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
             if isinstance(row.meaning, Tokens):
                 made.append((row, Example(list(row.meaning.input_ids), list(row.meaning.labels))))
                 continue
-            for text in work.texts_of(row).texts(row.meaning):
+            texts_of_row = work.texts_of(row).texts(row.meaning)
+            if not texts_of_row:
+                work.losses.of(row.source).too_short += 1
+            for text in texts_of_row:
                 text.text.encode("utf-8")
                 made.append((row, text))
                 if text.special and not text.plain:
@@ -182,4 +189,4 @@ def _fitted(example: Example, row: Row, work: _Work) -> Iterator[Example]:
         work.too_long.rows.append(BadOne(row.source, row.number, f"it has {reason}"))
         return
     for start, end in parts:
-        yield Example(example.input_ids[start:end], example.labels[start:end])
+        yield Example(example.input_ids[start:end], example.labels[start:end], row.source, row.number)
