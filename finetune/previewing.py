@@ -2,14 +2,16 @@
 model is loaded and no GPU is needed."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.data.bad_rows import BadOne
+from finetune.errors import DataError
 from finetune.plan import Plan, perform
 from finetune.preview.report import Report, gather
 from finetune.rendering.examples import Example, Tokenized
+from finetune.rendering.lengths import refuse_losses
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,24 @@ def prepare(plan: Plan) -> Prepared:
     assert template is not None and tokenize is not None
     perform(template, tokenizer=tokenizer)
     made: dict[str, Tokenized] = {}
+    # Looking costs no GPU: what would stop a run for its losses is shown, and said.
+    lengths = tokenize.arguments["lengths"]
+    patient = replace(tokenize, arguments={**tokenize.arguments, "lengths": {**lengths, "max_dropped_share": 1.0}})
+    notes = list(read.notes)
     for purpose, rows in (("train", read.training), ("validation", read.validation)):
         if rows:
-            made[purpose] = perform(tokenize, rows=rows, tokenizer=tokenizer)
+            made[purpose] = perform(patient, rows=rows, tokenizer=tokenizer)
+            notes += _losses(made[purpose], lengths["max_dropped_share"])
     skipped = [*read.skipped, *(bad for tokenized in made.values() for bad in tokenized.skipped)]
-    return Prepared(made, tokenizer, read.notes, skipped)
+    return Prepared(made, tokenizer, notes, skipped)
+
+
+def _losses(tokenized: Tokenized, share: float) -> list[str]:
+    try:
+        refuse_losses(tokenized.counted.sources, share)
+    except DataError as error:
+        return [f"a run would stop here: {fault}" for fault in error.faults]
+    return []
 
 
 def report_of(plan: Plan, recipe: str, shown: int) -> Report:
