@@ -116,11 +116,11 @@ def model_at(path: Path_) -> type[BaseModel]:
 
 
 def value_at(value: Any, path: Path_) -> Any:
-    """The value in force; inside a section that is not written, the key's default."""
+    """The value in force; inside a section that is not written, or that a plain value stands for, the key's default."""
     for number, part in enumerate(path):
         if isinstance(part, int):
             value = value[part]
-        elif value is None:
+        elif not isinstance(value, BaseModel):
             field = field_at(path[: number + 1])
             value = None if field.is_required() else field.default
         else:
@@ -137,7 +137,7 @@ def with_value(recipe: Recipe, path: Path_, value: Any) -> Recipe:
         part = path[depth]
         if isinstance(part, int):
             return [changed(item, depth + 1) if number == part else item for number, item in enumerate(holder)]
-        if holder is None:
+        if not isinstance(holder, BaseModel):
             inner = changed(None, depth + 1)
             return model_at(path[: depth + 1]).model_validate({part: _plain(inner)})
         return holder.model_copy(update={part: changed(getattr(holder, part), depth + 1)})
@@ -181,7 +181,7 @@ def is_written(recipe: Recipe, path: Path_) -> bool:
     for part in path:
         if isinstance(part, int):
             holder = holder[part]
-        elif holder is None or part not in holder.model_fields_set:
+        elif not isinstance(holder, BaseModel) or part not in holder.model_fields_set:
             return False
         else:
             holder = getattr(holder, part)

@@ -27,10 +27,36 @@ ENTRIES: list[dict[str, Any]] = [
         "name": "en",
         "revision": "v2",
         "field_messages": "conversations",
-        "message_property_mappings": {"role": "from", "content": "value"},
+        "message_property_mappings": {
+            "role": "from",
+            "content": "value",
+            "tool_calls": "calls",
+            "tool_call_id": "call",
+            "name": "who",
+            "reasoning_content": "why",
+            "thinking": "thoughts",
+        },
+        "field_system": "rules",
+        "field_tools": "functions",
+        "field_thinking": "why",
+        "template_thinking_key": "thinking",
+        "split_thinking": True,
         "roles": {"user": ["me"], "assistant": ["bot", "it"], "system": "rules"},
     },
     {"path": "org/books", "type": "completion", "field": "body", "split": "train"},
+    {
+        "path": "org/tasks",
+        "type": {
+            "field_instruction": "question",
+            "field_input": "context",
+            "field_output": "answer",
+            "field_system": "rules",
+            "format": "{instruction} ({input}): ",
+            "no_input_format": "{instruction}: ",
+            "system_prompt": "Be brief.",
+            "system_format": "[{system}] ",
+        },
+    },
 ]
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 NESTED: dict[str, Any] = {

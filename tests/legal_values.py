@@ -196,13 +196,14 @@ DATASET_UNSET = _table(
     (
         "type",
         one_of(
-            *"chat_template completion input_output pretokenized prompt_completion question_answer summarization".split(),
-            *"translation alpaca alpaca:instruct alpaca:chat alpaca:chatml alpaca:phi alpaca_instruct".split(),
-            *"alpaca_instruct.load_no_prompt alpaca_chat alpaca_chat.load_concise alpaca_chat.load_no_prompt".split(),
-            *"alpaca_chat.load_qa alpaca_chat.load_camel_ai alpaca_w_system alpaca_w_system.load_chat".split(),
-            *"alpaca_w_system.load_instruct alpaca_w_system.load_open_orca".split(),
-            *"alpaca_w_system.load_open_orca_chatml gpteacher oasst reflection orcamini jeopardy explainchoice".split(),
-            *"explainchoice:chat concisechoice context_qa context_qa.load_404 context_qa.load_v2 summarizetldr".split(),
+            *"chat_template completion input_output pretokenized prompt_completion question_answer".split(),
+            *"summarization translation alpaca alpaca:instruct alpaca:chat alpaca:chatml alpaca:phi".split(),
+            *"alpaca_instruct alpaca_instruct.load_no_prompt alpaca_chat alpaca_chat.load_concise".split(),
+            *"alpaca_chat.load_no_prompt alpaca_chat.load_qa alpaca_chat.load_camel_ai alpaca_w_system".split(),
+            *"alpaca_w_system.load_chat alpaca_w_system.load_instruct alpaca_w_system.load_open_orca".split(),
+            *"alpaca_w_system.load_open_orca_chatml gpteacher oasst reflection orcamini jeopardy".split(),
+            *"explainchoice explainchoice:chat concisechoice context_qa context_qa.load_404".split(),
+            *"context_qa.load_v2 summarizetldr".split(),
         ),
     ),
     ("name revision field field_messages filter", text),
@@ -214,7 +215,10 @@ DATASET_UNSET = _table(
     ("field_system field_tools field_thinking template_thinking_key", text),
 )
 DATASET_SET = _table(
-    ("path split", text), ("weight", number(0, 1000, above=True)), ("shards_idx sample_seed", whole(0)), ("split_thinking", flag)
+    ("path split", text),
+    ("weight", number(0, 1000, above=True)),
+    ("shards_idx sample_seed", whole(0)),
+    ("split_thinking", flag),
 )
 NEEDED = ("base_model", "output_dir", "datasets", "path")
 OFF = either(flag, lambda value: value == 0 or str(value).lower() in ("", "none", "false", "no", "null", "[]", "{}"))
@@ -239,7 +243,7 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
         _table(
             ("field_instruction field_output no_input_format", text),
             ("field_input field_system system_prompt system_format", lambda value: isinstance(value, str)),
-            ("format", lambda value: isinstance(value, str) and re.search(r"\{(instruction|input)\}", value) is not None),
+            ("format", matching(r"(?s).*\{(instruction|input)\}.*")),
         ),
     ),
     "special_tokens": (
@@ -281,7 +285,7 @@ def is_legal(path: Path_, value: Any) -> bool:
         return True
     if key in ("datasets", "test_datasets") and isinstance(value, list | dict):
         entries = value if isinstance(value, list) else [value]
-        whole_entries = all(isinstance(entry, dict) and entry.get("path") for entry in entries)
+        whole_entries = bool(entries) and all(isinstance(entry, dict) and entry.get("path") for entry in entries)
         return whole_entries and all(
             is_legal((key, 0, name), item) for entry in entries for name, item in entry.items()
         )

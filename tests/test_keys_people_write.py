@@ -117,7 +117,7 @@ def test_what_is_said_about_a_line(tmp_path: Path, line: str, says: str) -> None
         ("[{path: a/b, type: {field_instructions: x}}]", "FT002 unknown key `datasets.0.type.field_instructions`; did"),
         ("[{path: a/b, type: 'alpaca:foo'}]", "Write the prompt that you mean as a mapping"),
         ("[{path: a/b, type: metharme}]", "three end tokens, of which one is enough"),
-        ("[{path: a/b, field_instruction: x}]", "FT004 `field_instruction` is a key that Axolotl knows, but it belongs"),
+        ("[{path: a/b, field_instruction: x}]", "FT004 `field_instruction` is a key that Axolotl knows, but it"),
         ("[{path: a/b, type: alpaca, field_tools: x}]", "FT005 `field_tools` counts only with `type: chat_template`"),
         ("[{path: a/b, type: chatml.intel}]", "pairs of a chosen and a rejected answer"),
         ("[]", "FT003 `datasets` is empty"),

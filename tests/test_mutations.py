@@ -13,7 +13,7 @@ import pytest
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe as RecipeModel
-from finetune.recipe.rows import MessageProperties
+from finetune.recipe.rows import MessageProperties, PromptFormat
 from tests import covering
 from tests.conftest import RECIPES, ROOT
 from tests.legal_values import DATASET_SET, DATASET_UNSET, INSIDE, SET, UNSET
@@ -88,9 +88,10 @@ def test_the_recipes_that_are_mutated_stand_and_hold_every_key(corpus: Corpus) -
         values = read(recipe.text)
         entries = [entry for key in ("datasets", "test_datasets") for entry in values.get(key) or ()]
         inside = [*entries, *(entry.get("message_property_mappings", {}) for entry in entries)]
+        inside += [entry["type"] for entry in entries if isinstance(entry.get("type"), dict)]
         for mapping in (values, *inside, *(values.get(key) or {} for key in INSIDE)):
             written |= set(mapping)
-    for model in (RecipeModel, DatasetEntry, MessageProperties, SpecialTokens, BnbConfig):
+    for model in (RecipeModel, DatasetEntry, MessageProperties, PromptFormat, SpecialTokens, BnbConfig):
         assert set(model.model_fields) <= written
 
 

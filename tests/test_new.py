@@ -111,11 +111,11 @@ def written(tmp_path: Path, finetune: Callable[..., tuple[int, str, str]]) -> Ca
 
 
 def test_columns_and_roles_of_its_own_are_mapped(written: Callable[..., dict[str, Any]]) -> None:
-    turns = [{"speaker": "customer", "text": "hi"}, {"speaker": "bot", "text": "hello"}]
+    turns = [{"speaker": "customer", "text": "hi"}, {"speaker": "support", "text": "hello"}]
     entry = written({"id": 1, "the talk": turns})
     assert (entry["type"], entry["field_messages"]) == ("chat_template", "the talk")
     assert entry["message_property_mappings"] == {"role": "speaker", "content": "text"}
-    assert entry["roles"] == {"user": ["customer"], "assistant": ["bot"]}
+    assert entry["roles"] == {"user": ["customer"], "assistant": ["support"]}
     assert "TO DO" not in entry["text"]
 
 
@@ -124,8 +124,8 @@ def test_what_training_would_refuse_is_said_in_the_recipe(written: Callable[...,
     odd = {"messages": [{"role": "narrator", "content": "c"}]}
     text = written(good, odd, odd)["text"]
     assert "TO DO: Row 2 would be refused" in text and "'narrator' is not known" in text and "1 more" in text
-    text = written({"prompt": "a", "completion": "b"})["text"]
-    assert "its rows have `prompt`, `completion`" in text and "TO DO" in text
+    text = written({"ask": "a", "tell": "b"})["text"]
+    assert "its rows have `ask`, `tell`" in text and "TO DO" in text
     text = written({"messages": [{"who": "me", "words": ["b"]}]})["text"]
     assert "type" in text and "TO DO" in text
 
