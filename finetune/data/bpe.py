@@ -1,12 +1,13 @@
-"""A byte-level BPE of `tokenizers` rebuilt in `tiktoken`, where its own rules prove that both give the same tokens. Says
-why where they do not. Knows no data and no template.
+"""A byte-level BPE of `tokenizers` rebuilt in `tiktoken`, where its own rules prove that both give the same tokens.
+Says why where they do not. Knows no data and no template.
 
-Why the rules suffice. Both merge the neighbours of lowest rank, leftmost first; `tokenizers` ranks the pairs that it was
-taught, `tiktoken` whatever two neighbours make a known token. Take the first step at which they would part: a and b stand
-side by side, make t, and were not taught as a pair. Nothing was merged across t's borders so far, so inside t the same
-merges were made, in the same order, as for t alone; and t alone becomes t (which is tried for every token), by a pair
-that was taught. So that pair stands there and not a and b."""
+Why the rules suffice. Both merge the neighbours of lowest rank, leftmost first; `tokenizers` ranks the pairs that it
+was taught, `tiktoken` whatever two neighbours make a known token. Take the first step at which they would part: a and b
+stand side by side, make t, and were not taught as a pair. Nothing was merged across t's borders so far, so inside t the
+same merges were made, in the same order, as for t alone; and t alone becomes t (which is tried for every token), by a
+pair that was taught. So that pair stands there and not a and b."""
 
+import itertools
 import json
 import unicodedata
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ def _special(added: list[dict[str, Any]]) -> dict[str, int]:
         if not unicodedata.is_normalized("NFC", token["content"]):
             raise NotTheSame(f"its token {token['content']!r} is not normalized")
     names = sorted(token["content"] for token in added)
-    for one, following in zip(names, names[1:], strict=False):
+    for one, following in itertools.pairwise(names):
         if following.startswith(one):
             raise NotTheSame(f"its token {following!r} begins with its token {one!r}")
     raw = [token["content"] for token in added if not token["normalized"]]
@@ -145,7 +146,7 @@ def _each_becomes_itself(whole: Mapping[str, Any], ranks: Mapping[bytes, int]) -
     from tokenizers import Tokenizer
 
     model = dict(whole["model"]) | {"ignore_merges": False}
-    bare = {"version": "1.0", "model": model}
+    bare: dict[str, Any] = {"version": "1.0", "model": model}
     bare |= dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
     tokenizer = Tokenizer.from_str(json.dumps(bare | {"added_tokens": []}))
     letters = {byte: character for character, byte in byte_alphabet().items()}

@@ -1,14 +1,15 @@
-"""Texts -> token ids and where each token lies, by `tiktoken` where it is proved to give the same, else by `tokenizers`.
-Both in one process; knows no rows and no labels."""
+"""Texts -> token ids and where each token lies, by `tiktoken` where it is proved to give the same, else by
+`tokenizers`. Both in one process; knows no rows and no labels."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.data.bpe import FOLDS, NotTheSame, Rebuilt, rebuild
 
 Span = tuple[int, int]
+ASCII = bytes(range(128))
 PREFIXES = "a1! "
 """A letter, a digit, a sign and a space: which of them a character joins tells its class in every known pattern."""
 
@@ -50,6 +51,10 @@ class RustEncoder:
 
     name = "tokenizers"
 
+    @property
+    def exact(self) -> "RustEncoder":
+        return self
+
     def __init__(self, tokenizer_json: str) -> None:
         from tokenizers import Tokenizer
 
@@ -69,6 +74,26 @@ class RustEncoder:
     def pieces(self, text: str) -> list[Span]:
         splitter = self._tokenizer.pre_tokenizer
         return [span for _, span in splitter.pre_tokenize_str(text)]
+
+
+class CallEncoder:
+    """The loaded tokenizer itself, called as everybody calls it."""
+
+    name = "the tokenizer's own code"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    @property
+    def exact(self) -> "CallEncoder":
+        return self
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        if not texts:
+            return []
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        return [Encoded(ids, [start for start, _ in at], [end for _, end in at], False) for ids, at in pairs]
 
 
 class _Edges:
@@ -98,7 +123,7 @@ class FastEncoder:
         import numpy
         from tiktoken import Encoding
 
-        self._exact, self._rebuilt = exact, rebuilt
+        self.exact, self._rebuilt = exact, rebuilt
         self._core = Encoding(
             "rebuilt",
             pat_str=rebuilt.pattern,
@@ -116,35 +141,36 @@ class FastEncoder:
         self._odd_ascii = len(self._other) > len(FOLDS)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        foreign = {character for text in texts if not text.isascii() for character in set(text)}
-        if fresh := foreign - self._same - self._other:
+        foreign = [_foreign(text) for text in texts]
+        if fresh := frozenset[str]().union(*foreign) - self._same - self._other:
             self._learn(fresh)
-        return [self._one(text) for text in texts]
+        return [self._one(text, characters) for text, characters in zip(texts, foreign, strict=True)]
 
-    def _one(self, text: str) -> Encoded:
+    def _one(self, text: str, foreign: frozenset[str]) -> Encoded:
         import numpy
 
-        if self._must_be_exact(text):
-            return self._exact.encode([text])[0]
+        if (foreign or self._odd_ascii) and self._must_be_exact(text, foreign):
+            return self.exact.encode([text])[0]
         ids = numpy.frombuffer(self._core.encode_to_tiktoken_buffer(text, self._special), dtype=numpy.uint32)
         lengths = self._lengths[ids]
         ends = numpy.cumsum(lengths, dtype=numpy.int32)
         return Encoded(ids, ends - lengths, ends, True)
 
-    def _must_be_exact(self, text: str) -> bool:
-        if text.isascii():
-            return self._odd_ascii and not self._other.isdisjoint(text)
-        return not self._other.isdisjoint(text) or (self._rebuilt.nfc and not unicodedata.is_normalized("NFC", text))
+    def _must_be_exact(self, text: str, foreign: frozenset[str]) -> bool:
+        if not self._other.isdisjoint(foreign) or (self._odd_ascii and not self._other.isdisjoint(text)):
+            return True
+        return bool(foreign) and self._rebuilt.nfc and not unicodedata.is_normalized("NFC", text)
 
-    def _learn(self, characters: set[str]) -> None:
+    def _learn(self, characters: Collection[str]) -> None:
         """Sort characters into those that both libraries class alike and those that they do not. Surrogates are no
         characters, and what Python's tables do not know may be changed by a normalizer that is newer."""
+        characters = set(characters)
         odd = {one for one in characters if unicodedata.category(one) == "Cs"}
         if self._rebuilt.nfc:
             odd |= {one for one in characters if unicodedata.category(one) == "Cn"}
         probes = sorted(prefix + one for one in characters - odd for prefix in PREFIXES)
         joined = self._joined(probes)
-        odd |= {probe[1] for probe in probes if (len(self._exact.pieces(probe)) == 1) != joined[probe]}
+        odd |= {probe[1] for probe in probes if (len(self.exact.pieces(probe)) == 1) != joined[probe]}
         self._other |= odd
         self._same |= characters - odd
 
@@ -160,20 +186,32 @@ class FastEncoder:
         return {probe: len(core.encode_ordinary(probe)) == 1 for probe in probes}
 
 
-Encoder = FastEncoder | RustEncoder
+def _foreign(text: str) -> frozenset[str]:
+    """The characters of a text that are not ASCII."""
+    if text.isascii():
+        return frozenset()
+    return frozenset(text.encode().translate(None, ASCII).decode())
 
 
-def encoder_of(tokenizer_json: str) -> tuple[Encoder, str]:
-    """(the fastest encoder that gives this tokenizer's tokens, why it is not `tiktoken` or nothing)."""
-    exact = RustEncoder(tokenizer_json)
+Encoder = FastEncoder | RustEncoder | CallEncoder
+
+
+def encoder_of(tokenizer_json: str, exact: bool = False) -> tuple[Encoder, str]:
+    """(the fastest encoder that gives this tokenizer's tokens, why it is not `tiktoken` or nothing). `exact`: the
+    tokenizer itself is asked for."""
+    itself = RustEncoder(tokenizer_json)
+    if exact:
+        return itself, "it was asked for"
     try:
-        return FastEncoder(rebuild(tokenizer_json), exact), ""
+        return FastEncoder(rebuild(tokenizer_json), itself), ""
     except NotTheSame as reason:
-        return exact, str(reason)
+        return itself, str(reason)
 
 
-def difference(texts: Sequence[str], fast: Encoder, exact: RustEncoder) -> str:
+def difference(texts: Sequence[str], fast: Encoder, exact: Encoder) -> str:
     """Where two encoders part on some texts, ids and places; nothing if they do not."""
+    if fast is exact:
+        return ""
     for text, one, other in zip(texts, fast.encode(texts), exact.encode(texts), strict=True):
         if list(one.ids) != list(other.ids) or one.offsets(text) != other.offsets(text):
             return f"{text[:60]!r} gives other tokens"

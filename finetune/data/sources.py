@@ -162,7 +162,7 @@ def read_rows(
         else:
             bad.rows.append(row)
     skipped = bad.settle(f"no row of {path} was used")
-    _refuse_too_many(skipped, ids.rows, source.get("max_dropped_share", 1.0))
+    refuse_too_many(skipped, ids.rows, source.get("max_dropped_share", 1.0))
     if not rows:
         raise DataError(f"{path} holds no rows" + (f" that are taken, of {ids.rows}" if ids.rows else ""))
     times = [1] * len(rows) if entry.draw.takes_all else copies([row.digest() for row in rows], entry.draw)
@@ -202,7 +202,7 @@ class _Ids:
             )
 
 
-def _refuse_too_many(bad: list[BadOne], seen: int, share: float) -> None:
+def refuse_too_many(bad: list[BadOne], seen: int, share: float) -> None:
     if bad and len(bad) > share * seen:
         worst = max(counts(bad).items(), key=lambda pair: pair[1])[0]
         raise DataError(

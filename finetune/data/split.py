@@ -20,12 +20,15 @@ def split_rows(*, val_set_size: float, rows: list[Row]) -> tuple[list[Row], list
     validation = [row for row, digest in zip(rows, digests, strict=True) if digest in chosen]
     training = [row for row, digest in zip(rows, digests, strict=True) if digest not in chosen]
     if not validation or not training:
-        empty = "validation" if not validation else "training"
-        raise DataError(
-            f"val_set_size: {val_set_size:g} of {len(rows)} rows leaves none for {empty}. "
-            "Write another size, or 0 and name files under test_datasets"
-        )
+        raise nothing_left(val_set_size, len(rows), "training" if validation else "validation")
     return training, list({id(row): row for row in validation}.values())
+
+
+def nothing_left(val_set_size: float, rows: int, empty: str) -> DataError:
+    return DataError(
+        f"val_set_size: {val_set_size:g} of {rows} rows leaves none for {empty}. "
+        "Write another size, or 0 and name files under test_datasets"
+    )
 
 
 def drop_duplicates(*, training: list[Row], validation: list[Row]) -> tuple[list[Row], list[Row]]:

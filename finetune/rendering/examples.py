@@ -108,7 +108,7 @@ def tokenize_rows(
     counted = Counted(len(rows), sources=work.losses.sources)
     counted.sum_up(examples)
     if not examples:
-        raise _nothing_left(counted, work.lengths)
+        raise nothing_left(counted, work.lengths)
     refuse_losses(counted.sources, work.lengths.max_dropped_share)
     counted.special = work.special
     stop_ids = tuple(sorted({stop for text in texts for stop in text.stop_ids}))
@@ -130,7 +130,7 @@ def _examples(rows: Sequence[Row], work: _Work) -> Iterator[Example]:
     yield from (Example(*part) for part in joiner.rest())
 
 
-def _nothing_left(counted: Counted, lengths: Lengths) -> DataError:
+def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
     sources = ", ".join(sorted(counted.sources))
     cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"
     return DataError(
