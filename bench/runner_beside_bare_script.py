@@ -12,7 +12,6 @@ from pathlib import Path
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.machine import probe
-from finetune.plan import perform
 from finetune.recipe.load import load_recipe
 from finetune.resolve import resolve
 
@@ -23,12 +22,10 @@ OVERRIDES = ["max_steps=120", "test_datasets=null", "sample_prompts=[]", "loggin
 def prepare(folder: Path) -> Path:
     """Write the plan and the tokenized rows for the bare script."""
     plan = resolve(load_recipe(Path(RECIPE), OVERRIDES).recipe, probe())
-    tokenizer = load_tokenizer(tokenizer_part(plan.stage("load")))
-    training = stages.read_data(plan).training
-    tokenize = plan.one("format", "tokenize_rows")
-    assert tokenize is not None
-    examples = perform(tokenize, rows=training, tokenizer=tokenizer).examples
-    rows = {name: [getattr(example, name) for example in examples] for name in ("input_ids", "labels")}
+    tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
+    prepared = stages.prepare(plan, stages.open_sources(plan), tokenizer)
+    _, _, ids, labels = zip(*prepared.rows("train"), strict=True)
+    rows = {"input_ids": ids, "labels": labels}
     (folder / "rows.json").write_text(json.dumps(rows))
     (folder / "plan.json").write_text(json.dumps(plan.as_json()))
     return folder / "plan.json"

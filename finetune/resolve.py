@@ -83,25 +83,26 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
         "system": section.default_system_message,
     }
     entries = [*section.datasets, *(section.test_datasets or ())]
-    tokenize = {
-        "lengths": _lengths(section),
-        "labels": [_labels(section, entry) for entry in entries],
+    selection = {
+        "val_set_size": section.val_set_size,
+        "deduplicate": section.dataset_exact_deduplication,
         "on_bad_row": section.on_bad_row,
     }
+    place = {"folder": section.dataset_prepared_path, "processes": section.dataset_num_proc}
+    tokens = {"lengths": _lengths(section), "labels": [_labels(section, entry) for entry in entries]}
     calls = [Call("finetune.rendering.templates.set_template", template, runtime=("tokenizer",))]
     purposes = ["train"] * len(section.datasets) + ["validation"] * len(section.test_datasets or ())
     for group, (purpose, entry) in enumerate(zip(purposes, entries, strict=True)):
         call = _read_call(purpose, entry, section)
         call.arguments["fields"]["group"] = group
         calls.append(call)
-    if section.dataset_exact_deduplication:
-        calls.append(Call("finetune.data.split.drop_duplicates", runtime=("training", "validation")))
-    calls.append(Call("finetune.data.split.split_rows", {"val_set_size": section.val_set_size}, runtime=("rows",)))
-    calls.append(Call("finetune.rendering.examples.tokenize_rows", tokenize, runtime=("rows", "tokenizer")))
+    calls.append(Call("finetune.data.prepare.Place", place))
+    prepare = {"selection": selection, **tokens}
+    calls.append(Call("finetune.data.prepare.Place.prepare", prepare, runtime=("self", "sources", "tokenizer")))
     packed = ["train"] * section.sample_packing + ["validation"] * _packs_validation(section)
     for purpose in packed:
         arguments = {"purpose": purpose, "sequence_len": section.sequence_len}
-        calls.append(Call("finetune.data.packing.pack_examples", arguments, runtime=("examples",)))
+        calls.append(Call("finetune.data.packing.pack_documents", arguments, runtime=("lengths",)))
     return tuple(calls)
 
 
@@ -153,7 +154,7 @@ def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
         "source": _source(entry) | {"on_bad_row": section.on_bad_row, "max_dropped_share": section.max_dropped_share},
         "fields": _fields(entry),
     }
-    return Call("finetune.data.sources.read_rows", arguments)
+    return Call("finetune.data.entries.open_source", arguments)
 
 
 def _fields(entry: DatasetEntry) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from finetune import __version__, stages
 from finetune.backends import BACKENDS
-from finetune.backends.loaded import Loaded, new_tokens_learn
+from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
 from finetune.errors import MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.machine import Machine
 from finetune.outcome import facts_of, now, report
-from finetune.plan import Plan
+from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
 from finetune.rendering.specials import special_text
 from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
@@ -86,23 +86,25 @@ class _Prepared:
 
 def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
     backend = BACKENDS[plan.backend]
-    with screen.stage("reading data"):
-        read = stages.read_data(plan)
+    sources = stages.open_sources(plan)
     with screen.stage("importing libraries"):
         use_one_gpu()
         backend.prepare_process()
         quiet_libraries(screen.console.is_terminal)
+    # Before the model: a bad row must not cost its download.
+    tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
+    with screen.preparing() as watch:
+        prepared = stages.prepare(plan, sources, tokenizer, watch)
+    if prepared.skipped:
+        folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
+    data = stages.format_rows(plan, prepared)
+    for line in (*prepared.said(), *_counts(data)):
+        screen.say(line)
     with screen.stage("loading the model"):
         loaded = backend.load(plan.stage("load"))
+    # The template is saved with the tokenizer that the backend hands on.
+    perform(stages.one(plan, "set_template"), tokenizer=loaded.tokenizer)
     _fits_positions(plan, loaded.model, screen)
-    with screen.stage("formatting rows"):
-        data = stages.format_rows(plan, read.training, read.validation, loaded.tokenizer)
-        said, skipped = read.notes, [*read.skipped, *data.skipped]
-        del read  # the rows as text are no longer needed, and may be large
-    if skipped:
-        folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in skipped])
-    for line in (*said, *_counts(data)):
-        screen.say(line)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
     if not plan.has_adapter:
@@ -118,6 +120,8 @@ def _counts(data: stages.Formatted) -> Iterator[str]:
     """What is trained on, and what each source lost."""
     for purpose, counted in data.counted.items():
         yield f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {counted.trained_share:.0%} learned"
+        if purpose in data.fill:
+            yield f"{purpose}: packed rows are {data.fill[purpose]:.1%} full"
         lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]
         for source, lost in lossy[:SOURCES_SHOWN]:
             yield f"{source}: {loss_text(lost)}"
@@ -128,10 +132,9 @@ def _counts(data: stages.Formatted) -> Iterator[str]:
 
 
 def _fits_positions(plan: Plan, model: Any, screen: Screen) -> None:
-    tokenize = plan.one("format", "tokenize_rows")
     limit = getattr(model.config, "max_position_embeddings", None)
-    if tokenize is not None and isinstance(limit, int) and limit < tokenize.arguments["lengths"]["sequence_len"]:
-        wanted = tokenize.arguments["lengths"]["sequence_len"]
+    wanted = stages.one(plan, "Place.prepare").arguments["lengths"]["sequence_len"]
+    if isinstance(limit, int) and limit < wanted:
         screen.say(f"warning: sequence_len: {wanted} is more than the {limit} positions this model was made for")
 
 

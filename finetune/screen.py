@@ -4,13 +4,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 SHOWN = 400
@@ -46,6 +46,21 @@ class Screen:
         else:
             yield
         self.say(f"{doing} ({time.monotonic() - started:.1f} s)")
+
+    @contextmanager
+    def preparing(self) -> Iterator[Callable[[int, int, int], None]]:
+        """A bar that is told (parts done, of how many or 0, rows so far); plain lines say how long it took."""
+        started = time.monotonic()
+        columns = (
+            TextColumn("preparing data"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[rows]:,} rows"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bar:
+            task = bar.add_task("preparing", total=None, rows=0)
+            yield lambda done, of, rows: bar.update(task, completed=done, total=of or None, rows=rows)
+        self.say(f"preparing data ({time.monotonic() - started:.1f} s)")
 
     @contextmanager
     def training(self) -> Iterator["TrainingLine"]:

@@ -8,13 +8,16 @@ from typing import Any
 
 from finetune.backends.loaded import Loaded
 from finetune.data.bad_rows import BadOne
-from finetune.data.sources import Taken
+from finetune.data.entries import Entry
+from finetune.data.packing import Packed
+from finetune.data.prepare import Place, Watch
+from finetune.data.prepared import Prepared
 from finetune.errors import TrainingError
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.plan import Call, Plan, perform
-from finetune.rendering.examples import Counted, Example, Tokenized
-from finetune.rendering.lengths import IGNORED
+from finetune.rendering.examples import Counted
+from finetune.rendering.lengths import IGNORED, refuse_losses
 from finetune.rundir import RunDir
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
@@ -31,6 +34,7 @@ class Formatted:
     prompts: list[Prompt]
     style: str
     skipped: list[BadOne]
+    fill: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,79 +48,58 @@ class Trained:
     history: list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Read:
-    """The rows of a run, the bad ones that were left out, and what a person should hear about the sources."""
-
-    training: list[Row]
-    validation: list[Row]
-    skipped: list[BadOne]
-    notes: list[str]
+def open_sources(plan: Plan) -> list[Entry]:
+    """The recipe's data, before any library is imported: what is not there must not cost a download."""
+    return [perform(call) for call in plan.stage("format") if call.target.endswith(".open_source")]
 
 
-def read_data(plan: Plan) -> Read:
-    """All rows, before any model is loaded: a bad row must not cost a download."""
-    rows: dict[str, list[Row]] = {"train": [], "validation": []}
-    skipped: list[BadOne] = []
-    notes: list[str] = []
-    for call in plan.stage("format"):
-        if call.target.endswith(".read_rows"):
-            taken: Taken = perform(call)
-            rows[call.arguments["purpose"]] += taken.rows
-            skipped += taken.skipped
-            notes += [*taken.notes, *taken.said(call.arguments["path"])]
-    training, validation = rows["train"], rows["validation"]
-    deduplicate, split = plan.one("format", "drop_duplicates"), plan.one("format", "split_rows")
-    assert split is not None
-    if deduplicate is not None:
-        count = len(training) + len(validation)
-        training, validation = perform(deduplicate, training=training, validation=validation)
-        notes.append(
-            f"{count - len(training) - len(validation)} of {count} rows say what another says and were dropped"
-        )
-    training, held_out = perform(split, rows=training)
-    return Read(training, validation or held_out, skipped, notes)
+def prepare(plan: Plan, sources: Sequence[Entry], tokenizer: Any, watch: Watch | None = None) -> Prepared:
+    """Tokens and labels of all rows, made now or by an earlier run; the tokenizer gets the recipe's template. `watch` is
+    told how far it is."""
+    perform(one(plan, "set_template"), tokenizer=tokenizer)
+    place: Place = perform(one(plan, "prepare.Place"))
+    place.watch = watch or place.watch
+    prepared: Prepared = perform(one(plan, "Place.prepare"), self=place, sources=sources, tokenizer=tokenizer)
+    return prepared
 
 
-def format_rows(plan: Plan, training: list[Row], validation: list[Row], tokenizer: Any) -> Formatted:
-    template, tokenize = plan.one("format", "set_template"), plan.one("format", "tokenize_rows")
-    pack = {call.arguments["purpose"]: call for call in plan.stage("format") if call.target.endswith(".pack_examples")}
-    assert template is not None and tokenize is not None
-    perform(template, tokenizer=tokenizer)
-    made: dict[str, Tokenized] = {}
-    for purpose, rows in (("train", training), ("validation", validation)):
-        if rows:
-            made[purpose] = perform(tokenize, rows=rows, tokenizer=tokenizer)
-    datasets = {purpose: _dataset(tokenized.examples, pack.get(purpose)) for purpose, tokenized in made.items()}
-    stop_ids = {stop for tokenized in made.values() for stop in tokenized.stop_ids}
+def one(plan: Plan, target: str) -> Call:
+    """The format stage's only call of a target."""
+    call = plan.one("format", target)
+    assert call is not None, target
+    return call
+
+
+def format_rows(plan: Plan, prepared: Prepared) -> Formatted:
+    """DataError if a source lost more of its rows than the recipe allows."""
+    share = one(plan, "Place.prepare").arguments["lengths"]["max_dropped_share"]
+    datasets, fill = {}, {}
+    for purpose in prepared.purposes:
+        refuse_losses(prepared.counted[purpose].sources, share)
+        packed = packing(plan, prepared, purpose)
+        datasets[purpose] = prepared.dataset(purpose, packed)
+        if packed is not None:
+            fill[purpose] = packed.fill
+    training = prepared.first_rows("train")
     return Formatted(
         datasets["train"],
         datasets.get("validation"),
-        {purpose: tokenized.counted for purpose, tokenized in made.items()},
-        tuple(sorted(stop_ids)),
-        prompts_of(plan, validation or training),
+        prepared.counted,
+        prepared.stop_ids,
+        prompts_of(plan, prepared.first_rows("validation") if "validation" in datasets else training),
         style_of(training),
-        [bad for tokenized in made.values() for bad in tokenized.skipped],
+        prepared.skipped,
+        fill,
     )
 
 
-def _dataset(examples: list[Example], pack: Call | None) -> Any:
-    """A datasets.Dataset with input_ids and labels and, packed, seq_lengths: the tokens of each document of a row."""
-    from datasets import Dataset
-
-    if pack is None:
-        columns = {
-            "input_ids": [example.input_ids for example in examples],
-            "labels": [example.labels for example in examples],
-        }
-        return Dataset.from_dict(columns)
-    packed: list[list[Example]] = perform(pack, examples=examples)
-    columns = {
-        "input_ids": [[token for part in row for token in part.input_ids] for row in packed],
-        "labels": [[label for part in row for label in part.labels] for row in packed],
-        "seq_lengths": [[len(part.input_ids) for part in row] for row in packed],
-    }
-    return Dataset.from_dict(columns)
+def packing(plan: Plan, prepared: Prepared, purpose: str) -> Packed | None:
+    """Which documents share a row; None where the recipe does not pack."""
+    for call in plan.stage("format"):
+        if call.target.endswith(".pack_documents") and call.arguments["purpose"] == purpose:
+            packed: Packed = perform(call, lengths=prepared.documents(purpose).lengths)
+            return packed
+    return None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import yaml
 from finetune.cli import main
 from tests import tiny
 
+# Nothing that an earlier run of the suite prepared is found, and nothing of the user's is touched.
+_CACHE = tempfile.TemporaryDirectory(prefix="finetune-tests-")
+os.environ["FINETUNE_CACHE"] = _CACHE.name
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 

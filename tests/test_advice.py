@@ -42,7 +42,7 @@ def found(folder: Path, lines: str) -> list[tuple[str, int]]:
         ("trust_remote_code: true", "FT021", 4),
         ("lora_alpha: 3", "FT011", 4),
         ("flash_attention: true", "FT010", 4),
-        ("dataset_prepared_path: x", "FT023", 4),
+        ("dataset_keep_in_memory: true", "FT023", 4),
     ],
 )
 def test_each_mistake_is_warned_of_at_its_line(tmp_path: Path, lines: str, code: str, line: int) -> None:

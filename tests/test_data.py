@@ -1,5 +1,6 @@
 """Rows are read as they are meant; a bad one is named by file, row and turn; splitting hangs on content alone."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from finetune.data.packing import pack_examples
+from finetune.data.packing import pack_documents
 from finetune.data.sources import read_rows
 from finetune.data.split import split_rows
 from finetune.errors import DataError
 from finetune.formats import FORMATS
 from finetune.formats.meaning import Conversation, Message, Row, Segments
-from finetune.rendering.examples import Example
 
 HUB = {"split": "train", "name": None, "revision": None}
 NO_FIELDS: dict[str, Any] = {"messages": None, "role": None, "content": None, "roles": {}}
@@ -185,10 +185,11 @@ def test_packing_keeps_every_example_whole_and_rows_full() -> None:
 
     rng = random.Random(3)
     lengths = [min(512, max(8, int(rng.lognormvariate(4.7, 0.7)))) for _ in range(2000)]
-    examples = [Example([number] * length, [number] * length) for number, length in enumerate(lengths)]
-    packed = pack_examples(purpose="train", sequence_len=512, examples=examples)
-    assert sorted(example.input_ids[0] for row in packed for example in row) == list(range(2000))
-    totals = [sum(len(example.input_ids) for example in row) for row in packed]
-    assert max(totals) <= 512
-    assert sum(totals) / (512 * len(packed)) > 0.98
-    assert pack_examples(purpose="train", sequence_len=512, examples=examples) == packed
+    packed = pack_documents(purpose="train", sequence_len=512, lengths=lengths)
+    assert sorted(packed.order.tolist()) == list(range(2000))
+    rows = [packed.order[start:end].tolist() for start, end in itertools.pairwise(packed.bounds.tolist())]
+    totals = [sum(lengths[number] for number in row) for row in rows]
+    assert max(totals) <= 512 and min(totals) > 0
+    assert sum(totals) / (512 * len(totals)) == pytest.approx(packed.fill) and packed.fill > 0.98
+    again = pack_documents(purpose="train", sequence_len=512, lengths=lengths)
+    assert (again.order == packed.order).all() and (again.bounds == packed.bounds).all()

@@ -69,7 +69,7 @@ def test_the_calls_are_those_of_the_backend_in_use(keys: Any) -> None:
 def test_a_nested_key_reaches_its_own_call_only(keys: Any) -> None:
     found = keys(QUICK)
     assert found["test_datasets.0.path"]["sets"] == [
-        {"stage": "format", "target": "finetune.data.sources.read_rows", "number": 2, "argument": "path"}
+        {"stage": "format", "target": "finetune.data.entries.open_source", "number": 2, "argument": "path"}
     ]
     assert found["datasets.0.path"]["sets"][0]["number"] == 1
 
@@ -116,7 +116,7 @@ def test_one_key_is_told_with_its_type_default_meaning_and_present_arguments(fin
 
 def test_dotted_keys_can_be_asked_for_also_inside_a_section_that_is_not_written(finetune: Any) -> None:
     code, out, _ = finetune("explain", QUICK, "datasets.0.path")
-    assert code == 0 and "finetune.data.sources.read_rows" in out
+    assert code == 0 and "finetune.data.entries.open_source" in out
     code, out, _ = finetune("explain", QUICK, "special_tokens.pad_token")
     assert code == 0 and "special_tokens.pad_token: unset" in out and "add_special_tokens  (not called now)" in out
     code, out, _ = finetune("explain", QUICK, "datasets")

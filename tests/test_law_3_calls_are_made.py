@@ -95,7 +95,7 @@ def test_every_source_of_several_is_read(
     path = write_recipe(datasets=[{"path": str(sharegpt)}, {"path": str(other)}], test_datasets=[{"path": str(other)}])
     made = record(monkeypatch, resolve(load_recipe(path).recipe, probe()))
     assert finetune(path)[0] == 0
-    read = [(named["purpose"], named["path"]) for target, named, _ in made if target.endswith(".read_rows")]
+    read = [(named["purpose"], named["path"]) for target, named, _ in made if target.endswith(".open_source")]
     assert read == [("train", str(sharegpt)), ("train", str(other)), ("validation", str(other))]
 
 

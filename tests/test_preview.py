@@ -61,7 +61,7 @@ def test_preprocess_writes_what_the_trainer_gets_with_its_origin(
     numbers = [row["row"] for row in train + validation]
     assert sorted(numbers) == list(range(1, 1 + len(sharegpt.read_text().splitlines())))
     assert {row["source"] for row in train} == {str(sharegpt)}
-    assert f"train: {len(train)} rows" in out
+    assert f"{len(train)} of {len(train)}" in out and f"{len(validation)} of {len(validation)}" in out
     for row in train + validation:
         assert len(row["input_ids"]) == len(row["labels"])
         assert any(label != -100 for label in row["labels"])

@@ -8,7 +8,7 @@ from typing import IO, Any
 from finetune.data.bad_rows import BadOne, BadRows
 from finetune.data.table import Table, examples_of
 from finetune.rendering.examples import Counted, nothing_left
-from finetune.rendering.lengths import Lengths, Losses, refuse_losses
+from finetune.rendering.lengths import Lengths, Losses
 
 COLUMNS = ("starts", "lengths", "learned", "sources", "rows")
 
@@ -28,7 +28,7 @@ class Documents:
 
 
 def documents_of(table: Table, rows: Any, lengths: Lengths, on_bad_row: str) -> Documents:
-    """DataError for bad or too long rows that the recipe does not let go, and if too many or all are lost."""
+    """DataError for bad or too long rows that the recipe does not let go."""
     import numpy
 
     losses, bad, too_long = Losses(), BadRows(on_bad_row), BadRows()
@@ -61,7 +61,7 @@ def documents_of(table: Table, rows: Any, lengths: Lengths, on_bad_row: str) -> 
 
 
 def finish(made: Documents, table: Table, rows: Any, lengths: Lengths) -> Documents:
-    """The same with its sums. DataError if too many or all rows were lost."""
+    """The same with its sums. DataError if no row is left."""
     counted = made.counted
     counted.kept, counted.tokens = len(made.lengths), int(made.lengths.sum())
     counted.trained_tokens = int(made.learned.sum())
@@ -69,7 +69,6 @@ def finish(made: Documents, table: Table, rows: Any, lengths: Lengths) -> Docume
         setattr(counted, name, sum(getattr(lost, attribute) for lost in counted.sources.values()))
     if not counted.kept:
         raise nothing_left(counted, lengths)
-    refuse_losses(counted.sources, lengths.max_dropped_share)
     for row, _ in _often(table.special, rows):
         counted.special.setdefault(table.sources[table.names[row]], {})[int(table.numbers[row])] = table.special[row]
     return made

@@ -1,28 +1,51 @@
-"""Several examples in one row of at most sequence_len tokens. Order and contents hang on the lengths alone."""
+"""Several documents in one row of at most sequence_len tokens. Order and contents hang on the lengths alone."""
 
-import bisect
+from dataclasses import dataclass
+from typing import Any
 
-from finetune.rendering.examples import Example
+
+@dataclass(frozen=True)
+class Packed:
+    """Documents by their numbers: those of row r are order[bounds[r]:bounds[r + 1]]. `fill`: share of the rows' room that
+    holds tokens."""
+
+    order: Any
+    bounds: Any
+    fill: float
 
 
-def pack_examples(*, purpose: str, sequence_len: int, examples: list[Example]) -> list[list[Example]]:
-    """Rows of examples, best fit of the longest first: each goes into the fullest row that still has room.
+def pack_documents(*, purpose: str, sequence_len: int, lengths: Any) -> Packed:
+    """Rows of documents, best fit of the longest first: each goes into the fullest row that still has room; of equally
+    full ones into the one that became so last.
 
-    No example is cut; AssertionError if one is longer than sequence_len."""
-    order = sorted(range(len(examples)), key=lambda number: (-len(examples[number].input_ids), number))
-    rows: list[list[Example]] = []
-    open_rows: list[tuple[int, int]] = []  # (free tokens, row), sorted: the first with enough room is the best fit
-    for number in order:
-        length = len(examples[number].input_ids)
-        assert length <= sequence_len, f"an example of {length} tokens reached packing to {sequence_len}"
-        place = bisect.bisect_left(open_rows, (length, -1))
-        if place == len(open_rows):
-            rows.append([examples[number]])
-            free, row = sequence_len - length, len(rows) - 1
-        else:
-            free, row = open_rows.pop(place)
-            rows[row].append(examples[number])
+    No document is cut; AssertionError if one is longer than sequence_len."""
+    import numpy
+
+    del purpose  # the caller's: training or validation
+    lengths = numpy.asarray(lengths)
+    longest = int(lengths.max(initial=0))
+    assert longest <= sequence_len, f"a document of {longest} tokens reached packing to {sequence_len}"
+    row_of = numpy.empty(len(lengths), dtype=numpy.int64)
+    rows: list[list[int]] = [[] for _ in range(sequence_len + 1)]
+    """Free tokens -> the rows that have so many."""
+    open_ = 0  # a number whose bit f is set where a row has f free tokens: the lowest one from a length on is the best
+    count = 0
+    by_length = numpy.argsort(-lengths, kind="stable")
+    for number in by_length.tolist():
+        length = int(lengths[number])
+        fitting = open_ >> length
+        if fitting:
+            free = length + (fitting & -fitting).bit_length() - 1
+            row = rows[free].pop()
+            if not rows[free]:
+                open_ ^= 1 << free
             free -= length
+        else:
+            row, free, count = count, sequence_len - length, count + 1
+        row_of[number] = row
         if free:
-            bisect.insort(open_rows, (free, row))
-    return rows
+            rows[free].append(row)
+            open_ |= 1 << free
+    order = by_length[numpy.argsort(row_of[by_length], kind="stable")]
+    bounds = numpy.searchsorted(row_of[order], numpy.arange(count + 1))
+    return Packed(order, bounds, float(lengths.sum() / (count * sequence_len)) if count else 0.0)

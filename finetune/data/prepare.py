@@ -4,7 +4,7 @@ Orders the steps; what a row means and what is learned is decided elsewhere."""
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 from finetune.data.bare import facts_of
 from finetune.data.cache import cached, default_folder, key_of
-from finetune.data.chunks import Maker, Setup, Stretch, TokensDiffer
+from finetune.data.chunks import Maker, Setup, TokensDiffer
 from finetune.data.crew import Crew, Here, cores
 from finetune.data.documents import Documents, documents_of, finish, join
 from finetune.data.encoding import CallEncoder, difference
-from finetune.data.entries import Entry
+from finetune.data.entries import STRETCH, Entry
 from finetune.data.prepared import TOKENS, Prepared, write
 from finetune.data.prepared import facts_of as facts_of_documents
 from finetune.data.selecting import Selected, needs_digests, selected
@@ -31,7 +31,7 @@ SMALL = 4 * 2**20
 SAMPLE_ROWS = 200
 FIRST_ROWS = 16
 Watch = Callable[[int, int, int], None]
-"""Told (stretches done, of how many, rows so far)."""
+"""Told (stretches done, of about how many or 0, rows so far)."""
 
 
 def _unwatched(done: int, of: int, rows: int) -> None:
@@ -59,7 +59,7 @@ class Place:
         """`selection`: val_set_size, deduplicate and on_bad_row; `lengths`: those of Lengths; `labels`: those of
         LabelSettings for each source. `tokenizer` has its chat template.
 
-        DataError for rows that cannot be used, where the recipe does not skip them, and if too many or all are lost."""
+        DataError for rows that cannot be used, where the recipe does not skip them, and if none is left."""
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError("this tokenizer gives no character offsets (it is a slow one), so labels cannot be placed")
         facts = facts_of(tokenizer)
@@ -129,15 +129,15 @@ class _Work:
     def _read(self, folder: Path, setup: Setup, own: Any) -> Table:
         stretches = [entry.stretches(number) for number, entry in enumerate(self.entries)]
         sizes = [entry.bytes() for entry in self.entries]
+        expected = 0 if None in sizes else sum(max(1, (size or 0) // STRETCH) for size in sizes)
         small = None not in sizes and sum(size or 0 for size in sizes) < SMALL
         processes = self.place.processes or cores()
         crew = Here(setup, own) if small or own is not None or processes == 1 else Crew(setup, processes)
         with closing(crew), (folder / TOKENS).open("wb") as tokens:
             collector = Collector(tokens, len(self.entries))
-            counted = _Counted(itertools.chain.from_iterable(stretches))
-            for done, chunk in enumerate(crew.chunks(counted), 1):
+            for done, chunk in enumerate(crew.chunks(itertools.chain.from_iterable(stretches)), 1):
                 collector.add(chunk)
-                self.place.watch(done, counted.given, collector.rows)
+                self.place.watch(done, expected, collector.rows)
         return collector.table()
 
     def _documents(self, folder: Path, table: Table, chosen: Selected) -> dict[str, Documents]:
@@ -186,15 +186,3 @@ def _whole_texts(maker: Maker, row: Row) -> list[str]:
         return [text for text in texts if text.encode()]
     except (BadRow, UnicodeEncodeError):
         return []
-
-
-class _Counted(Iterator[Stretch]):
-    """Stretches, and how many were asked for."""
-
-    def __init__(self, stretches: Iterator[Stretch]) -> None:
-        self._stretches, self.given = stretches, 0
-
-    def __next__(self) -> Stretch:
-        found = next(self._stretches)
-        self.given += 1
-        return found

@@ -11,6 +11,7 @@ from typing import Any
 from finetune.data.bad_rows import BadOne
 from finetune.data.chunks import LEARNED
 from finetune.data.documents import COLUMNS, Documents
+from finetune.data.packing import Packed
 from finetune.formats import FORMATS
 from finetune.formats.meaning import Fields, Row
 from finetune.rendering.examples import Counted
@@ -59,6 +60,12 @@ class Prepared:
     def notes(self) -> list[str]:
         return list(self.facts["notes"])
 
+    def said(self) -> Iterator[str]:
+        """What a person should hear: where it lies, how it came to be, and what was noted."""
+        how = "made by an earlier run" if self.again else f"made in {self.facts['seconds']:.1f} s"
+        yield f"prepared data: {self.folder} ({how}, tokens by {self.facts['tokenized_by']})"
+        yield from self.notes
+
     @property
     def skipped(self) -> list[BadOne]:
         return [BadOne(**one) for one in self.facts["skipped"]]
@@ -92,15 +99,16 @@ class Prepared:
             ids, labels = split(self.tokens[start : start + int(made.lengths[number])])
             yield names[made.sources[number]], int(made.rows[number]), ids.tolist(), labels.tolist()
 
-    def dataset(self, purpose: str, order: Any = None, bounds: Any = None) -> Any:
-        """A datasets.Dataset of memory-mapped input_ids and labels. Packed: `order` has the documents row by row, and
-        `bounds` where each row begins in it; then there are seq_lengths too, the tokens of each document of a row."""
+    def dataset(self, purpose: str, packed: Packed | None = None) -> Any:
+        """A datasets.Dataset of memory-mapped input_ids and labels and, packed, seq_lengths: the tokens of each document
+        of a row."""
         import hashlib
 
         from datasets import Dataset
 
-        name = purpose
-        if order is not None:
+        name, order, bounds = purpose, None, None
+        if packed is not None:
+            order, bounds = packed.order, packed.bounds
             name += "." + hashlib.sha256(order.tobytes() + bounds.tobytes()).hexdigest()[:16]
         path = self.folder / f"{name}.arrow"
         if not path.is_file():

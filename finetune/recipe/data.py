@@ -95,6 +95,14 @@ class DataSection(LabelSection):
     `whole`: as excess_length_strategy says."""
     max_dropped_share: Annotated[Number, Field(ge=0, le=1, examples=[0.2, 0.5]), Reaches("format")] = 0.2
     """The run stops if a source loses a larger share of its rows, being too long, too short or bad."""
+    dataset_prepared_path: Annotated[
+        str | None, Field(min_length=1, examples=["prepared", "/scratch/prepared"]), Reaches("format")
+    ] = None
+    """Folder in which tokens and labels are kept between runs, by the content of data, tokenizer and recipe. Unset:
+    ~/.cache/finetune/prepared, or `prepared` in FINETUNE_CACHE."""
+    dataset_num_proc: Annotated[Whole | None, Field(ge=1, le=64, examples=[2, 4]), Reaches("format")] = None
+    """Processes that tokenize. Unset: one for each core this process may use, 8 at most. The outcome does not hang on
+    it."""
     chat_template: Annotated[
         ChatTemplate,
         Field(examples=["chatml", "tokenizer_default_fallback_chatml"]),

@@ -20,6 +20,7 @@ RENAMED = {
     "adam_eps": "adam_epsilon",
     "model_revision": "revision_of_model",
     "gc_steps": "torch_empty_cache_steps",
+    "dataset_processes": "dataset_num_proc",
 }
 ATTENTION = {
     "flash_attention": "flash_attention_2",

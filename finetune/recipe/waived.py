@@ -8,10 +8,7 @@ ANY = object()
 """Every value of the key is accepted."""
 
 WAIVED: Mapping[str, tuple[Any, str]] = {
-    "dataset_prepared_path": (ANY, "prepared rows are not kept between runs yet"),
-    "dataset_processes": (ANY, "the rows are prepared in one process"),
-    "dataset_num_proc": (ANY, "the rows are prepared in one process"),
-    "dataset_keep_in_memory": (ANY, "the rows are always in memory"),
+    "dataset_keep_in_memory": (ANY, "prepared rows are read memory-mapped, and stay in memory where there is room"),
     "shuffle_merged_datasets": (ANY, "the trainer draws the rows in a new order each epoch"),
     "sample_packing_eff_est": (ANY, "packing looks at all rows and needs no estimate"),
     "sample_packing_group_size": (ANY, "packing looks at all rows at once"),
