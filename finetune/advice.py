@@ -14,6 +14,7 @@ from finetune.errors import Fault
 from finetune.machine import installed
 from finetune.recipe.load import Checked
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.source import Path_
 
 Finding = tuple[str, str, str]
 """The key to point at, the message, the code."""
@@ -89,10 +90,14 @@ def advice(checked: Checked) -> list[Fault]:
     """Every warning, at the line of its key."""
     case = Case(checked.recipe)
     return [
-        Fault(message, checked.source.where((key,)), "warning", code)
+        Fault(message, checked.source.where(_path(key)), "warning", code)
         for rule in RULES
         for key, message, code in rule(case)
     ]
+
+
+def _path(key: str) -> Path_:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
 
 
 def _learning_rate(case: Case) -> Iterator[Finding]:
@@ -116,6 +121,16 @@ def _evaluation(case: Case) -> Iterator[Finding]:
     if recipe.evals_per_epoch and not recipe.val_set_size and recipe.test_datasets is None:
         message = "`evals_per_epoch` asks for evaluation, but there is no validation data: nothing is evaluated"
         yield "evals_per_epoch", f"{message}. Set `val_set_size: 0.05`, or remove the line", "FT015"
+
+
+def _same_source(case: Case) -> Iterator[Finding]:
+    seen: list[dict[str, Any]] = []
+    for number, entry in enumerate(case.recipe.datasets):
+        what = entry.model_dump(include={"path", "name", "split", "data_files", "filter", "shards_idx"})
+        if what in seen:
+            message = f"datasets.{number} names `{entry.path}` again: its rows are learned twice"
+            yield f"datasets.{number}.path", message, "FT025"
+        seen.append(what)
 
 
 def _batch(case: Case) -> Iterator[Finding]:
@@ -221,6 +236,7 @@ def _packages(case: Case) -> Iterator[Finding]:
 RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _learning_rate,
     _evaluation,
+    _same_source,
     _batch,
     _never,
     _packing,

@@ -154,4 +154,10 @@ CODES: dict[str, Code] = {
         "a silence that silences nothing",
         "`silence` names a code that is not found in this recipe any more. Remove the line.",
     ),
+    "FT025": Code(
+        "warning",
+        "a source named twice",
+        "Two entries of datasets read the same rows, which are then learned twice as often as the others. `weight: 2` "
+        "says so on purpose.",
+    ),
 }

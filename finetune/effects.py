@@ -3,7 +3,8 @@ own, so that what it says about a key is what the Plan does."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -106,13 +107,21 @@ def field_at(path: Path_) -> FieldInfo:
 def model_at(path: Path_) -> type[BaseModel]:
     """The model that holds the last key of a path. KeyError if there is none."""
     model: type[BaseModel] = Recipe
-    for part in path[:-1]:
+    for part, after in pairwise(path):
         if isinstance(part, str):
-            inner = section_of(model.model_fields[part].annotation)
-            if inner is None:
+            annotation = model.model_fields[part].annotation
+            inner = section_of(annotation)
+            # An entry of a list is named by its number.
+            if inner is None or _lists(annotation) != isinstance(after, int):
                 raise KeyError(part)
             model = inner
     return model
+
+
+def _lists(annotation: Any) -> bool:
+    """Whether a key's sections are the items of a list."""
+    inside = (part for part in get_args(annotation) if isinstance(part, type) or get_args(part))
+    return get_origin(annotation) is list or any(_lists(part) for part in inside)
 
 
 def value_at(value: Any, path: Path_) -> Any:

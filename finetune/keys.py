@@ -25,11 +25,11 @@ from finetune.resolve import resolve
 OWN = frozenset(
     """
     allow_pickle_weights backend data_seed dataloader_persistent_workers generation_min_p
-    max_dropped_share multiturn on_bad_row recipe_version sample_prompts special_tokens_in_content
-    text_chunks truncation_side
+    max_dropped_share multiturn on_bad_row recipe_version roles_to_train sample_prompts special_tokens_in_content
+    text_chunks train_on_eos train_on_eot truncation_side
     """.split()
 )
-"""Recipe keys that Axolotl's configuration does not have."""
+"""Recipe keys that Axolotl's configuration does not have, or only for one source."""
 CONTEXTS: tuple[Mapping[str, Any], ...] = (
     {},
     {"adapter": "lora", "gradient_checkpointing": True},

@@ -117,6 +117,8 @@ def _checked(output_dir: str) -> Path:
     """output_dir as a path. RunFolderError if it cannot be one, is the working directory, or is out of reach."""
     try:
         path = Path(os.path.expanduser(output_dir))  # noqa: PTH111 - Path's raises for ~~
+        if str(path).startswith("~"):
+            raise ValueError("there is no such user's home")
         if path.resolve() in (Path.cwd(), *Path.cwd().parents):
             raise RunFolderError(f"output_dir {output_dir} is the working directory or above it. Name a folder in it")
         if path.is_dir():

@@ -41,9 +41,27 @@ ENTRIES: list[dict[str, Any]] = [
         "field_thinking": "why",
         "template_thinking_key": "thinking",
         "split_thinking": True,
+        "roles_to_train": ["assistant"],
+        "train_on_eos": "turn",
+        "train_on_eot": "turn",
+        "message_field_training": "train",
+        "message_field_training_detail": "parts",
+        "drop_system_message": True,
         "roles": {"user": ["me"], "assistant": ["bot", "it"], "system": "rules"},
     },
     {"path": "org/books", "type": "completion", "field": "body", "split": "train"},
+    {
+        "path": "data",
+        "data_files": ["a.jsonl", "b.jsonl"],
+        "ds_type": "json",
+        "filter": "{{ row.n > 3 }}",
+        "shards": 4,
+        "shards_idx": 1,
+        "max_rows": 100,
+        "weight": 0.5,
+        "sample_seed": 3,
+    },
+    {"path": "notes", "ds_type": "text", "sample_by": "paragraph", "type": "completion"},
     {
         "path": "org/tasks",
         "type": {
@@ -90,7 +108,7 @@ datasets:
     ds_type: json
     type: sharegpt
     train_on_split: train
-dataset_processes: 4         # accepted, and does nothing
+dataset_processes: 4         # understood
 sequence_len: 1024
 
 flash_attention: true

@@ -85,7 +85,7 @@ UNSET = _table(
         "revision_of_model tokenizer_config chat_template_jinja torch_compile_backend wandb_project wandb_entity "
         "wandb_name wandb_run_id mlflow_tracking_uri mlflow_experiment_name mlflow_run_name comet_project_name "
         "comet_workspace comet_experiment_key trackio_project_name trackio_run_name trackio_space_id swanlab_project "
-        "swanlab_experiment_name swanlab_workspace",
+        "swanlab_experiment_name swanlab_workspace default_system_message dataset_prepared_path",
         text,
     ),
     (
@@ -94,6 +94,13 @@ UNSET = _table(
     ),
     ("lora_target_modules", either(text, listed(text))),
     ("optim_target_modules", either(one_of("all_linear"), listed(text))),
+    ("eot_tokens", listed(text)),
+    ("roles_to_train", listed(text, 0)),
+    ("train_on_eos train_on_eot", one_of("turn", "all", "last", "none")),
+    (
+        "chat_template_kwargs",
+        mapped(either(ADDED, lambda value: value is None or value == ""), matching(r"[A-Za-z_][A-Za-z0-9_]*")),
+    ),
     ("lora_rank_pattern lora_alpha_pattern", mapped(whole(1))),
     ("peft_layers_to_transform", listed(whole(0))),
     ("peft_layer_replication", listed(lambda pair: listed(whole(0), 2)(pair) and len(pair) == 2)),
@@ -122,6 +129,7 @@ UNSET = _table(
         whole(1),
     ),
     ("data_seed", whole(0, 2**32 - 1)),
+    ("dataset_num_proc", whole(1, 64)),
     ("warmup_steps save_steps eval_steps", steps),
     ("warmup_ratio", number(0, 1, below=True)),
     ("cosine_min_lr_ratio generation_min_p", number(0, 1)),
@@ -155,6 +163,8 @@ SET = _table(
     ("truncation_side", one_of("right", "left")),
     ("text_chunks", one_of("document", "joined", "whole")),
     ("on_bad_row", one_of("error", "skip")),
+    ("multiturn", one_of("all", "last", "explode")),
+    ("special_tokens_in_content", one_of("parse", "text", "error")),
     ("min_sample_len", whole(0)),
     ("max_dropped_share", number(0, 1)),
     ("chat_template", one_of("tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja")),
@@ -212,13 +222,19 @@ DATASET_UNSET = _table(
     ("sample_by", one_of("line", "paragraph", "document")),
     ("shards max_rows", whole(1)),
     ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool"))),
-    ("field_system field_tools field_thinking template_thinking_key", text),
+    (
+        "field_system field_tools field_thinking template_thinking_key message_field_training "
+        "message_field_training_detail",
+        text,
+    ),
+    ("roles_to_train", listed(text, 0)),
+    ("train_on_eos train_on_eot", one_of("turn", "all", "last", "none")),
 )
 DATASET_SET = _table(
     ("path split", text),
     ("weight", number(0, 1000, above=True)),
     ("shards_idx sample_seed", whole(0)),
-    ("split_thinking", flag),
+    ("split_thinking drop_system_message", flag),
 )
 NEEDED = ("base_model", "output_dir", "datasets", "path")
 OFF = either(flag, lambda value: value == 0 or str(value).lower() in ("", "none", "false", "no", "null", "[]", "{}"))
@@ -228,7 +244,8 @@ OLD = _table(
         OFF,
     ),
     ("deepspeed fsdp gptq resume_from_checkpoint", lambda value: value in NOTHING),
-    ("dataset_processes dataset_prepared_path debug local_rank", lambda value: True),
+    ("dataset_processes", either(OFF, whole(1, 64))),
+    ("debug local_rank", lambda value: True),
     ("batch_size", either(OFF, whole(1))),
 )
 """Old spellings, and keys of Axolotl that are off or do nothing."""

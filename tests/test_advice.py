@@ -73,6 +73,13 @@ def test_a_batch_as_large_as_the_data_is_warned_of(tmp_path: Path) -> None:
     assert judged(tmp_path, text + "gradient_accumulation_steps: 2\n") == []
 
 
+def test_a_source_named_twice_is_warned_of(tmp_path: Path) -> None:
+    twice = GOOD.replace("[{path: org/data, type: chat_template}]", "[{path: a/b}, {path: c/d}, {path: a/b}]")
+    (fault,) = judged(tmp_path, twice + "learning_rate: 1e-5\n")
+    assert fault.code == "FT025" and "datasets.2 names `a/b` again" in fault.message
+    assert judged(tmp_path, twice.replace("{path: a/b}]", "{path: a/b, split: other}]") + "learning_rate: 1e-5\n") == []
+
+
 def model(folder: Path, **config: Any) -> str:
     (folder / "model").mkdir(exist_ok=True)
     (folder / "model" / "config.json").write_text(json.dumps(config))

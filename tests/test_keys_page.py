@@ -47,7 +47,7 @@ def test_keys_inside_sections_are_told_too(page: str) -> None:
 def test_types_and_defaults_read_as_words(page: str) -> None:
     assert "whole number ≥ 1 · default: 8" in part(page, "lora_r")
     assert "number ≥ 0 and < 1 · default: 0 · counts with `adapter: lora`" in part(page, "lora_dropout")
-    assert "one of `drop`, `truncate`, `error` · default: drop" in part(page, "excess_length_strategy")
+    assert "one of `drop`, `truncate`, `split`, `error` · default: drop" in part(page, "excess_length_strategy")
     assert "true or false or `auto` · default: auto" in part(page, "bf16")
     assert "text · must be written" in part(page, "base_model")
     assert "any value" not in "".join(part(page, key) for key in ("lora_r", "learning_rate", "save_steps", "datasets"))

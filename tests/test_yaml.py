@@ -51,7 +51,7 @@ def test_every_key_and_item_has_its_line_and_column() -> None:
     ("text", "where", "says"),
     [
         ("a: 1\nb: 2\na: 3", "r:3:1", "written twice (first on line 1)"),
-        ("a: [1, 2", "r:2:1", "not YAML"),
+        ("a: [1, 2", "r:1:4", "not closed"),
         ("a: b: c", "r:1:5", "not YAML"),
         ("\tx: 1", "r:1:1", "not YAML"),
         ("", "r", "empty"),

@@ -143,10 +143,25 @@ def _not_yaml(name: str, text: str, error: yaml.MarkedYAMLError) -> Fault:
     mark = error.problem_mark or error.context_mark
     if error.context_mark and error.context in ("while scanning a simple key", "while scanning a quoted scalar"):
         return _fault(f"{message} after what begins here", _at(name, error.context_mark))
+    if mark and error.context_mark and _never_closed(text, error):
+        unclosed = "this is not YAML: the bracket or brace that opens here is not closed"
+        return _fault(unclosed, _at(name, error.context_mark))
     begin = _running_into(text, mark.line) if mark else None
     if mark and begin:
         return _fault(f"{message}; the text that begins here runs on to line {mark.line + 1}", _at(name, begin))
     return _fault(message, _at(name, mark))
+
+
+def _never_closed(text: str, error: yaml.MarkedYAMLError) -> bool:
+    """Whether the parser, inside brackets, met a line that stands no deeper than the one that opened them."""
+    opened, met = error.context_mark, error.problem_mark
+    if error.context not in ("while parsing a flow sequence", "while parsing a flow mapping") or not opened or not met:
+        return False
+    lines = text.splitlines()
+    if met.line <= opened.line or met.line >= len(lines):
+        return met.line > opened.line
+    depth = [len(line) - len(line.lstrip()) for line in (lines[opened.line], lines[met.line])]
+    return depth[1] <= depth[0]
 
 
 def _running_into(text: str, line: int) -> Any:
