@@ -54,7 +54,7 @@ def open_sources(plan: Plan) -> list[Entry]:
 
 
 def prepare(plan: Plan, sources: Sequence[Entry], tokenizer: Any, watch: Watch | None = None) -> Prepared:
-    """Tokens and labels of all rows, made now or by an earlier run; the tokenizer gets the recipe's template. `watch` is
+    """Tokens and labels of all rows, made now or by an earlier run; the tokenizer gets the template. `watch` is
     told how far it is."""
     perform(one(plan, "set_template"), tokenizer=tokenizer)
     place: Place = perform(one(plan, "prepare.Place"))

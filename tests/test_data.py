@@ -90,7 +90,7 @@ def test_a_local_file_of_every_kind_gives_the_same_rows(ending: str, tmp_path: P
         ('{"messages": [{"role": "user"}]}\n', "turn 1 has no content"),
         ('{"messages": [{"content": "x"}]}\n', "turn 1 has no role"),
         ('{"messages": [{"role": "user", "content": null}]}\n', "turn 1: the content is null"),
-        ('{"messages": [{"role": "user", "content": "a"}, {"role": "alien", "content": "b"}]}\n', "turn 2: role 'alien'"),
+        ('{"messages": [{"role": "user", "content": "a"}, {"role": "et", "content": "b"}]}\n', "turn 2: role 'et'"),
         ('{"instruction": 5, "output": "x"}\n', "`instruction` is int"),
         ('{"instruction": "a", "output": "x"}\n[1]\n', "row 2: a row must be an object"),
         ('{"instruction": "a", "output": "x"}\n{"instruction": "a"}\n', "row 2: column `output` is missing"),

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Packed:
-    """Documents by their numbers: those of row r are order[bounds[r]:bounds[r + 1]]. `fill`: share of the rows' room that
+    """Documents by their numbers: those of row r are order[bounds[r]:bounds[r + 1]]. `fill`: share of their room that
     holds tokens."""
 
     order: Any

@@ -85,22 +85,28 @@ class Prepared:
         return Documents(**columns, counted=self.counted[purpose])
 
     @cached_property
-    def tokens(self) -> Any:
-        """All of them; those that are learned have LEARNED set."""
+    def _file(self) -> Any:
+        return (self.folder / TOKENS).open("rb", buffering=0)
+
+    def tokens(self, start: int, count: int) -> Any:
+        """Stored tokens; those that are learned have LEARNED set. Read and not mapped: pages that were looked at once
+        would count as this process's memory."""
+        import os
+
         import numpy
 
-        return numpy.memmap(self.folder / TOKENS, dtype=numpy.uint32, mode="r")
+        return numpy.frombuffer(os.pread(self._file.fileno(), 4 * count, 4 * start), dtype=numpy.uint32)
 
     def rows(self, purpose: str) -> Iterator[tuple[str, int, list[int], list[int]]]:
         """(source, row, token ids, labels) of each document, in order."""
         made, names = self.documents(purpose), self.facts["sources"]
         for number in range(len(made.lengths)):
             start = int(made.starts[number])
-            ids, labels = split(self.tokens[start : start + int(made.lengths[number])])
+            ids, labels = split(self.tokens(start, int(made.lengths[number])))
             yield names[made.sources[number]], int(made.rows[number]), ids.tolist(), labels.tolist()
 
     def dataset(self, purpose: str, packed: Packed | None = None) -> Any:
-        """A datasets.Dataset of memory-mapped input_ids and labels and, packed, seq_lengths: the tokens of each document
+        """A Dataset of memory-mapped input_ids and labels and, packed, seq_lengths: the tokens of each document
         of a row."""
         import hashlib
 
@@ -160,8 +166,8 @@ class Prepared:
 
         starts, lengths = made.starts[documents], made.lengths[documents]
         if len(starts) and (starts[1:] == starts[:-1] + lengths[:-1]).all():
-            return self.tokens[int(starts[0]) : int(starts[-1] + lengths[-1])]
-        parts = [self.tokens[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+            return self.tokens(int(starts[0]), int(starts[-1] + lengths[-1] - starts[0]))
+        parts = [self.tokens(*place) for place in zip(starts.tolist(), lengths.tolist(), strict=True)]
         return numpy.concatenate(parts)
 
     def write_parquet(self, purpose: str, path: Path) -> None:
