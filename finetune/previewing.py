@@ -2,6 +2,8 @@
 model is loaded and no GPU is needed."""
 
 import hashlib
+import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,16 @@ def prepare(plan: Plan, watch: Watch | None = None) -> Looked:
     notes = [*data.notes, *(line for purpose in data.purposes for line in _losses(data.counted[purpose], share))]
     packed = stages.packing(plan, data, "train")
     return Looked(data, tokenizer, notes, packed.fill if packed else None)
+
+
+def tokenizer_alone(plan: Plan) -> None:
+    """Let transformers be imported without torch, which no tokenizer of its own needs: it takes seconds and hundreds of
+    megabytes. For a command that then ends."""
+    call = tokenizer_part(plan.stage("load"))[0]
+    if "torch" not in sys.modules and not call.arguments["trust_remote_code"]:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's word for: there is none
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def _losses(counted: Counted, share: float) -> list[str]:

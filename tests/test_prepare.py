@@ -2,9 +2,14 @@
 
 import json
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from finetune.data.entries import open_source
@@ -192,3 +197,48 @@ def test_parquet_holds_tokens_labels_source_and_row(tmp_path: Path) -> None:
     assert str(table.schema.field("input_ids").type) == "list<element: int32>"
     rows = [(row["source"], row["row"], row["input_ids"], row["labels"]) for row in table.to_pylist()]
     assert rows == list(found.rows("train"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_nothing_that_counts(
+    number: signal.Signals, tmp_path: Path, write_recipe: Any
+) -> None:
+    path = conversations(tmp_path / "a.jsonl", 400)
+    path.write_text(path.read_text() * 150)
+    recipe = write_recipe(
+        datasets=[{"path": str(path)}],
+        dataset_num_proc=2,
+        dataset_prepared_path=str(tmp_path / "cache"),
+        val_set_size=0.1,
+    )
+    command = [sys.executable, "-m", "finetune", "preprocess", str(recipe), "--output", str(tmp_path / "out")]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waited(lambda: len(psutil.Process(running.pid).children(recursive=True)) == 2)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    waited(lambda: [file for file in (tmp_path / "cache").rglob("tokens.bin") if file.stat().st_size])
+    running.send_signal(number)
+    code = running.wait(20)
+    assert code in (128 + number, -number)
+    waited(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
+    left = list((tmp_path / "cache").iterdir())
+    assert left == [] or (number == signal.SIGKILL and all(one.name.startswith("partial-") for one in left))
+    found = prepared(tmp_path / "cache", [source(conversations(tmp_path / "b.jsonl", 5))])
+    assert [one.name for one in (tmp_path / "cache").iterdir()] == [found.folder.name], "what is left is swept up"
+
+
+def waited(true: Any, seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
+    return found
+
+
+def test_two_runs_at_once_share_a_folder(tmp_path: Path, write_recipe: Any) -> None:
+    path = conversations(tmp_path / "a.jsonl", 200)
+    recipe = write_recipe(datasets=[{"path": str(path)}], dataset_prepared_path=str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "finetune", "preprocess", str(recipe), "--output"]
+    runs = [subprocess.Popen([*command, str(tmp_path / name)], stdout=subprocess.DEVNULL) for name in ("x", "y")]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert (tmp_path / "x" / "train.parquet").read_bytes() == (tmp_path / "y" / "train.parquet").read_bytes()

@@ -25,17 +25,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     from finetune.machine import probe
-    from finetune.previewing import prepare
+    from finetune.previewing import prepare, tokenizer_alone
     from finetune.recipe.load import load_recipe
-    from finetune.runner import quiet_libraries
     from finetune.screen import Screen
+    from finetune.stopping import raise_on_signals
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
     print_faults(checked.heard(checked.notes))
     plan = resolved(checked, probe())
     folder = parsed.output or Path(checked.recipe.output_dir).expanduser() / "prepared"
     began = time.monotonic()
-    quiet_libraries(bars=False)
+    raise_on_signals()
+    tokenizer_alone(plan)
     screen = Screen()
     with screen.preparing() as watch:
         looked = prepare(plan, watch)
