@@ -1,5 +1,5 @@
-"""Preparing data, from a file of conversations to tokens and labels on disk: ours beside the bare tokenizer and beside the
-neighbours that are installed, whole processes in turn, ratios pair by pair.
+"""Preparing data, from a file of conversations to tokens and labels on disk: ours beside the bare tokenizer and beside
+the neighbours that are installed, whole processes in turn, ratios pair by pair.
 
 Run from the repository root: python bench/prepare_beside_peers.py ROOT [ROUNDS] [ROWS]
 ROOT: a folder outside the repository; data and tiny models are made in it by ../shared/peers if they are not there.
