@@ -13,6 +13,7 @@ from finetune.errors import DataError
 
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
+BUFFER = 2**18
 DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """Scheme of an address -> the package that fsspec reads it with."""
 FOREIGN_ERRORS = (
@@ -59,7 +60,7 @@ def opened(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
             system, inner = file_system(path)
             raw: IO[bytes] = BufferedReader(system.open(inner, "rb"))
         else:
-            raw = Path(path).open("rb")  # noqa: SIM115 - closed below
+            raw = Path(path).open("rb", buffering=BUFFER)  # noqa: SIM115 - closed below
         with raw, _decompressed(raw, compression) as stream:
             yield stream
 

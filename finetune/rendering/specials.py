@@ -21,6 +21,7 @@ class Specials:
         self.texts = sorted(filter(None, texts), key=lambda text: (-len(text), text))
         # Most content holds not even the beginning of one, and a few looks for that are quick.
         self._beginnings = tuple({text[:2] for text in self.texts})
+        self._firsts = tuple({text[:1] for text in self.texts})
         self.pattern = re.compile("|".join(map(re.escape, self.texts)) or r"(?!)")
 
     def found(self, contents: Iterable[str]) -> tuple[str, ...]:
@@ -28,6 +29,11 @@ class Specials:
         beginnings = self._beginnings
         seen: dict[str, None] = {}
         for content in contents:
+            for first in self._firsts:
+                if first in content:
+                    break
+            else:
+                continue
             for beginning in beginnings:
                 if beginning in content:
                     seen.update(dict.fromkeys(self.pattern.findall(content)))
