@@ -77,8 +77,8 @@ def _codes(silence: dict[str, Any]) -> None:
     """Only warnings and notes can be silenced; an editor lists them."""
     known = [code for code, what in CODES.items() if what.severity != "error"]
     for branch in silence["anyOf"]:
-        for reason in branch.pop("patternProperties", {}).values():
-            branch |= {"propertyNames": {"enum": known}, "additionalProperties": reason}
+        if "propertyNames" in branch:
+            branch["propertyNames"] = {"enum": known}
 
 
 def schema_text() -> str:
@@ -88,6 +88,9 @@ def schema_text() -> str:
 def _lenient(field: dict[str, Any]) -> dict[str, Any]:
     """Numbers may be written as text ("2e-4"); and a whole number as 3.0, which JSON Schema allows by itself."""
     field = {BOUNDS.get(key, key): value for key, value in field.items()}
+    for pattern, shape in field.pop("patternProperties", {}).items():
+        # Names that do not fit the pattern are refused, not left open.
+        field |= {"propertyNames": {"pattern": pattern}, "additionalProperties": shape}
     for inside in ("items", "additionalProperties"):
         if isinstance(field.get(inside), dict):
             field[inside] = _lenient(field[inside])

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 
 from finetune.data import bpe
-from finetune.data.encoding import FastEncoder, RustEncoder, difference, encoder_of
+from finetune.data.encoding import FastEncoder, QuickEncoder, RustEncoder, difference, encoder_of
 from tests import tiny
 from tests.conftest import ROOT
 
@@ -113,6 +113,26 @@ def a_token_within_another(whole: Any) -> None:
 def test_what_the_rules_do_not_know_is_left_to_the_tokenizer_itself(change: Any, says: str) -> None:
     with pytest.raises(bpe.NotTheSame, match=says):
         bpe.rebuild(changed(change))
+
+
+@pytest.mark.parametrize("kind", ["digits apart", "merges that are not proved"])
+@settings(max_examples=200, deadline=None)
+@given(some.lists(bits, max_size=10).map("".join))
+def test_places_follow_from_lengths_where_tokens_are_bytes(kind: str, text: str) -> None:
+    if kind not in QUICK:
+        whole = json.loads(tokenizer_json())
+        if kind == "digits apart":
+            steps = [{"type": "Digits", "individual_digits": True}, whole["pre_tokenizer"]]
+            whole["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+        else:
+            swap_two_merges(whole)
+        QUICK[kind] = encoder_of(json.dumps(whole))[0]
+    encoder = QUICK[kind]
+    assert isinstance(encoder, QuickEncoder)
+    assert difference([text], encoder, encoder.exact) == ""
+
+
+QUICK: dict[str, Any] = {}
 
 
 def test_a_token_that_takes_white_space_is_met_by_tokenizers() -> None:

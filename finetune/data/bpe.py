@@ -74,6 +74,29 @@ def rebuild(tokenizer_json: str) -> Rebuilt:
     return Rebuilt(PATTERNS[pattern], ranks, special, (whole.get("normalizer") or {}).get("type") == "NFC")
 
 
+def byte_lengths(tokenizer_json: str) -> dict[int, int]:
+    """Bytes of each token, where they tell its place: a byte-level tokenizer whose tokens together are the text, however
+    it splits and merges. NotTheSame where it may not be so."""
+    whole = json.loads(tokenizer_json)
+    model, splitter = whole["model"], whole.get("pre_tokenizer") or {}
+    steps = splitter.get("pretokenizers", [splitter])
+    added = whole.get("added_tokens") or []
+    level = [step for step in steps if step.get("type") == "ByteLevel"]
+    if whole.get("normalizer") is not None or len(level) != 1 or level[0].get("add_prefix_space"):
+        raise NotTheSame("it is not byte-level, or changes text")
+    if any(step.get("behavior") == "Removed" for step in steps) or any(one["lstrip"] or one["rstrip"] for one in added):
+        raise NotTheSame("its tokens do not hold all of the text")
+    alphabet = byte_alphabet()
+    contents = {one["content"] for one in added}
+    rest = {token: number for token, number in model["vocab"].items() if token not in contents}
+    if not alphabet.keys() <= rest.keys() or any(not alphabet.keys() >= set(token) for token in rest):
+        raise NotTheSame("its vocabulary is not one of bytes")
+    if any(model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix")):
+        raise NotTheSame("its tokens are marked")
+    lengths = {number: len(token) for token, number in rest.items()}
+    return lengths | {int(one["id"]): len(one["content"].encode()) for one in added}
+
+
 def _pattern(splitter: Mapping[str, Any]) -> str:
     steps = splitter.get("pretokenizers", [splitter]) if splitter.get("type") == "Sequence" else [splitter]
     *split, last = steps

@@ -2,11 +2,11 @@
 `tokenizers`. Both in one process; knows no rows and no labels."""
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.data.bpe import FOLDS, NotTheSame, Rebuilt, rebuild
+from finetune.data.bpe import FOLDS, NotTheSame, Rebuilt, byte_lengths, rebuild
 
 Span = tuple[int, int]
 ASCII = bytes(range(128))
@@ -71,9 +71,44 @@ class RustEncoder:
             for one in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         ]
 
+    def ids(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False):
+            yield one.ids
+
     def pieces(self, text: str) -> list[Span]:
         splitter = self._tokenizer.pre_tokenizer
         return [span for _, span in splitter.pre_tokenize_str(text)]
+
+
+class QuickEncoder:
+    """`tokenizers` without its places, which take a quarter of its time: they follow from the tokens' lengths."""
+
+    name = "tokenizers"
+
+    def __init__(self, exact: RustEncoder, lengths: Mapping[int, int]) -> None:
+        self.exact, self._lengths = exact, _table(lengths)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        import numpy
+
+        ids = (numpy.array(one, dtype=numpy.uint32) for one in self.exact.ids(texts))
+        return [_by_lengths(one, self._lengths) for one in ids]
+
+
+def _table(lengths: Mapping[int, int]) -> Any:
+    import numpy
+
+    table = numpy.zeros(max(lengths) + 1, dtype=numpy.int32)
+    table[list(lengths)] = list(lengths.values())
+    return table
+
+
+def _by_lengths(ids: Any, table: Any) -> Encoded:
+    import numpy
+
+    lengths = table[ids]
+    ends = numpy.cumsum(lengths, dtype=numpy.int32)
+    return Encoded(ids, ends - lengths, ends, True)
 
 
 class CallEncoder:
@@ -120,7 +155,6 @@ class FastEncoder:
     name = "tiktoken"
 
     def __init__(self, rebuilt: Rebuilt, exact: RustEncoder) -> None:
-        import numpy
         from tiktoken import Encoding
 
         self.exact, self._rebuilt = exact, rebuilt
@@ -133,8 +167,7 @@ class FastEncoder:
         self._special = set(rebuilt.special)
         lengths = {number: len(token) for token, number in rebuilt.ranks.items()}
         lengths |= {number: len(token.encode()) for token, number in rebuilt.special.items()}
-        self._lengths = numpy.zeros(max(lengths) + 1, dtype=numpy.int32)
-        self._lengths[list(lengths)] = list(lengths.values())
+        self._lengths = _table(lengths)
         self._same: set[str] = set()
         self._other: set[str] = set(FOLDS)
         self._learn({chr(code) for code in range(128)})
@@ -152,9 +185,7 @@ class FastEncoder:
         if (foreign or self._odd_ascii) and self._must_be_exact(text, foreign):
             return self.exact.encode([text])[0]
         ids = numpy.frombuffer(self._core.encode_to_tiktoken_buffer(text, self._special), dtype=numpy.uint32)
-        lengths = self._lengths[ids]
-        ends = numpy.cumsum(lengths, dtype=numpy.int32)
-        return Encoded(ids, ends - lengths, ends, True)
+        return _by_lengths(ids, self._lengths)
 
     def _must_be_exact(self, text: str, foreign: frozenset[str]) -> bool:
         if not self._other.isdisjoint(foreign) or (self._odd_ascii and not self._other.isdisjoint(text)):
@@ -193,7 +224,7 @@ def _foreign(text: str) -> frozenset[str]:
     return frozenset(text.encode().translate(None, ASCII).decode())
 
 
-Encoder = FastEncoder | RustEncoder | CallEncoder
+Encoder = FastEncoder | QuickEncoder | RustEncoder | CallEncoder
 
 
 def encoder_of(tokenizer_json: str, exact: bool = False) -> tuple[Encoder, str]:
@@ -205,7 +236,11 @@ def encoder_of(tokenizer_json: str, exact: bool = False) -> tuple[Encoder, str]:
     try:
         return FastEncoder(rebuild(tokenizer_json), itself), ""
     except NotTheSame as reason:
-        return itself, str(reason)
+        why = str(reason)
+    try:
+        return QuickEncoder(itself, byte_lengths(tokenizer_json)), why
+    except NotTheSame:
+        return itself, why
 
 
 def difference(texts: Sequence[str], fast: Encoder, exact: Encoder) -> str:
