@@ -7,7 +7,8 @@ from finetune.blockers import blockers
 from finetune.errors import Fault, RecipeError
 from finetune.formats.chat import ROLES
 from finetune.machine import Machine
-from finetune.methods import METHODS
+from finetune.methods import METHODS, name_of
+from finetune.methods.shared import Setting
 from finetune.plan import Call, Plan
 from finetune.precision import choose_precision
 from finetune.recipe.data import DatasetEntry
@@ -40,7 +41,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
         "load": module.load_calls(recipe, precision, machine),
         "format": _format_calls(recipe),
         "adapt": module.adapt_calls(recipe),
-        "train": METHODS["sft"].train_calls(recipe, precision, machine, checkpointing),
+        "train": METHODS[name_of(recipe)].train_calls(recipe, Setting(precision, machine, checkpointing)),
         "save": _save_calls(recipe),
         "generate": _generate_calls(recipe),
     }

@@ -26,12 +26,12 @@ class Fault:
 
 LAW_1, LAW_2, LAW_3 = "test_law_1_no_silent_keys", "test_law_2_calls_fit", "test_law_3_calls_are_made"
 CODE, CONTRACT, DATA, RUNS = "test_laws_of_the_code", "test_stop_contract", "test_data", "test_runs"
-SFT, EXAMPLES = "finetune/methods/sft.py", "finetune/rendering/examples.py"
+SHARED, EXAMPLES = "finetune/methods/shared.py", "finetune/rendering/examples.py"
 
 FAULTS = (
-    Fault("a dropped key", SFT, '        "weight_decay": section.weight_decay,\n', "", LAW_1),
+    Fault("a dropped key", SHARED, '        "weight_decay": section.weight_decay,\n', "", LAW_1),
     Fault("a hard-coded value", "finetune/adapters/lora.py", "section.lora_alpha", "16", LAW_1),
-    Fault("a key that reaches another stage too", SFT, "section.adam_epsilon", "section.adam_beta1 * 1e-8", LAW_1),
+    Fault("a key that reaches another stage too", SHARED, "section.adam_epsilon", "section.adam_beta1 * 1e-8", LAW_1),
     Fault(
         "a backend that quietly ignores what it cannot do",
         "finetune/backends/unsloth.py",
@@ -39,7 +39,7 @@ FAULTS = (
         "",
         LAW_1,
     ),
-    Fault("a renamed argument", SFT, '"per_device_train_batch_size"', '"train_batch_size"', LAW_2),
+    Fault("a renamed argument", SHARED, '"per_device_train_batch_size"', '"train_batch_size"', LAW_2),
     Fault("an argument Unsloth does not have", "finetune/backends/unsloth.py", '"model_name"', '"model"', LAW_2),
     Fault(
         "a call made with fewer arguments than planned",

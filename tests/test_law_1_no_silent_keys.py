@@ -134,9 +134,9 @@ def test_a_line_without_effect_is_named_with_its_place(tmp_path: Any) -> None:
 
 def test_dropping_a_key_on_its_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The law itself can fail: a method that forgets weight_decay is caught by it."""
-    from finetune.methods import sft
+    from finetune.methods import shared
 
-    whole = sft._optimizer
-    monkeypatch.setattr(sft, "_optimizer", lambda section: whole(section) | {"weight_decay": 0.0})
+    whole = shared._optimizer
+    monkeypatch.setattr(shared, "_optimizer", lambda section: whole(section) | {"weight_decay": 0.0})
     with pytest.raises(AssertionError, match="weight_decay"):
         test_flipping_a_key_moves_exactly_the_stages_it_declares("weight_decay", "transformers")

@@ -1,4 +1,4 @@
-"""What the trainer is told where neither the recipe nor its method says anything, frozen for each recipe_version.
+"""What a trainer is told where neither the recipe nor its method says anything, frozen for each recipe_version.
 
 Every argument is passed, so that a new default in a library cannot change a run. The values are those of trl 1.14.2 and
 transformers 5.17.0, with which version 1 was tested; a released version's table is never edited."""
@@ -6,7 +6,9 @@ transformers 5.17.0, with which version 1 was tested; a released version's table
 from collections.abc import Mapping
 from typing import Any
 
-_VERSION_1: dict[str, Any] = {
+from finetune.methods.frozen_online import GRPO, RLOO
+
+_COMMON: dict[str, Any] = {
     "per_device_train_batch_size": 8,
     "num_train_epochs": 3.0,
     "max_steps": -1,
@@ -120,6 +122,8 @@ _VERSION_1: dict[str, Any] = {
     "local_rank": -1,
     "model_init_kwargs": None,
     "trust_remote_code": False,
+}
+_SFT: dict[str, Any] = {
     "router_aux_loss_coef": None,
     "chat_template_path": None,
     "dataset_text_field": "text",
@@ -140,6 +144,100 @@ _VERSION_1: dict[str, Any] = {
     "activation_offloading": False,
     "pad_token": None,
 }
+_DPO: dict[str, Any] = {
+    "learning_rate": 1e-06,
+    "router_aux_loss_coef": None,
+    "disable_dropout": True,
+    "dataset_num_proc": None,
+    "max_length": 1024,
+    "truncation_mode": "keep_start",
+    "padding_free": False,
+    "pad_to_multiple_of": None,
+    "precompute_ref_log_probs": False,
+    "precompute_ref_batch_size": None,
+    "loss_type": ["sigmoid"],
+    "loss_weights": None,
+    "ld_alpha": None,
+    "f_divergence_type": "reverse_kl",
+    "f_alpha_divergence_coef": 0.5,
+    "label_smoothing": 0.0,
+    "beta": 0.1,
+    "use_weighting": False,
+    "discopop_tau": 0.05,
+    "activation_offloading": False,
+    "sync_ref_model": False,
+    "ref_model_mixup_alpha": 0.6,
+    "ref_model_sync_steps": 512,
+    "pad_token": None,
+}
+_KTO: dict[str, Any] = {
+    "learning_rate": 1e-06,
+    "train_sampling_strategy": "sequential",
+    "router_aux_loss_coef": None,
+    "disable_dropout": True,
+    "dataset_num_proc": None,
+    "max_length": 1024,
+    "pad_to_multiple_of": None,
+    "precompute_ref_log_probs": False,
+    "precompute_ref_batch_size": None,
+    "loss_type": "kto",
+    "beta": 0.1,
+    "desirable_weight": 1.0,
+    "undesirable_weight": 1.0,
+    "activation_offloading": False,
+    "sync_ref_model": False,
+    "ref_model_mixup_alpha": 0.6,
+    "ref_model_sync_steps": 512,
+}
+_REWARD: dict[str, Any] = {
+    "learning_rate": 0.0001,
+    "chat_template_path": None,
+    "disable_dropout": True,
+    "dataset_num_proc": None,
+    "eos_token": None,
+    "max_length": 1024,
+    "pad_to_multiple_of": None,
+    "center_rewards_coefficient": None,
+    "activation_offloading": False,
+    "pad_token": None,
+}
+_ORPO: dict[str, Any] = {
+    "learning_rate": 1e-06,
+    "max_length": 1024,
+    "max_completion_length": None,
+    "beta": 0.1,
+    "disable_dropout": True,
+    "padding_value": None,
+    "generate_during_eval": False,
+    "is_encoder_decoder": None,
+    "dataset_num_proc": None,
+}
+_CPO: dict[str, Any] = {
+    "learning_rate": 1e-06,
+    "max_length": 1024,
+    "max_completion_length": None,
+    "beta": 0.1,
+    "label_smoothing": 0.0,
+    "loss_type": "sigmoid",
+    "disable_dropout": True,
+    "cpo_alpha": 1.0,
+    "simpo_gamma": 0.5,
+    "alpha": 0.0,
+    "generate_during_eval": False,
+    "is_encoder_decoder": None,
+    "dataset_num_proc": None,
+}
 
-TRAINER: Mapping[int, Mapping[str, Any]] = {1: _VERSION_1}
-"""recipe_version -> argument of trl.SFTConfig -> value."""
+TRAINER: Mapping[int, Mapping[str, Mapping[str, Any]]] = {
+    1: {
+        "trl.SFTConfig": _COMMON | _SFT,
+        "trl.DPOConfig": _COMMON | _DPO,
+        "trl.KTOConfig": _COMMON | _KTO,
+        "trl.RewardConfig": _COMMON | _REWARD,
+        "trl.experimental.orpo.ORPOConfig": _COMMON | _ORPO,
+        "trl.experimental.cpo.CPOConfig": _COMMON | _CPO,
+        "trl.GRPOConfig": _COMMON | GRPO,
+        "trl.RLOOConfig": _COMMON | RLOO,
+    }
+}
+"""recipe_version -> the trainer's configuration -> argument -> value."""

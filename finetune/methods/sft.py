@@ -1,117 +1,17 @@
-"""Supervised fine-tuning: the recipe's training keys -> TRL's SFTConfig and SFTTrainer. Labels arrive finished; TRL
+"""Supervised fine-tuning: the recipe's keys of data -> TRL's SFTConfig and SFTTrainer. Labels arrive finished; TRL
 prepares nothing. Knows no model."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from finetune import tracking
-from finetune.machine import Machine
-from finetune.methods.frozen import TRAINER
+from finetune.methods.shared import RUNTIME, Setting, training_calls
 from finetune.plan import Call
-from finetune.precision import Precision
 from finetune.recipe.data import DataSection
 from finetune.recipe.recipe import Recipe
-from finetune.recipe.training import EvaluationSection, TrainingSection
 
 
-def train_calls(
-    recipe: Recipe, precision: Precision, machine: Machine, gradient_checkpointing: bool
-) -> tuple[Call, ...]:
-    chosen = (
-        _loop(recipe)
-        | _optimizer(recipe)
-        | _rows(recipe, recipe.micro_batch_size, recipe.eval_sample_packing)
-        | _saving(recipe)
-        | _evaluating(recipe, recipe)
-        | tracking.arguments(recipe)
-        | _memory(recipe)
-        | {
-            "bf16": precision.bf16,
-            "fp16": precision.fp16,
-            "tf32": recipe.tf32,
-            "use_cpu": not machine.cuda,
-            "gradient_checkpointing": gradient_checkpointing,
-            "activation_offloading": recipe.activation_offloading
-            or (gradient_checkpointing and recipe.gradient_checkpointing == "unsloth" and machine.cuda),
-            "gradient_checkpointing_kwargs": _checkpointing_kwargs(recipe) if gradient_checkpointing else None,
-        }
-    )
-    runtime = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
-    rest = {name: value for name, value in TRAINER[recipe.recipe_version].items() if name not in chosen}
-    config = Call("trl.SFTConfig", chosen | rest, frozen=frozenset(rest))
-    trainer = Call("trl.SFTTrainer", {}, runtime=runtime)
-    return (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), config, trainer)
-
-
-def _loop(section: TrainingSection) -> dict[str, Any]:
-    return {
-        "per_device_train_batch_size": section.micro_batch_size,
-        "gradient_accumulation_steps": section.gradient_accumulation_steps,
-        **({"max_steps": section.max_steps} if section.max_steps else {"num_train_epochs": section.num_epochs}),
-        "seed": section.seed,
-        "data_seed": section.seed if section.data_seed is None else section.data_seed,
-        "train_sampling_strategy": _sampling(section),
-        "dataloader_num_workers": section.dataloader_num_workers,
-        "dataloader_prefetch_factor": section.dataloader_prefetch_factor,
-        "dataloader_persistent_workers": section.dataloader_persistent_workers,
-        "dataloader_drop_last": section.dataloader_drop_last,
-        "dataloader_pin_memory": section.dataloader_pin_memory,
-        "logging_strategy": "steps",
-        "logging_steps": section.logging_steps,
-        # A loss that is not a number must be seen, not averaged away.
-        "logging_nan_inf_filter": False,
-        "include_num_input_tokens_seen": "non_padding",
-        "disable_tqdm": True,
-    }
-
-
-def _sampling(section: TrainingSection) -> str:
-    if section.curriculum_sampling:
-        return "sequential"
-    return "group_by_length" if section.group_by_length else "random"
-
-
-def _optimizer(section: TrainingSection) -> dict[str, Any]:
-    return {
-        "learning_rate": section.learning_rate,
-        **_scheduler(section),
-        # transformers reads a value below 1 as a share of all steps.
-        "warmup_steps": section.warmup_steps or section.warmup_ratio or 0,
-        "optim": section.optimizer,
-        "optim_args": _optimizer_arguments(section.optim_args),
-        "optim_target_modules": _compressed(section),
-        "weight_decay": section.weight_decay,
-        "max_grad_norm": section.max_grad_norm,
-        "neftune_noise_alpha": section.neftune_noise_alpha,
-    } | (_adam(section) if any(name in section.optimizer for name in ("adam", "lion", "ademamix")) else {})
-
-
-def _scheduler(section: TrainingSection) -> dict[str, Any]:
-    name, arguments = section.lr_scheduler, dict(section.lr_scheduler_kwargs or {})
-    if section.cosine_min_lr_ratio is not None:
-        name, arguments = "cosine_with_min_lr", arguments | {"min_lr_rate": section.cosine_min_lr_ratio}
-    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": arguments or None}
-
-
-def _optimizer_arguments(given: Mapping[str, Any] | str | None) -> str | None:
-    """transformers takes them as one text."""
-    if isinstance(given, Mapping):
-        return ",".join(f"{name}={value}" for name, value in given.items()) or None
-    return given
-
-
-def _compressed(section: TrainingSection) -> list[str] | str | None:
-    """What galore and apollo work on; peft's word for every linear layer is transformers' too, spelled otherwise."""
-    given = section.optim_target_modules
-    return "all-linear" if given == "all_linear" else given
-
-
-def _adam(section: TrainingSection) -> dict[str, Any]:
-    return {
-        "adam_beta1": section.adam_beta1,
-        "adam_beta2": section.adam_beta2,
-        "adam_epsilon": section.adam_epsilon,
-    }
+def train_calls(recipe: Recipe, setting: Setting) -> tuple[Call, ...]:
+    own = _rows(recipe, recipe.micro_batch_size, recipe.eval_sample_packing)
+    return training_calls(recipe, setting, "trl.SFTConfig", own, Call("trl.SFTTrainer", {}, runtime=RUNTIME))
 
 
 def _rows(section: DataSection, micro_batch_size: int, eval_packing: bool | None) -> dict[str, Any]:
@@ -129,92 +29,3 @@ def _rows(section: DataSection, micro_batch_size: int, eval_packing: bool | None
         "pad_to_multiple_of": full_length if section.pad_to_sequence_len else None,
         "loss_type": "nll",
     }
-
-
-def _saving(recipe: Recipe) -> dict[str, Any]:
-    strategy, steps = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
-    arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
-    if strategy in (None, "no"):
-        return arguments
-    kept = {"save_total_limit": recipe.save_total_limit or None, "save_only_model": recipe.save_only_model}
-    return arguments | kept | ({"save_steps": steps} if steps else {})
-
-
-def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:
-    if not training.val_set_size and training.test_datasets is None:
-        return {"eval_strategy": "no"}
-    strategy, steps = _interval(section.eval_strategy, section.eval_steps, section.evals_per_epoch, training.num_epochs)
-    best = keeps_best(training)
-    measured = best or section.early_stopping_patience
-    return {
-        "eval_strategy": strategy or "epoch",
-        "per_device_eval_batch_size": section.eval_batch_size or training.micro_batch_size,
-        "load_best_model_at_end": best,
-        "metric_for_best_model": (section.metric_for_best_model or "eval_loss") if measured else None,
-        "greater_is_better": bool(section.greater_is_better) if measured else None,
-    } | ({"eval_steps": steps} if steps else {})
-
-
-def keeps_best(recipe: Recipe) -> bool:
-    """Whether the best checkpoint is what the run ends with: as written, else where early stopping has checkpoints that
-    were measured."""
-    if recipe.load_best_model_at_end is not None:
-        return recipe.load_best_model_at_end
-    return bool(recipe.early_stopping_patience) and measures_what_it_saves(recipe)
-
-
-def measures_what_it_saves(recipe: Recipe) -> bool:
-    """Whether validation loss is measured whenever a checkpoint is written, which choosing the best one needs."""
-    saves = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
-    evals = _interval(recipe.eval_strategy, recipe.eval_steps, recipe.evals_per_epoch, recipe.num_epochs)
-    evals = (evals[0] or "epoch", evals[1])
-    if saves[0] != evals[0] or saves[0] in (None, "no"):
-        return False
-    return saves == evals or bool(saves[1] and evals[1] and saves[1] >= 1 <= evals[1] and saves[1] % evals[1] == 0)
-
-
-def _interval(
-    strategy: str | None, steps: int | float | None, per_epoch: int | None, epochs: float
-) -> tuple[str | None, int | float | None]:
-    """transformers' (strategy, steps); a step count below 1 is a share of all steps."""
-    if steps:
-        return "steps", steps
-    if per_epoch and per_epoch * epochs > 1:
-        return ("epoch", None) if per_epoch == 1 else ("steps", 1 / (per_epoch * epochs))
-    return ("epoch" if per_epoch else strategy), None
-
-
-def _callbacks(recipe: Recipe) -> tuple[Call, ...]:
-    calls: list[Call] = []
-    if recipe.early_stopping_patience:
-        arguments = {"early_stopping_patience": recipe.early_stopping_patience, "early_stopping_threshold": 0.0}
-        calls.append(Call("transformers.EarlyStoppingCallback", arguments))
-    if recipe.loss_watchdog_threshold:
-        limits = {"threshold": recipe.loss_watchdog_threshold, "patience": recipe.loss_watchdog_patience}
-        calls.append(Call("finetune.watch.LossWatchdog", limits))
-    return tuple(calls)
-
-
-def _memory(section: TrainingSection) -> dict[str, Any]:
-    kernels = {
-        "rope": section.liger_rope,
-        "rms_norm": section.liger_rms_norm,
-        "layer_norm": section.liger_layer_norm,
-        "swiglu": section.liger_glu_activation,
-        "geglu": section.liger_glu_activation,
-        "cross_entropy": section.liger_cross_entropy,
-        "fused_linear_cross_entropy": section.liger_fused_linear_cross_entropy,
-    }
-    return {
-        "torch_empty_cache_steps": section.torch_empty_cache_steps,
-        "torch_compile": section.torch_compile,
-        "torch_compile_backend": section.torch_compile_backend,
-        "torch_compile_mode": section.torch_compile_mode,
-        "use_liger_kernel": any(kernels.values()),
-        "liger_kernel_config": kernels if any(kernels.values()) else None,
-    }
-
-
-def _checkpointing_kwargs(section: TrainingSection) -> dict[str, bool]:
-    # PyTorch advises the non-reentrant kind; the other loses gradients of frozen inputs.
-    return {"use_reentrant": (section.gradient_checkpointing_kwargs or {}).get("use_reentrant", False)}
