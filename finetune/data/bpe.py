@@ -75,8 +75,8 @@ def rebuild(tokenizer_json: str) -> Rebuilt:
 
 
 def byte_lengths(tokenizer_json: str) -> dict[int, int]:
-    """Bytes of each token, where they tell its place: a byte-level tokenizer whose tokens together are the text, however
-    it splits and merges. NotTheSame where it may not be so."""
+    """Bytes of each token, where they tell its place: a byte-level tokenizer whose tokens together are the text,
+    however it splits and merges. NotTheSame where it may not be so."""
     whole = json.loads(tokenizer_json)
     model, splitter = whole["model"], whole.get("pre_tokenizer") or {}
     steps = splitter.get("pretokenizers", [splitter])

@@ -1,0 +1,121 @@
+"""Attention over documents that lie one behind another in a single row, each of which sees only itself: PyTorch's
+variable-length flash attention on a GPU, one call for each document elsewhere. Knows no data and no trainer.
+
+Imports torch: only the runner's stages may import it, inside a function."""
+
+import inspect
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetune.errors import TrainingError
+
+NAME = "varlen"
+"""What the model's config calls it."""
+FLASH_DTYPES = (torch.bfloat16, torch.float16)
+FLASH_HEAD = 256
+"""Widest head that flash attention takes."""
+
+
+def take(*, model: Any) -> str:
+    """Let the model attend document by document where batches say where documents end, and as `sdpa` does elsewhere.
+    Returns why it cannot, or nothing if it does."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    reason = _unfit(model)
+    if reason:
+        return reason
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    return ""
+
+
+def _unfit(model: Any) -> str:
+    config = model.config.get_text_config()
+    if not getattr(model, "_supports_attention_backend", False):
+        return f"{type(model).__name__} does not let its attention be chosen"
+    for name in ("attn_logit_softcapping", "attention_dropout"):
+        if getattr(config, name, None):
+            return f"the model has {name} {getattr(config, name)}, which variable-length attention does not do"
+    if any(name.endswith("sinks") for name, _ in model.named_parameters()):
+        return "the model has attention sinks, which variable-length attention does not do"
+    return ""
+
+
+def attend(
+    module: Any,
+    query: Tensor,  # (B, heads, T, D)
+    key: Tensor,  # (B, key heads, T, D)
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    """(B, T, heads, D). transformers' attention interface; `cu_seq_lens_q`, int32 (documents + 1), says where documents
+    end in the one row of the batch, `max_length_q` how long one is at most."""
+    ends = kwargs.get("cu_seq_lens_q")
+    if ends is None:
+        ordinary: tuple[Tensor, Any] = _ordinary(module, query, key, value, attention_mask, **kwargs)
+        return ordinary
+    assert query.shape[0] == 1, "documents lie in one row"
+    window, scale = kwargs.get("sliding_window"), kwargs.get("scaling")
+    if _flash(query):
+        rows = [each[0].transpose(0, 1) for each in (query, key, value)]
+        out = _varlen(rows, ends, kwargs["max_length_q"], scale, window)
+        return out[None], None
+    return _one_by_one((query, key, value), ends, scale, window), None
+
+
+def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Any:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    if mask is not None and mask.shape[-1] != key.shape[-2]:
+        raise TrainingError(
+            f"{type(module).__name__} does not hand its attention where documents end, so they would see each other: "
+            "set attn_implementation: sdpa, and sample_packing: false"
+        )
+    return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **kwargs)
+
+
+def _flash(query: Tensor) -> bool:
+    return query.is_cuda and query.dtype in FLASH_DTYPES and query.shape[-1] <= FLASH_HEAD
+
+
+def _varlen(rows: list[Tensor], ends: Tensor, longest: int, scale: float | None, window: int | None) -> Tensor:
+    """(T, heads, D) of query, key, value -> the same."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = rows
+    grouped = key.shape[1] != query.shape[1]
+    more = {}
+    if grouped and "enable_gqa" in inspect.signature(varlen_attn).parameters:
+        more = {"enable_gqa": True}
+    left = -1 if window is None else window - 1
+    ends_of_both = (ends, ends, longest, longest)
+    out: Tensor = varlen_attn(query, key, value, *ends_of_both, scale=scale, window_size=(left, 0), **more)
+    return out
+
+
+def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, scale: float | None, window: int | None) -> Tensor:
+    from torch.nn.functional import scaled_dot_product_attention as attention
+
+    places = ends.tolist()
+    grouped = heads[1].shape[1] != heads[0].shape[1]
+    parts = []
+    for first, last in itertools.pairwise(places):
+        query, key, value = (each[:, :, first:last] for each in heads)
+        mask = _window(last - first, window, query.device)
+        part = attention(query, key, value, mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
+        parts.append(part.transpose(1, 2))
+    return torch.cat(parts, dim=1)
+
+
+def _window(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """bool (T, T): which tokens a token sees, where a window shortens that."""
+    if window is None or length <= window:
+        return None
+    whole = torch.ones(length, length, dtype=torch.bool, device=device)
+    return whole.tril() & whole.triu(1 - window)
