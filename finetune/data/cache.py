@@ -9,11 +9,13 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from finetune.data.bare import Facts
+from finetune.data.crew import cores
 from finetune.data.entries import Entry
 from finetune.data.opening import file_system, is_address
 from finetune.data.prepared import Prepared
@@ -23,6 +25,8 @@ CODE = ("data", "formats", "rendering", "recipe/expression.py")
 """What of this package decides over tokens and labels."""
 LIBRARIES = ("tokenizers", "tiktoken", "transformers", "jinja2", "pyarrow", "datasets")
 VARIABLE = "FINETUNE_CACHE"
+BLOCK, PIECE = 2**25, 2**20
+"""Bytes of a file that one thread digests, and how many of them at a time."""
 
 
 def default_folder() -> Path:
@@ -60,8 +64,18 @@ def _data_of(entry: Entry) -> Any:
 
 
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:  # noqa: PTH123 - Path's refuses names that are too long
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of the file's bytes: of its blocks' digests, which several threads make."""
+    with ThreadPoolExecutor(cores()) as threads, open(path, "rb") as file:  # noqa: PTH123 - Path's refuses long names
+        starts = range(0, max(1, os.fstat(file.fileno()).st_size), BLOCK)
+        digests = threads.map(lambda start: _of_block(file.fileno(), start), starts)
+        return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _of_block(file: int, start: int) -> bytes:
+    digest = hashlib.sha256()
+    for place in range(start, start + BLOCK, PIECE):
+        digest.update(os.pread(file, PIECE, place))
+    return digest.digest()
 
 
 def _mark(address: str) -> str | None:

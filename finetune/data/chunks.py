@@ -20,6 +20,8 @@ from finetune.rendering.specials import Specials
 LEARNED = 1 << 31
 """Set in a stored token that is learned; ids are far below."""
 BATCH_ROWS = 64
+LONG_TEXT = 2**16
+"""Characters of a text by which two ways to tokenize are compared."""
 Span = tuple[int, int]
 
 
@@ -115,7 +117,7 @@ class Maker:
         whole = [text.text for _, several in texts for text in several if isinstance(text, Text) and text.whole]
         if not made.checked and whole:
             made.checked = True
-            if wrong := difference(whole[:1], self.encoder, self.encoder.exact):
+            if wrong := difference([whole[0][:LONG_TEXT]], self.encoder, self.encoder.exact):
                 raise TokensDiffer(wrong)
         encoded = iter(self.encoder.encode(whole))
         for row, (number, several) in zip(rows, texts, strict=True):
@@ -195,6 +197,9 @@ class _Labels(Sequence[int]):
 
         learned = (self._tokens[place] & LEARNED) != 0
         return numpy.where(learned, 0, IGNORED).tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self[:])
 
 
 class _Growing:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from finetune.data.opening import COMPRESSIONS, file_system, is_address, opened, shown
-from finetune.data.readers import READERS, Broken
-from finetune.errors import DataError
+from finetune.data.raw import BLOCK, Broken
+from finetune.data.readers import READERS
+from finetune.errors import DataError, Fault, Where
 
 __all__ = ["Broken", "ByteRange", "DataFile", "byte_ranges", "list_files", "raw_rows"]
 
@@ -115,13 +116,42 @@ def raw_rows(file: DataFile, part: ByteRange | None = None) -> Iterator[tuple[in
     `part`: only the lines of one of its byte_ranges. DataError if the file as a whole cannot be read."""
     try:
         with opened(file.path, file.compression) as stream:
+            if file.kind not in ("parquet", "arrow") and (part is None or part.start == 0):
+                _refuse_utf16(stream, file)
             if part is None or part.end < 0:
                 yield from READERS[file.kind](stream, file)
             else:
                 stream.seek(part.start)
                 yield from READERS[file.kind](_Bounded(stream, part), file, part.first_line)
     except UnicodeDecodeError as error:
-        raise DataError(f"{file.name} is not UTF-8 (byte {error.start}): convert it, for example with iconv") from None
+        raise _not_utf8(file, error) from None
+
+
+def _refuse_utf16(stream: Any, file: DataFile) -> None:
+    start = stream.peek(4)[:4]
+    text = start[:1] in b'[{"' and start[1:2] == b"\0"
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or start[:1] == b"\0" or text:
+        raise DataError(
+            f"{file.name} is UTF-16 or binary, and text is read as UTF-8. Convert it: iconv -f UTF-16 -t UTF-8 "
+            f"{file.name} > NEW, and name that"
+        )
+
+
+def _not_utf8(file: DataFile, error: UnicodeDecodeError) -> DataError:
+    """With the place, which a reader that decodes in blocks does not know."""
+    advice = "not UTF-8 from here on: convert the file, for example with iconv"
+    if file.kind in ("parquet", "arrow"):
+        return DataError(f"{file.name} holds text that is not UTF-8 ({error.reason}): write the file anew")
+    with opened(file.path, file.compression) as stream:
+        number = 0
+        while line := stream.readline(BLOCK):
+            number += 1
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as wrong:
+                if wrong.end < len(line) or line.endswith(b"\n") or len(line) < BLOCK:
+                    return DataError(Fault(advice, Where(file.name, number, wrong.start + 1)))
+    return DataError(f"{file.name} is not UTF-8: convert it, for example with iconv")
 
 
 class _Bounded:

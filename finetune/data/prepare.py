@@ -12,7 +12,7 @@ from typing import Any
 
 from finetune.data.bare import facts_of
 from finetune.data.cache import cached, default_folder, key_of
-from finetune.data.chunks import Maker, Setup, TokensDiffer
+from finetune.data.chunks import LONG_TEXT, Maker, Setup, TokensDiffer
 from finetune.data.crew import Crew, Here, cores
 from finetune.data.documents import Documents, documents_of, finish, join
 from finetune.data.encoding import CallEncoder, difference
@@ -29,6 +29,8 @@ from finetune.rendering.lengths import Lengths
 SMALL = 4 * 2**20
 """Bytes of data below which it is prepared in this process: others take longer to start."""
 SAMPLE_ROWS = 200
+SAMPLE_CHARACTERS = 2**20
+"""Of the sample, all in all: places of tokens take a hundred times their room."""
 FIRST_ROWS = 16
 Watch = Callable[[int, int, int], None]
 """Told (stretches done, of about how many or 0, rows so far)."""
@@ -119,6 +121,8 @@ class _Work:
             rows = itertools.islice(meanings(rows_of(entry.source), reading), SAMPLE_ROWS)
             for row in rows:
                 texts += _whole_texts(maker, row) if isinstance(row, Row) else []
+                if sum(map(len, texts)) > SAMPLE_CHARACTERS:
+                    break
         own = CallEncoder(self.tokenizer).encode(texts)
         found = maker.encoder.exact.encode(texts)
         if wrong := difference(texts, maker.encoder, maker.encoder.exact):
@@ -157,7 +161,8 @@ class _Work:
 
     def _first(self, table: Table, rows: Any, setup: Setup) -> list[dict[str, Any]]:
         """The first rows of a purpose as their files have them: sample questions are taken from them."""
-        wanted = [int(row) for row in dict.fromkeys(rows[:FIRST_ROWS].tolist())]
+        usable = rows[: FIRST_ROWS * 64][table.examples[rows[: FIRST_ROWS * 64]] > 0]
+        wanted = [int(row) for row in dict.fromkeys(usable[:FIRST_ROWS].tolist())]
         found: dict[int, dict[str, Any]] = {}
         for number, (entry, reading) in enumerate(zip(self.entries, setup.readings, strict=True)):
             said = table.said[number]
@@ -182,7 +187,7 @@ def _whole_texts(maker: Maker, row: Row) -> list[str]:
     if isinstance(row.meaning, Tokens):
         return []
     try:
-        texts = [text.text for text in maker.texts[row.group].texts(row.meaning) if text.whole]
+        texts = [text.text[:LONG_TEXT] for text in maker.texts[row.group].texts(row.meaning) if text.whole]
         return [text for text in texts if text.encode()]
     except (BadRow, UnicodeEncodeError):
         return []

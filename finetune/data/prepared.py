@@ -216,7 +216,7 @@ def write(folder: Path, facts: Mapping[str, Any], purposes: Mapping[str, Documen
     for purpose, made in purposes.items():
         for name in COLUMNS:
             numpy.save(folder / f"{purpose}.{name}.npy", getattr(made, name))
-    (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1), "utf-8")
+    (folder / FACTS).write_text(json.dumps(facts), "utf-8")
 
 
 def facts_of(purposes: Mapping[str, Documents], sources: Sequence[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def count_rows(file: DataFile) -> int:
         except ArrowInvalid:
             pass  # the reader says what is wrong
     if file.kind == "jsonl":
-        from finetune.data.readers import numbered_lines
+        from finetune.data.raw import numbered_lines
 
         with opened(file.path, file.compression) as stream:
             return sum(1 for _ in numbered_lines(stream, 1))

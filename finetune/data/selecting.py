@@ -8,7 +8,7 @@ from typing import Any
 from finetune.data.bad_rows import BadOne, BadRows
 from finetune.data.choosing import copies
 from finetune.data.entries import Entry
-from finetune.data.sources import Taken, refuse_too_many
+from finetune.data.sources import Taken, none_taken, refuse_too_many
 from finetune.data.split import nothing_left
 from finetune.data.table import Table, twice
 from finetune.errors import DataError
@@ -74,7 +74,7 @@ def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
     refuse_too_many(skipped, said.seen, entry.max_dropped_share)
     rows = numpy.arange(said.first, said.last)
     if not len(rows):
-        raise DataError(f"{entry.path} holds no rows" + (f" that are taken, of {said.seen}" if said.seen else ""))
+        raise none_taken(entry.path, said.seen, skipped)
     draw = entry.source.draw
     if not draw.takes_all:
         times = numpy.array(copies(_Digests(table.digests[said.first : said.last]), draw))

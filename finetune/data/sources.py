@@ -121,7 +121,7 @@ def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]
     holds = compiled(reading.filter) if reading.filter else None
     for name, number, raw in found:
         if isinstance(raw, Broken):
-            yield BadOne(name, number, raw.why, number if raw.column else 0, raw.column)
+            yield BadOne(name, number, raw.why, (raw.line or number) if raw.column else 0, raw.column)
             continue
         try:
             if not isinstance(raw, Mapping):
@@ -164,7 +164,7 @@ def read_rows(
     skipped = bad.settle(f"no row of {path} was used")
     refuse_too_many(skipped, ids.rows, source.get("max_dropped_share", 1.0))
     if not rows:
-        raise DataError(f"{path} holds no rows" + (f" that are taken, of {ids.rows}" if ids.rows else ""))
+        raise none_taken(path, ids.rows, skipped)
     times = [1] * len(rows) if entry.draw.takes_all else copies([row.digest() for row in rows], entry.draw)
     drawn = [row for row, often in zip(rows, times, strict=True) for _ in range(often)]
     if not drawn:
@@ -200,6 +200,16 @@ class _Ids:
                 f"{path}: {self._twice} rows have the `id` of an earlier row (first {self._first}). All of them are "
                 "used; dataset_exact_deduplication: true takes equal rows once"
             )
+
+
+def none_taken(path: str, seen: int, bad: list[BadOne]) -> DataError:
+    """Of a source that gives nothing."""
+    if not seen:
+        return DataError(f"{path} holds no rows")
+    if len(bad) == seen:
+        return DataError(*(one.fault() for one in bad[:3]), f"{path}: all {seen} rows are bad, so none is left")
+    bad_ones = f" ({len(bad)} are bad)" if bad else ""
+    return DataError(f"{path}: filter, shards and split take none of its {seen} rows{bad_ones}")
 
 
 def refuse_too_many(bad: list[BadOne], seen: int, share: float) -> None:
