@@ -99,7 +99,7 @@ def test_a_local_file_of_every_kind_gives_the_same_rows(ending: str, tmp_path: P
         ('{"messages": [{"role": ["user"], "content": "x"}]}\n', "turn 1: role ['user']"),
         ('{"messages": [{"role": "assistant", "content": "x", "tool_calls": [1]}]}\n', "no list of calls"),
         ('{"messages": [{"role": "assistant", "content": "x", "train": "no"}]}\n', "`train: 'no'` should be true or"),
-        ("[" * 100_000, "cannot be read"),
+        ('{"a": ' + "[" * 100_000, "cannot be read"),
     ],
 )
 def test_bad_data_is_named_by_file_row_and_turn(text: str, says: str, write: Any) -> None:

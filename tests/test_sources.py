@@ -399,9 +399,9 @@ def test_ids_that_stand_twice_are_noted(tmp_path: Path) -> None:
         ("d.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 1000, mtime=0)[:-20], "ends too early"),
         ("d.jsonl.zst", b"no zstd", "cannot be read"),
         ("d.arrow", b"no arrow", "not an arrow file"),
-        ("d.json", b'[{"instruction": "a", "output": "b"}, {bad}]', ":1:40: error: row 2 of the array is not JSON"),
-        ("d.json", b'[{"instruction": "a", "output": "b"}', "row 2 of the array"),
-        ("d.csv", b"instruction,output\na,b\na,b,c\n", "row 2: this record has 3 cells"),
+        ("d.json", b'[{"instruction": "a", "output": "b"}, {bad}]', ":1:40: error: row 2: not JSON"),
+        ("d.json", b'[{"instruction": "a", "output": "b"}', "row 2: Expecting ','"),
+        ("d.csv", b"instruction,output\na,b\na,b,c\n", ":3:1: error: this record has 3 cells"),
         ("d.txt", b"a\n\xff\n", "not UTF-8"),
     ],
 )
