@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.backends.loaded import Loaded
+from finetune.data.apart import refuse_mixed_documents
 from finetune.data.bad_rows import BadOne
 from finetune.data.entries import Entry
 from finetune.data.packing import Packed
@@ -135,6 +136,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
         )
         trainer.remove_callback(PrinterCallback)  # it prints every log a second time
         _labels_survive(trainer)
+        if plan.backend == "transformers" and (args.packing or args.padding_free):
+            refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
         first, seconds = _guarded_training(trainer, data.validation is not None, stop)
         watcher.close()
     _weights_are_numbers(trainer.model)

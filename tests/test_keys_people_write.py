@@ -56,7 +56,6 @@ def test_a_line_that_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> 
         ("use_kernels: true", "FT023 `use_kernels` is accepted"),
         ("gc_collect_steps: 5", "FT023 `gc_collect_steps` is accepted"),
         ("pad_to_multiple_of: 64", "FT023 `pad_to_multiple_of` is accepted"),
-        ("batch_flattening: auto", "FT023 `batch_flattening` is accepted"),
         ("base_model_ignore_patterns: '*.pt'", "FT023 `base_model_ignore_patterns` is accepted"),
         ("max_steps: 5\nnum_epochs: 2", "FT011 `num_epochs` does not count: `max_steps: 5`"),
         ("lora_r: 16", "FT011 `lora_r` does not count: without `adapter: lora`"),

@@ -106,8 +106,8 @@ class Prepared:
             yield names[made.sources[number]], int(made.rows[number]), ids.tolist(), labels.tolist()
 
     def dataset(self, purpose: str, packed: Packed | None = None) -> Any:
-        """A Dataset of memory-mapped input_ids and labels and, packed, seq_lengths: the tokens of each document
-        of a row."""
+        """A Dataset of memory-mapped input_ids and labels and, packed, seq_lengths: the tokens of each document of a
+        row; else length: its tokens, by which rows can be grouped without reading them."""
         import hashlib
 
         from datasets import Dataset
@@ -125,16 +125,20 @@ class Prepared:
         """Beside its place first, so that two runs may do it at once."""
         import os
 
+        import numpy
         import pyarrow
 
         numbers = pyarrow.list_(pyarrow.int32())
-        names = ["input_ids", "labels", *(["seq_lengths"] if order is not None else [])]
-        schema = pyarrow.schema([(name, numbers) for name in names])
+        last = ("length", pyarrow.int32()) if order is None else ("seq_lengths", numbers)
+        schema = pyarrow.schema([("input_ids", numbers), ("labels", numbers), last])
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             with pyarrow.OSFile(str(partial), "wb") as file, pyarrow.ipc.new_stream(file, schema) as writer:
                 for columns in self._batches(self.documents(purpose), order, bounds):
-                    writer.write_batch(pyarrow.record_batch([_lists(*column) for column in columns], schema=schema))
+                    arrays = [_lists(*column) for column in columns]
+                    if order is None:
+                        arrays.append(pyarrow.array(numpy.diff(columns[0][0]).astype(numpy.int32)))
+                    writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ from typing import Any
 
 from finetune.methods.shared import RUNTIME, Setting, training_calls
 from finetune.plan import Call
-from finetune.recipe.data import DataSection
 from finetune.recipe.recipe import Recipe
 
 
@@ -14,18 +13,26 @@ def train_calls(recipe: Recipe, setting: Setting) -> tuple[Call, ...]:
     return training_calls(recipe, setting, "trl.SFTConfig", own, Call("trl.SFTTrainer", {}, runtime=RUNTIME))
 
 
-def _rows(section: DataSection, micro_batch_size: int, eval_packing: bool | None) -> dict[str, Any]:
+def _rows(recipe: Recipe, micro_batch_size: int, eval_packing: bool | None) -> dict[str, Any]:
+    flat = not recipe.sample_packing and flattens(recipe)
     # Packed, the rows of a batch lie behind one another in one row.
-    full_length = section.sequence_len * (micro_batch_size if section.sample_packing else 1)
+    full_length = recipe.sequence_len * (micro_batch_size if recipe.sample_packing or flat else 1)
     return {
         "dataset_kwargs": {"skip_prepare_dataset": True},
         # Rows come packed; with "bfd" TRL's collator lays them out as one row with restarting positions.
-        "packing": section.sample_packing,
+        "packing": recipe.sample_packing,
         "packing_strategy": "bfd",
-        "eval_packing": section.sample_packing and eval_packing is not False,
+        "eval_packing": recipe.sample_packing and eval_packing is not False,
         # Unsloth would else lay out plain batches without padding by itself.
-        "padding_free": False,
+        "padding_free": flat,
         "max_length": None,
-        "pad_to_multiple_of": full_length if section.pad_to_sequence_len else None,
+        "pad_to_multiple_of": full_length if recipe.pad_to_sequence_len else None,
         "loss_type": "nll",
     }
+
+
+def flattens(recipe: Recipe) -> bool:
+    """Whether plain batches are laid out without padding."""
+    if recipe.batch_flattening == "auto":
+        return recipe.attn_implementation in ("flash_attention_2", "flash_attention_3")
+    return recipe.batch_flattening

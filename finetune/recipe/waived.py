@@ -54,7 +54,6 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "gc_collect_steps": (ANY, "Python frees memory by itself; torch_empty_cache_steps is honoured"),
     "pad_to_multiple_of": (ANY, "padding is never learned; pad_to_sequence_len is honoured"),
     "collator_pad_to_longest": (ANY, "a batch is padded to its longest row; pad_to_sequence_len is honoured"),
-    "batch_flattening": (ANY, "a faster batch with the same result; sample_packing saves the same padding"),
     "base_model_ignore_patterns": (ANY, "only the files that are needed are downloaded"),
     "merge_method": (ANY, "it counts when an adapter is merged"),
     "gradio_title": (ANY, "it counts for a chat page, not for training"),
