@@ -54,7 +54,7 @@ def test_a_packed_document_gets_the_answers_it_gets_alone(kind: str, attention: 
 @pytest.mark.parametrize("kind", MIXING)
 def test_a_family_that_mixes_documents_is_refused(kind: str) -> None:
     attention, others = MIXING[kind]
-    with pytest.raises(TrainingError, match="see each other .* sample_packing: false"):
+    with pytest.raises(TrainingError, match=r"see each other .* sample_packing: false"):
         refuse_mixed_documents(model_of(kind, attention, **others))
 
 
