@@ -15,6 +15,7 @@ from finetune.machine import installed
 from finetune.recipe.load import Checked
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.source import Path_
+from finetune.templates_planned import several
 
 Finding = tuple[str, str, str]
 """The key to point at, the message, the code."""
@@ -181,6 +182,13 @@ def _inputs(case: Case) -> Iterator[Finding]:
         yield "train_on_inputs", f"{message}; false learns the answers", "FT018"
 
 
+def _templates(case: Case) -> Iterator[Finding]:
+    if found := several(case.recipe):
+        kept, others = found
+        message = f"several chat templates: {kept} is saved with the tokenizer, {', '.join(others)} beside it"
+        yield "datasets", f"{message} only forms the data. Answers are asked for under {kept}", "FT026"
+
+
 def _modules(case: Case) -> Iterator[Finding]:
     wanted, kind = case.recipe.lora_target_modules, str(case.config.get("model_type"))
     there = MODULES.get(kind)
@@ -241,6 +249,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _never,
     _packing,
     _inputs,
+    _templates,
     _modules,
     _overruled,
     _packages,

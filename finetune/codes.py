@@ -160,4 +160,10 @@ CODES: dict[str, Code] = {
         "Two entries of datasets read the same rows, which are then learned twice as often as the others. `weight: 2` "
         "says so on purpose.",
     ),
+    "FT026": Code(
+        "warning",
+        "several chat templates",
+        "Entries of datasets are rendered under different chat templates. One of them is saved with the tokenizer, and "
+        "whoever talks to the model does so under that one.",
+    ),
 }

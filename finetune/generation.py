@@ -1,5 +1,6 @@
 """Questions -> prompts -> answers, the same way before and after training and in `chat`. Knows no recipe."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from finetune.rendering.template import as_dicts, renderer_of
 @dataclass(frozen=True)
 class Prompt:
     """What an answer continues: messages for a chat template, or finished text. `expected`: the data's own answer;
-    `tools`: what the template is given as such; `begins`: the text holds its begin token itself, if it has one."""
+    `tools`: what the template is given as such; `begins`: the text holds its begin token itself, if it has one;
+    `cuts`: where in it no token may reach over, as the data was tokenized."""
 
     question: str
     messages: tuple[Message, ...] = ()
@@ -22,6 +24,7 @@ class Prompt:
     expected: str = ""
     tools: tuple[Mapping[str, Any], ...] | None = None
     begins: bool = False
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,9 @@ def _opening(meaning: Meaning) -> Prompt | None:
         learned = next((number for number, (_, learned) in enumerate(meaning.pieces) if learned), 0)
         text = "".join(piece for piece, _ in meaning.pieces[:learned])
         answer = meaning.pieces[learned][0]
-        return Prompt(text, text=text, expected=answer, begins=not meaning.closed) if text else None
+        sizes = itertools.accumulate(len(piece) for piece, _ in meaning.pieces[:learned])
+        cuts = tuple(size for size in sizes if 0 < size < len(text)) if meaning.apart else ()
+        return Prompt(text, text=text, expected=answer, begins=not meaning.closed, cuts=cuts) if text else None
     for number, message in enumerate(meaning.messages):
         if message.role == "assistant":
             before = meaning.messages[:number]
@@ -92,6 +97,16 @@ def prompt_text(prompt: Prompt, tokenizer: Any) -> str:
     if prompt.messages:
         return renderer_of(tokenizer)(as_dicts(prompt.messages), prompt.tools, True)
     return prompt.text if prompt.begins else begin_of_text(tokenizer) + prompt.text
+
+
+def prompt_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """Token ids as of a row of data that begins so. The text already holds what the template writes, the begin token
+    included."""
+    text = prompt_text(prompt, tokenizer)
+    before = len(text) - len(prompt.text) if prompt.cuts else 0
+    borders = [0, *(before + cut for cut in prompt.cuts), len(text)]
+    parts = [text[start:end] for start, end in itertools.pairwise(borders)]
+    return [int(token) for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
 
 def _one_number_type(model: Any) -> Any:
@@ -109,10 +124,8 @@ def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: An
     """One answer; `config` is transformers' GenerationConfig with the stop tokens in eos_token_id."""
     import torch
 
-    # The text already holds what the template writes, the begin token included.
-    encoded = tokenizer(prompt_text(prompt, tokenizer), add_special_tokens=False, return_tensors="pt")
-    ids = encoded["input_ids"].to(model.device)
-    mask = encoded["attention_mask"].to(model.device)
+    ids = torch.tensor([prompt_ids(prompt, tokenizer)], device=model.device)
+    mask = torch.ones_like(ids)
     with torch.no_grad(), _one_number_type(model):
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
     new = output[0, ids.shape[1] :].tolist()

@@ -15,6 +15,7 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.output import GenerationSection
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import SAME, PromptFormat
+from finetune.templates_planned import template_calls
 
 SAMPLE_QUESTIONS = 4
 """Questions taken from the validation rows where the recipe names no sample_prompts."""
@@ -77,12 +78,6 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
 
 
 def _format_calls(section: Recipe) -> tuple[Call, ...]:
-    template = {
-        "name": section.chat_template,
-        "jinja": section.chat_template_jinja,
-        "defaults": section.chat_template_kwargs or {},
-        "system": section.default_system_message,
-    }
     entries = [*section.datasets, *(section.test_datasets or ())]
     selection = {
         "val_set_size": section.val_set_size,
@@ -91,7 +86,7 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
     }
     place = {"folder": section.dataset_prepared_path, "processes": section.dataset_num_proc}
     tokens = {"lengths": _lengths(section), "labels": [_labels(section, entry) for entry in entries]}
-    calls = [Call("finetune.rendering.templates.set_template", template, runtime=("tokenizer",))]
+    calls = template_calls(section)
     purposes = ["train"] * len(section.datasets) + ["validation"] * len(section.test_datasets or ())
     for group, (purpose, entry) in enumerate(zip(purposes, entries, strict=True)):
         call = _read_call(purpose, entry, section)

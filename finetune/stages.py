@@ -57,9 +57,11 @@ def open_sources(plan: Plan) -> list[Entry]:
 def prepare(plan: Plan, sources: Sequence[Entry], tokenizer: Any, watch: Watch | None = None) -> Prepared:
     """Tokens and labels of all rows, made now or by an earlier run; the tokenizer gets the template. `watch` is
     told how far it is."""
+    several = plan.one("format", "templates_of_entries")
+    templates = perform(several, tokenizer=tokenizer) if several else ()
     perform(one(plan, "set_template"), tokenizer=tokenizer)
     place: Place = perform(one(plan, "prepare.Place"))
-    place.watch = watch or place.watch
+    place.watch, place.templates = watch or place.watch, templates
     prepared: Prepared = perform(one(plan, "Place.prepare"), self=place, sources=sources, tokenizer=tokenizer)
     return prepared
 

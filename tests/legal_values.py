@@ -211,17 +211,25 @@ DATASET_UNSET = _table(
             *"alpaca_instruct alpaca_instruct.load_no_prompt alpaca_chat alpaca_chat.load_concise".split(),
             *"alpaca_chat.load_no_prompt alpaca_chat.load_qa alpaca_chat.load_camel_ai alpaca_w_system".split(),
             *"alpaca_w_system.load_chat alpaca_w_system.load_instruct alpaca_w_system.load_open_orca".split(),
-            *"alpaca_w_system.load_open_orca_chatml gpteacher oasst reflection orcamini jeopardy".split(),
-            *"explainchoice explainchoice:chat concisechoice context_qa context_qa.load_404".split(),
-            *"context_qa.load_v2 summarizetldr".split(),
+            *"alpaca_w_system.load_open_orca_chatml reflection reflection:instruct orcamini metharme".split(),
+            *"concisechoice concisechoice:chat context_qa context_qa.load_404 context_qa.load_v2".split(),
+            *"summarizetldr summarizetldr:chat creative_acr.load_answer creative_acr.load_critique".split(),
+            "creative_acr.load_revise",
+            *"gpteacher oasst jeopardy explainchoice".split(),
+            *(
+                f"{form}:{style}"
+                for form in ("gpteacher", "oasst", "jeopardy", "explainchoice")
+                for style in ("instruct", "chat", "chatml", "phi")
+            ),
         ),
     ),
-    ("name revision field field_messages filter", text),
+    ("name revision field field_messages filter chat_template_jinja", text),
+    ("chat_template", one_of("tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja")),
     ("data_files", either(text, listed(text))),
     ("ds_type", one_of("json", "csv", "parquet", "text", "arrow", "jsonl", "txt", "tsv")),
     ("sample_by", one_of("line", "paragraph", "document")),
     ("shards max_rows", whole(1)),
-    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool"))),
+    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool", "developer", "function"))),
     (
         "field_system field_tools field_thinking template_thinking_key message_field_training "
         "message_field_training_detail",

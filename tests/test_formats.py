@@ -33,6 +33,7 @@ NAMED: dict[str, dict[str, Any]] = {
     "context_qa": {"article": "c", "question": "q", "answer": "a"},
     "context_qa.load_404": {"article": "c", "unanswerable_question": "q"},
     "context_qa.load_v2": {"context": "c", "question": "q", "answer": "a"},
+    "reflection:instruct": {"instruction": "q", "output": "a", "reflection": "r", "corrected": "c"},
     "jeopardy": {"question": "q", "answer": "a", "category": "c"},
     "alpaca_chat.load_qa": {"question": "q", "answer": "a"},
     "summarizetldr": {"article": "q", "summary": "a"},
@@ -40,7 +41,14 @@ NAMED: dict[str, dict[str, Any]] = {
     "alpaca_w_system.load_open_orca_chatml": {"system_prompt": "s", "question": "q", "response": "a"},
     "concisechoice": {"question": "q", "choices": ["a", "b"], "solution": "a"},
     "explainchoice:chat": {"question": "q", "choices": ["a", "b"], "explanation": "a"},
+    "creative_acr.load_answer": {"instruction": "q", "revision": "a"},
+    "creative_acr.load_critique": {"instruction": "q", "answer": "b", "scores": {"x": 1}, "critiques": {"x": "y"}},
+    "metharme": {"prompt": "<|user|>q<|model|>", "generation": "a"},
 }
+NAMED["creative_acr.load_revise"] = NAMED["creative_acr.load_critique"] | {"revision": "a"}
+NAMED |= {f"explainchoice:{style}": NAMED["explainchoice:chat"] for style in ("chatml", "phi")}
+for styled in ("gpteacher", "oasst", "jeopardy"):
+    NAMED |= {f"{styled}:{style}": (DETECTED | NAMED)[styled] for style in ("chat", "chatml", "phi")}
 
 
 def read(form: str, row: dict[str, Any], **fields: Any) -> Any:

@@ -99,7 +99,8 @@ def test_what_is_said_about_a_line(tmp_path: Path, line: str, says: str) -> None
     ("entries", "says"),
     [
         ("[{path: a/b, chat_template: chatml}]", "FT010 `chat_template: chatml` of a dataset is written at the top"),
-        ("[{path: a/b, chat_template: chatml}, {path: c/d}]", "FT004 `chat_template` is a key"),
+        ("[{path: a/b, chat_template: chatml}, {path: c/d}]", "FT026 several chat templates: chatml is saved"),
+        ("[{path: a/b, type: alpaca, chat_template: chatml}]", "counts only with messages"),
         (
             "[{path: a/b, conversation: chatml}, {path: c/d, conversation: llama3}]",
             "FT005 `conversation` names several",
@@ -115,7 +116,7 @@ def test_what_is_said_about_a_line(tmp_path: Path, line: str, says: str) -> None
         ("[{path: a/b, type: {format: '{instruction} {output}'}}]", "FT005 `type.format` holds {output}, which is not"),
         ("[{path: a/b, type: {field_instructions: x}}]", "FT002 unknown key `datasets.0.type.field_instructions`; did"),
         ("[{path: a/b, type: 'alpaca:foo'}]", "Write the prompt that you mean as a mapping"),
-        ("[{path: a/b, type: metharme}]", "three end tokens, of which one is enough"),
+        ("[{path: a/b, type: pygmalion}]", "a chat_template of your own"),
         ("[{path: a/b, field_instruction: x}]", "FT004 `field_instruction` is a key that Axolotl knows, but it"),
         ("[{path: a/b, type: alpaca, field_tools: x}]", "FT005 `field_tools` counts only with `type: chat_template`"),
         ("[{path: a/b, type: chatml.intel}]", "pairs of a chosen and a rejected answer"),

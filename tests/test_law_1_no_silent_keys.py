@@ -91,7 +91,8 @@ def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseM
         return resolve(Recipe.model_validate(values), MACHINE)
 
     for key, field in model.model_fields.items():
-        one, other = (plan_of({key: value}) for value in field.examples[:2])
+        needs = reach_of(model, key).needs if model is DatasetEntry else {}
+        one, other = (plan_of({**needs, key: value}) for value in field.examples[:2])
         assert moved_stages(one, other) == reach_of(model, key).on("unsloth"), key
 
 

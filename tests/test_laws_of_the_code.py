@@ -31,6 +31,7 @@ LAYERS = (
         "stopping",
         "blockers",
         "derived",
+        "templates_planned",
     ),
     ("generation", "watch", "preview", "old_spellings_schema", "schema", "starting"),
     ("readable",),

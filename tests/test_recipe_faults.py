@@ -75,9 +75,9 @@ def test_all_faults_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> No
         ("test_datasets: [null]", "`test_datasets.0: null` should be a mapping of keys"),
         ("test_datasets: [{path: x, message_field_role: from, message_property_mappings: 5}]", "mapping of keys"),
         ("test_datasets: [{path: x, type: alpaca, roles: {user: [me]}}]", "counts only with `type: chat_template`"),
-        ("test_datasets: [{path: x, roles: {usr: [me]}}]", "'system', 'user', 'assistant' or 'tool'"),
+        ("test_datasets: [{path: x, roles: {usr: [me]}}]", "'system', 'user', 'assistant', 'tool'"),
         ("test_datasets: [{path: x, roles: {user: [me], assistant: [me]}}]", "for two roles"),
-        ("test_datasets: [{path: x, chat_template: chatml}]", "one template holds for all datasets"),
+        ("test_datasets: [{path: x, chat_template: jinja}]", "needs the template in `chat_template_jinja`"),
     ],
 )
 def test_each_mistake_says_what_to_write(tmp_path: Path, lines: str, says: str) -> None:

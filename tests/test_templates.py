@@ -37,7 +37,7 @@ EXPECTED = {
     "<|start_header_id|>assistant<|end_header_id|>\n\ntwo<|eot_id|>"
     "<|start_header_id|>user<|end_header_id|>\n\nthree<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\nfour<|eot_id|>",
-    "phi_3": "<|system|>\nS<|end|>\n<|user|>\none<|end|>\n<|assistant|>\ntwo<|end|>\n"
+    "phi_3": "<s><|system|>\nS<|end|>\n<|user|>\none<|end|>\n<|assistant|>\ntwo<|end|>\n"
     "<|user|>\nthree<|end|>\n<|assistant|>\nfour<|end|>\n",
     "phi_4": "<|im_start|>system<|im_sep|>S<|im_end|><|im_start|>user<|im_sep|>one<|im_end|>"
     "<|im_start|>assistant<|im_sep|>two<|im_end|><|im_start|>user<|im_sep|>three<|im_end|>"
@@ -54,7 +54,7 @@ EXPECTED = {
     "alpaca": "<s>S\n\n### Instruction:\none\n\n### Response:\ntwo</s>\n\n### Instruction:\nthree\n\n"
     "### Response:\nfour</s>",
 }
-EXPECTED["phi_35"] = EXPECTED["phi_3"]
+EXPECTED["phi_35"] = EXPECTED["phi_3"].removeprefix("<s>")
 EXPECTED["qwen_25"] = EXPECTED["chatml"]
 EXPECTED["gemma3"] = EXPECTED["gemma"]
 EXPECTED["qwen3"] = EXPECTED["chatml"].replace("assistant\nfour", "assistant\n<think>\n\n</think>\n\nfour")

@@ -43,11 +43,13 @@ def _unwatched(done: int, of: int, rows: int) -> None:
 @dataclass
 class Place:
     """Where prepared data is kept, and how many processes make it. `folder`, `processes`: None for what fits here.
-    `watch` is told how far it is."""
+    `watch` is told how far it is. `templates`: the chat templates that sources have for themselves, for each source or
+    none."""
 
     folder: str | None
     processes: int | None
     watch: Watch = field(default=_unwatched, compare=False)
+    templates: Sequence[str | None] = ()
 
     def prepare(
         self,
@@ -65,6 +67,8 @@ class Place:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError("this tokenizer gives no character offsets (it is a slow one), so labels cannot be placed")
         facts = facts_of(tokenizer)
+        own = [*self.templates, *[None] * (len(labels) - len(self.templates))]
+        labels = [one if text is None else {**one, "template": text} for one, text in zip(labels, own, strict=True)]
         digests = needs_digests(sources, selection)
         work = _Work(self, sources, selection, Lengths(**lengths), tokenizer)
         key = key_of(sources, facts, {"selection": selection, "lengths": lengths, "labels": labels})

@@ -79,6 +79,11 @@ SYSTEM = {
     "alpaca_w_system.load_open_orca_chatml": Instruct(_OPEN_ORCA, silent(STYLES["chatml"]), _SAYS_ORCA),
 }
 """Those whose rows bring a system message; a row with an empty one has none."""
+_STYLED = ("chat", "chatml", "phi")
+_GPTEACHER = Columns("instruction", "response", "input")
+_OASST = Columns("INSTRUCTION", "RESPONSE")
+_SAYS_GPTEACHER = "`instruction`, `response` and, if there is one, `input`"
+_SAYS_OASST = "`INSTRUCTION` and `RESPONSE`"
 PLAIN = {
     "alpaca": Instruct(_ALPACA, STYLES["instruct"], _SAYS, ("instruction", "output")),
     "alpaca:chat": Instruct(_ALPACA, STYLES["chat"], _SAYS),
@@ -87,22 +92,14 @@ PLAIN = {
     "alpaca_instruct.load_no_prompt": Instruct(_ALPACA, silent(STYLES["instruct"]), _SAYS),
     "alpaca_chat.load_concise": Instruct(_ALPACA, CONCISE, _SAYS),
     "alpaca_chat.load_no_prompt": Instruct(_ALPACA, silent(STYLES["chat"]), _SAYS),
-    "gpteacher": Instruct(
-        Columns("instruction", "response", "input"),
-        STYLES["instruct"],
-        "`instruction`, `response` and, if there is one, `input`",
-        ("instruction", "response"),
-    ),
-    "oasst": Instruct(
-        Columns("INSTRUCTION", "RESPONSE"),
-        STYLES["instruct"],
-        "`INSTRUCTION` and `RESPONSE`",
-        ("INSTRUCTION", "RESPONSE"),
-    ),
+    "gpteacher": Instruct(_GPTEACHER, STYLES["instruct"], _SAYS_GPTEACHER, ("instruction", "response")),
+    **{f"gpteacher:{style}": Instruct(_GPTEACHER, STYLES[style], _SAYS_GPTEACHER) for style in _STYLED},
+    "oasst": Instruct(_OASST, STYLES["instruct"], _SAYS_OASST, ("INSTRUCTION", "RESPONSE")),
+    **{f"oasst:{style}": Instruct(_OASST, STYLES[style], _SAYS_OASST) for style in _STYLED},
 }
 """Those whose system message, if any, is the wording's own."""
 
 
 def prompt(instruction: str, extra: str = "") -> str:
     """The text an answer continues."""
-    return STYLES["instruct"].prompt(instruction, extra)
+    return STYLES["instruct"].prompt(instruction, extra).text

@@ -98,7 +98,7 @@ def _missing(wanted: str, name: str | None, turn: Mapping[str, Any], number: int
 
 
 def _role(role: Any, number: int, known: Mapping[str, str]) -> str:
-    ours = (known.get(role) or known.get(role.lower())) if isinstance(role, str) else None
+    ours = (known.get(role) or known.get(role.strip().lower())) if isinstance(role, str) else None
     if ours is None:
         raise BadRow(
             f"turn {number}: role {role!r} is not known ({', '.join(sorted(known))}). "

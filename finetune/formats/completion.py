@@ -14,4 +14,5 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 def read(row: Mapping[str, Any], fields: Fields) -> Segments:
     """BadRow for a missing column, or one that is not text."""
-    return Segments(((text_in(row, fields.text or "text"), True),))
+    text = text_in(row, fields.text or "text")
+    return Segments(((text, True),), own=((0, len(text)),))

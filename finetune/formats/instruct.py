@@ -6,15 +6,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.formats.meaning import Fields, Segments, optional_text, text_in
+from finetune.formats.meaning import Fields, Place, Segments, optional_text, text_in
 
 PLACE = re.compile(r"\{\{|\}\}|\{(instruction|input|system)\}")
 
 
-def fill(text: str, **values: str) -> str:
+@dataclass(frozen=True)
+class Filled:
+    """A text with the row's words in it, and where those stand."""
+
+    text: str = ""
+    own: tuple[Place, ...] = ()
+
+    def __add__(self, other: "Filled") -> "Filled":
+        size = len(self.text)
+        return Filled(self.text + other.text, (*self.own, *((start + size, end + size) for start, end in other.own)))
+
+
+def fill(text: str, **values: str) -> Filled:
     """`{instruction}`, `{input}` and `{system}` filled in at once, so that braces in the data stay what they are; a
     doubled brace is a brace, as in Python's format."""
-    return PLACE.sub(lambda found: values.get(found[1] or "", found[0]) if found[1] else found[0][0], text)
+    filled, at = Filled(), 0
+    for found in PLACE.finditer(text):
+        filled += Filled(text[at : found.start()] + ("" if found[1] else found[0][0]))
+        filled += whole(values.get(found[1], found[0])) if found[1] else Filled()
+        at = found.end()
+    return filled + Filled(text[at:])
+
+
+def whole(text: str) -> Filled:
+    """Words that are all the row's own."""
+    return Filled(text, ((0, len(text)),) if text else ())
 
 
 @dataclass(frozen=True)
@@ -28,14 +50,17 @@ class Wording:
     system: str = ""
     bare_system: str = ""
 
-    def prompt(self, instruction: str, extra: str = "", system: str = "") -> str:
+    def prompt(self, instruction: str, extra: str = "", system: str = "") -> Filled:
         text = fill(self.turn if extra else self.bare, instruction=instruction, input=extra, system=system)
         said = system or (self.system if extra else self.bare_system)
-        return (fill(self.around, system=said) if said and self.around else "") + text
+        if not said or not self.around:
+            return text
+        before = fill(self.around, system=said)
+        return (before if system else Filled(before.text)) + text
 
     def ask(self) -> str:
         """How a question alone is put, with {instruction} in its place."""
-        return self.prompt("{instruction}")
+        return self.prompt("{instruction}").text
 
 
 @dataclass(frozen=True)
@@ -87,4 +112,5 @@ class Instruct:
 def asked(wording: Wording, parts: Parts) -> Segments:
     """Prompt and answer, tokenized apart: a model that answers has seen the prompt by itself too."""
     prompt = wording.prompt(parts.instruction, parts.extra, parts.system)
-    return Segments(((prompt, False), (parts.answer, True)), apart=True, ask=wording.ask())
+    own = (prompt + whole(parts.answer)).own
+    return Segments(((prompt.text, False), (parts.answer, True)), apart=True, own=own, ask=wording.ask())

@@ -13,6 +13,8 @@ class BadRow(Exception):
 
 Span = tuple[int, int, bool]
 """Characters of a message, from and to (not included), and whether they are learned."""
+Place = tuple[int, int]
+"""Characters of a text, from and to (not included)."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,16 @@ class Segments:
     """Text in pieces, each learned or not.
 
     `apart`: each piece is tokenized by itself, so no token holds characters of two of them. `closed`: the
-    end-of-sequence token is added (and learned) after the last, and a begin token before the first where the tokenizer
-    has one. `ask`: how a question alone is put, with {instruction} in its place, for whoever talks to the model; no
-    part of what the row means."""
+    end-of-sequence token stands (and is learned) after the last, `end_tokens` times, and a begin token before the first
+    where the tokenizer has one. `own`: where in the pieces' text the row's own words stand, and not the format's.
+    `ask`: how a question alone is put, with {instruction} in its place, for whoever talks to the model; no part of what
+    the row means."""
 
     pieces: tuple[tuple[str, bool], ...]
     apart: bool = False
     closed: bool = True
+    end_tokens: int = 1
+    own: tuple[Place, ...] = field(default=(), compare=False)
     ask: str | None = field(default=None, compare=False)
 
 

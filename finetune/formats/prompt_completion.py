@@ -21,5 +21,6 @@ def read(row: Mapping[str, Any], fields: Fields) -> Conversation | Segments:
     if isinstance(row.get("prompt"), list):
         told = [*row["prompt"], *(row[answer] if isinstance(row.get(answer), list) else [row.get(answer)])]
         return chat.read({**row, "messages": told}, fields)
-    pieces = ((text_in(row, "prompt"), False), (text_in(row, answer), True))
-    return Segments(pieces, apart=True, ask="{instruction}")
+    asked, said = text_in(row, "prompt"), text_in(row, answer)
+    own = ((0, len(asked)), (len(asked), len(asked) + len(said)))
+    return Segments(((asked, False), (said, True)), apart=True, own=own, ask="{instruction}")

@@ -50,16 +50,23 @@ def _choices(row: Mapping[str, Any]) -> Parts:
 
 _TLDR = "USER: Summarize the following article as a TL;DR.\n{instruction}\n"
 _QA = "`question` and `answer`"
+_JEOPARDY = "`question`, `answer` and `category`"
 _CHOICES = "`question`, `choices` and `solution` or `explanation`"
 FORMS = {
     "explainchoice": Instruct(
         _choices, replace(STYLES["instruct"], system=_EXPLAIN, bare_system=_EXPLAIN), _CHOICES, ("question", "choices")
     ),
-    "explainchoice:chat": Instruct(_choices, replace(STYLES["chat"], system=_EXPLAIN, bare_system=_EXPLAIN), _CHOICES),
+    **{
+        f"explainchoice:{style}": Instruct(
+            _choices, replace(STYLES[style], system=_EXPLAIN, bare_system=_EXPLAIN), _CHOICES
+        )
+        for style in ("chat", "chatml", "phi")
+    },
     "concisechoice": Instruct(
         _choices, replace(STYLES["chat"], around="{system}", system=_CONCISELY, bare_system=_CONCISELY), _CHOICES
     ),
-    "jeopardy": Instruct(_jeopardy, STYLES["instruct"], "`question`, `answer` and `category`"),
+    "jeopardy": Instruct(_jeopardy, STYLES["instruct"], _JEOPARDY),
+    **{f"jeopardy:{style}": Instruct(_jeopardy, STYLES[style], _JEOPARDY) for style in ("chat", "chatml", "phi")},
     "alpaca_chat.load_qa": Instruct(Columns("question", "answer"), CONCISE, _QA),
     "alpaca_chat.load_camel_ai": Instruct(
         Columns("message_1", "message_2"), CONCISE, "`message_1` and `message_2`", ("message_1", "message_2")

@@ -2,10 +2,10 @@
 wording; knows no tokenizer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from finetune.formats.instruct import Wording
+from finetune.formats.instruct import Filled, Wording, whole
 from finetune.formats.meaning import BadRow, Fields, Segments, optional_text, text_in
 
 _REST = (
@@ -41,19 +41,20 @@ class _Reflection:
         if not all(said):
             raise BadRow("one of `output`, `reflection` and `corrected` is empty, so there is nothing to learn")
         prompt = self.wording.prompt(text_in(row, "instruction"), optional_text(row, "input"))
-        answer = "".join(before + text for before, text in zip(self.answer, said, strict=True))
-        return Segments(((prompt, False), (answer, True)), ask=self.wording.ask())
+        answer = Filled()
+        for before, text in zip(self.answer, said, strict=True):
+            answer += Filled(before) + whole(text)
+        own = (prompt + answer).own
+        return Segments(((prompt.text, False), (answer.text, True)), own=own, ask=self.wording.ask())
 
 
+_BARE = Wording(
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
+    "### Instruction:\n{instruction}\n\n### Response:\n",
+)
+_ANSWER = ("### Thought:\n", "\n\n### Agent Reflection:\n", "\n\n### Final Response:\n")
 FORMS = {
-    "reflection": _Reflection(
-        Wording(
-            "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
-            "### Instruction:\n{instruction}\n\n### Response:\n",
-            "{system}",
-            *_SYSTEM,
-        ),
-        ("### Thought:\n", "\n\n### Agent Reflection:\n", "\n\n### Final Response:\n"),
-        ("instruction", "output", "reflection", "corrected"),
-    ),
+    "reflection": _Reflection(_BARE, _ANSWER, ("instruction", "output", "reflection", "corrected")),
+    "reflection:instruct": _Reflection(replace(_BARE, system=_SYSTEM[0], bare_system=_SYSTEM[1]), _ANSWER),
 }
+"""Without a style, Axolotl writes no task before the instruction."""

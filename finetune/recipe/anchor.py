@@ -38,6 +38,9 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
         new = []
         for number, entry in enumerate(found or []):
             moved, names = _moved(entry, anchor, (key, number))
+            if moved.chat_template_jinja:
+                own = _template(moved.chat_template_jinja, anchor, (key, number, "chat_template_jinja"))
+                moved = moved.model_copy(update={"chat_template_jinja": own})
             warnings.extend(_absent(names, source, (key, number)))
             new.append(moved)
         return new if found is not None else None

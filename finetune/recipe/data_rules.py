@@ -45,7 +45,17 @@ def row_keys(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield list_key, message
 
 
+def template_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A template without its text, or a text without its name, in a recipe or an entry of its data."""
+    named, text = values.get("chat_template"), values.get("chat_template_jinja")
+    if named == "jinja" and not text:
+        yield "chat_template", "`chat_template: jinja` needs the template in `chat_template_jinja`"
+    if text and named != "jinja":
+        yield "chat_template_jinja", "this template counts only with `chat_template: jinja`"
+
+
 def _of_form(entry: Mapping[str, Any]) -> Iterator[str]:
+    yield from (message for _, message in template_of(entry))
     kind = entry.get("type")
     if kind is None:
         return
@@ -54,6 +64,8 @@ def _of_form(entry: Mapping[str, Any]) -> Iterator[str]:
         for key in MESSAGE_KEYS:
             if entry.get(key) and not (key == "field_system" and kind in TASKS):
                 yield f"`{key}` counts only with `type: chat_template`; a row of `type: {shown}` has no messages"
+    if entry.get("chat_template") and kind not in ("chat_template", "prompt_completion", *TASKS):
+        yield f"`chat_template` counts only with messages; a row of `type: {shown}` is not written by a template"
     if kind != "completion" and entry.get("field"):
         yield "`field` counts only with `type: completion`; it names the column of a plain text"
     for key in ("format", "no_input_format", "system_format") if isinstance(kind, dict) else ():

@@ -1,10 +1,11 @@
 """Old and foreign spellings inside one entry of `datasets` -> today's. Judges no value itself."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from finetune.errors import Fault
 from finetune.recipe.rewrite import Found, Rewrite
+from finetune.recipe.rows import Form
 from finetune.recipe.source import Path_
 from finetune.recipe.spellings import FILE_TYPES
 
@@ -54,7 +55,10 @@ def _type(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
     if kind in FILE_TYPES:
         note = f"`type: {kind}` names a file type; the form of the rows is detected from their columns"
         yield Rewrite(where, {}, note)
-    elif kind in ("chat_template.default", "chat_template.load"):
+    elif kind.endswith(".load") and kind.removesuffix(".load") in get_args(Form):
+        short = kind.removesuffix(".load")
+        yield Rewrite(where, {where: short}, f"`type: {kind}` is written `type: {short}` today")
+    elif kind == "chat_template.default":
         yield Rewrite(where, {where: "chat_template"}, f"`type: {kind}` is written `type: chat_template` today")
     elif kind.split(".")[0].split(":")[0].split("_")[0] == "sharegpt":
         new: dict[Path_, Any] = {where: "chat_template"}

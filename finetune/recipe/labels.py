@@ -58,6 +58,17 @@ class EntryLabels(Section):
     included."""
     drop_system_message: Annotated[bool, Field(examples=[True, False]), Reaches("format", needs=_CHAT)] = False
     """Leave out the system message that a conversation begins with."""
+    chat_template: Annotated[
+        ChatTemplate | None, Field(examples=["chatml", "tokenizer_default_fallback_chatml"]), Reaches("format")
+    ] = None
+    """How the messages of this source become text, as the recipe's key of this name, and unset the same. The tokenizer
+    is saved with the recipe's template, or where it names none, with the first source's."""
+    chat_template_jinja: Annotated[
+        str | None,
+        Field(min_length=1, examples=["{{ messages[0]['content'] }}", "{{ messages[-1]['content'] }}"]),
+        Reaches("format", needs={"chat_template": "jinja"}),
+    ] = None
+    """The template when this source's chat_template is `jinja`: its text, or a file."""
 
 
 class LabelSection(Section):

@@ -202,11 +202,6 @@ DATASET_REFUSED = (
         "eot_tokens train_on_inputs",
     ),
     Refused(
-        "one template holds for all datasets",
-        "Write chat_template at the top level of the recipe",
-        "chat_template chat_template_jinja",
-    ),
-    Refused(
         "only supervised fine-tuning is supported so far",
         "Remove the line, or keep the recipe for a later version",
         "field_chosen field_rejected field_prompt field_completion field_label step_separator max_completion_length "

@@ -7,6 +7,9 @@ from pydantic import Field
 from finetune.recipe.base import Reaches, Section
 
 _CHAT = {"type": "chat_template"}
+Role = Literal[
+    "system", "user", "assistant", "tool", "developer", "function", "ipython", "observation", "context", "documents"
+]
 
 
 class MessageProperties(Section):
@@ -81,17 +84,39 @@ Form = Literal[
     "alpaca_w_system.load_open_orca",
     "alpaca_w_system.load_open_orca_chatml",
     "gpteacher",
+    "gpteacher:instruct",
+    "gpteacher:chat",
+    "gpteacher:chatml",
+    "gpteacher:phi",
     "oasst",
+    "oasst:instruct",
+    "oasst:chat",
+    "oasst:chatml",
+    "oasst:phi",
     "reflection",
+    "reflection:instruct",
     "orcamini",
+    "metharme",
+    "creative_acr.load_answer",
+    "creative_acr.load_critique",
+    "creative_acr.load_revise",
     "jeopardy",
+    "jeopardy:instruct",
+    "jeopardy:chat",
+    "jeopardy:chatml",
+    "jeopardy:phi",
     "explainchoice",
+    "explainchoice:instruct",
     "explainchoice:chat",
+    "explainchoice:chatml",
+    "explainchoice:phi",
     "concisechoice",
+    "concisechoice:chat",
     "context_qa",
     "context_qa.load_404",
     "context_qa.load_v2",
     "summarizetldr",
+    "summarizetldr:chat",
     "question_answer",
     "summarization",
     "translation",
@@ -105,6 +130,12 @@ SAME = {
     "alpaca_instruct": "alpaca",
     "alpaca_chat": "alpaca:chat",
     "alpaca_w_system.load_chat": "alpaca_w_system",
+    "gpteacher:instruct": "gpteacher",
+    "oasst:instruct": "oasst",
+    "jeopardy:instruct": "jeopardy",
+    "explainchoice:instruct": "explainchoice",
+    "concisechoice:chat": "concisechoice",
+    "summarizetldr:chat": "summarizetldr",
 }
 """Names of Axolotl's that mean what another means."""
 
@@ -137,12 +168,13 @@ class RowKeys(Section):
     """Names of a message's role and content fields. Unset: role/content, or from/value where only those are there. What
     else a message holds reaches the template under its own name."""
     roles: Annotated[
-        dict[Literal["system", "user", "assistant", "tool"], list[str] | str] | None,
+        dict[Role, list[str] | str] | None,
         Field(examples=[{"user": ["human"], "assistant": ["gpt"]}, {"user": ["me"], "assistant": ["bot"]}]),
         Reaches("format", needs=_CHAT),
     ] = None
-    """Our role -> the names the data uses for it. Adds to: user = human, prompter; assistant = gpt, model, bot,
-    chatgpt; system = developer; tool = function, observation, function_response; capitals do not matter."""
+    """Role as the template knows it (system, user, assistant, tool; some know developer, function, ipython,
+    observation, context or documents) -> the names the data uses for it. Adds to: user = human, prompter; assistant = gpt, model, bot, chatgpt; system = developer; tool = function,
+    observation, function_response; capitals and white space around a name do not matter."""
     field_system: Annotated[
         str | None, Field(min_length=1, examples=["system_prompt", "rules"]), Reaches("format", needs=_CHAT)
     ] = None

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from finetune.recipe.data_rules import row_keys, taken_rows
+from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
@@ -196,11 +196,7 @@ def _evaluation(values: Values) -> Iterator[Finding]:
 
 
 def _template(values: Values) -> Iterator[Finding]:
-    named, text = values.get("chat_template"), values.get("chat_template_jinja")
-    if named == "jinja" and not text:
-        yield "chat_template", "`chat_template: jinja` needs the template in `chat_template_jinja`"
-    if text and named != "jinja":
-        yield "chat_template_jinja", "this template counts only with `chat_template: jinja`"
+    yield from template_of(values)
 
 
 def _validation_share(values: Values) -> Iterator[Finding]:

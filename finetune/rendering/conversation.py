@@ -1,11 +1,13 @@
 """Conversation -> texts with the characters that are learned. Places come from what the template renders, never from
 searching for markers. Knows no tokens and no lengths."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.formats.meaning import BadRow, Conversation, Message
+from finetune.rendering.beside import places_beside
 from finetune.rendering.labels import LabelSettings, Span, Turn, is_learned, spans_of
 from finetune.rendering.skeleton import CHANGED, REWRITES, Skeleton, skeleton_of, turns_in
 from finetune.rendering.template import TurnEnd, as_dicts, find_turn_end, renderer_of, text_of
@@ -39,9 +41,10 @@ class Conversations:
         eot = settings.train_on_eos if settings.train_on_eot is None else settings.train_on_eot
         self.ends = settings.train_on_eos if plain else eot
 
-    def rendered(self, conversation: Conversation) -> list[Rendered]:
-        """One text, or one for each learned answer under `multiturn: explode`. BadRow, with the turn, where the
-        template refuses the conversation, or a learned turn has no place that holds when it is generated."""
+    def rendered(self, conversation: Conversation, pattern: re.Pattern[str] | None = None) -> list[Rendered]:
+        """One text, or one for each learned answer under `multiturn: explode`. `pattern`: of texts whose places count
+        beside the contents too. BadRow, with the turn, where the template refuses the conversation, or a learned turn
+        has no place that holds when it is generated."""
         messages = (
             _without_system(conversation.messages) if self.settings.drop_system_message else conversation.messages
         )
@@ -50,14 +53,15 @@ class Conversations:
         if self.settings.multiturn == "last":
             learned = [on and (not answers or number >= answers[-1]) for number, on in enumerate(learned)]
         if self.settings.multiturn != "explode" or len(answers) < 2:
-            return [self._one(replace(conversation, messages=messages), learned)]
+            return [self._one(replace(conversation, messages=messages), learned, pattern)]
         texts = []
         for before, number in zip([-1, *answers], answers, strict=False):
             part = replace(conversation, messages=messages[: number + 1])
-            texts.append(self._one(part, [on and turn > before for turn, on in enumerate(learned[: number + 1])]))
+            wanted = [on and turn > before for turn, on in enumerate(learned[: number + 1])]
+            texts.append(self._one(part, wanted, pattern))
         return texts
 
-    def _one(self, conversation: Conversation, learned: Sequence[bool]) -> Rendered:
+    def _one(self, conversation: Conversation, learned: Sequence[bool], pattern: re.Pattern[str] | None) -> Rendered:
         messages = conversation.messages
         text = text_of(self._render, conversation)
         turns: Sequence[Turn | None] | None = None
@@ -78,7 +82,10 @@ class Conversations:
         spans = spans_of(messages, turns, learned, self.ends)
         last = next((number for number in reversed(range(len(messages))) if learned[number]), None)
         answers = last is not None and messages[last].role == "assistant"
-        return Rendered(text, spans, [(turn.content, turn.content_end) for turn in turns if turn], answers)
+        places = [(turn.content, turn.content_end) for turn in turns if turn]
+        if pattern:
+            places += places_beside(conversation, pattern, lambda one: text_of(self._render, one), text)
+        return Rendered(text, spans, sorted(places), answers)
 
     def _skeleton(self, roles: tuple[str, ...]) -> Skeleton | None:
         if roles not in self._skeletons:
@@ -87,12 +94,13 @@ class Conversations:
             self._skeletons[roles] = skeleton_of(roles, self._render, self.turn_end)
         return self._skeletons[roles]
 
-    def _turn(self, conversation: Conversation, number: int, text: str) -> Turn:
-        """Where a turn stands in a text whose contents change what the template writes around them."""
+    def _turn(self, conversation: Conversation, number: int, text: str) -> Turn | None:
+        """Where a turn stands in a text whose contents change what the template writes around them; None for one that
+        says nothing and is not written."""
         if conversation.messages[number].role == "assistant":
             return self._answer(conversation, number, text)
         turn = self._stood_in(conversation, number, text)
-        if turn is None:
+        if turn is None and conversation.messages[number].content.strip():
             raise BadRow(
                 f"turn {number + 1}: the place of this turn cannot be told apart. Choose another chat_template"
             )

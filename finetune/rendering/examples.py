@@ -132,11 +132,16 @@ def _examples(rows: Sequence[Row], work: _Work) -> Iterator[Example]:
 
 def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
     sources = ", ".join(sorted(counted.sources))
+    left = f"none of the {counted.rows} rows of {sources} is left"
+    if sum(lost.unlearned for lost in counted.sources.values()) > counted.dropped:
+        return DataError(
+            f"{left}: by their own flags, and by roles_to_train, nothing in them is learned. Name the roles whose "
+            "turns are, for example roles_to_train: [assistant]"
+        )
+    if sum(lost.too_short for lost in counted.sources.values()) > counted.dropped / 2:
+        return DataError(f"{left}: they are empty, or shorter than min_sample_len: {lengths.min_sample_len}")
     cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"
-    return DataError(
-        f"none of the {counted.rows} rows of {sources} is left: no answer fits into sequence_len: "
-        f"{lengths.sequence_len}. Raise it{cut}"
-    )
+    return DataError(f"{left}: no answer fits into sequence_len: {lengths.sequence_len}. Raise it{cut}")
 
 
 def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example]]:

@@ -20,7 +20,8 @@ class LabelSettings:
 
     `train_on_eos` and `train_on_eot` (`turn`, `all`, `last`, `none`): whose end tokens are learned; the second is for
     an end token that is not the tokenizer's end of sequence, and follows the first where it is None. `multiturn`:
-    `all` answers of a conversation in one example, the `last` alone, or `explode`d into one example for each."""
+    `all` answers of a conversation in one example, the `last` alone, or `explode`d into one example for each.
+    `template`: the source's own chat template, where it has not the tokenizer's."""
 
     roles_to_train: Sequence[str] = ("assistant",)
     train_on_inputs: bool = False
@@ -30,6 +31,7 @@ class LabelSettings:
     drop_system_message: bool = False
     special_tokens_in_content: str = "parse"
     multiturn: str = "all"
+    template: str | None = None
 
 
 def settings_of(values: Mapping[str, Any]) -> LabelSettings:

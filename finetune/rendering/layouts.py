@@ -19,9 +19,11 @@ _LLAMA3 = (
     "{{ message['content'].strip() }}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
+# The assistant's header follows a question at once, asked for or not.
 _PHI3 = (
-    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ message['content'] }}<|end|>\n{% else %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n"
+    "{% if message['role'] != 'system' %}<|assistant|>\n{% endif %}{% endif %}{% endfor %}"
 )
 # Phi-3.5's own leaves an empty system message out.
 _PHI35 = (
@@ -42,10 +44,10 @@ _GEMMA = (
 )
 
 
-def _mistral(before: str, after: str, answer: str) -> str:
+def _mistral(before: str, after: str, answer: str, said: str = "message['content']") -> str:
     return (
         "{{ bos_token }}" + _FOLDED + "{% for message in turns %}{% if message['role'] == 'assistant' %}"
-        f"{answer}{{{{ message['content'] }}}}{{{{ eos_token }}}}"
+        f"{answer}{{{{ {said} }}}}{{{{ eos_token }}}}"
         f"{{% else %}}{before}{{{{ lead if loop.first }}}}{{{{ message['content'] }}}}{after}"
         "{% endif %}{% endfor %}"
     )
@@ -93,7 +95,7 @@ LAYOUTS = {
     "phi_4": Layout(_PHI4, ("<|im_start|>", "<|im_sep|>", "<|im_end|>")),
     "gemma": Layout(_GEMMA, ("<start_of_turn>", "<end_of_turn>")),
     "mistral_v1": Layout(_mistral(" [INST] ", " [/INST]", " ")),
-    "mistral_v2v3": Layout(_mistral("[INST] ", "[/INST]", " "), ("[INST]", "[/INST]")),
+    "mistral_v2v3": Layout(_mistral("[INST] ", "[/INST]", " ", "message['content'].strip()"), ("[INST]", "[/INST]")),
     "mistral_v3_tekken": Layout(_mistral("[INST]", "[/INST]", ""), ("[INST]", "[/INST]")),
     "llama2": Layout(_LLAMA2),
     "zephyr": Layout(_ZEPHYR),

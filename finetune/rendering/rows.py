@@ -1,11 +1,13 @@
 """Rows -> texts with what is learned, and the contract that every tokenized row keeps. What a process needs to turn
 rows into examples, made from the tokenizer and the plan's settings. Knows no lengths and no batches."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.formats.meaning import BadRow, Conversation, Meaning, Segments
+from finetune.rendering.beside import beside
 from finetune.rendering.conversation import Conversations
 from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs
 from finetune.rendering.specials import Specials, encode_in_parts
@@ -50,7 +52,11 @@ class RowTexts:
     def conversations(self) -> Conversations:
         """Made when the first conversation comes: a base model without a template may learn from plain text."""
         if self._conversations is None:
-            self._conversations = Conversations(self.tokenizer, self.settings)
+            tokenizer = self.tokenizer
+            if self.settings.template is not None:
+                tokenizer = copy.copy(tokenizer)
+                tokenizer.chat_template = self.settings.template
+            self._conversations = Conversations(tokenizer, self.settings)
         return self._conversations
 
     @property
@@ -65,10 +71,7 @@ class RowTexts:
         if isinstance(meaning, Segments) and not any(text for text, _ in meaning.pieces):
             return []
         assert isinstance(meaning, Conversation | Segments), "a row that was tokenized elsewhere has no text"
-        own = [message.content for message in meaning.messages] if isinstance(meaning, Conversation) else []
-        if isinstance(meaning, Segments) and not meaning.apart:
-            own = [text for text, _ in meaning.pieces]
-        found, special = self.specials.found(own), self.settings.special_tokens_in_content
+        found, special = self.specials.found(_own_words(meaning)), self.settings.special_tokens_in_content
         if found and special == "error":
             raise BadRow(f"its content holds special-token text: {', '.join(found)}")
         plain = bool(found) and special == "text"
@@ -80,23 +83,36 @@ class RowTexts:
         )
         return [
             Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) if plain else ())
-            for one in self.conversations.rendered(meaning)
+            for one in self.conversations.rendered(meaning, self.specials.pattern if plain else None)
         ]
 
     def _segments(self, meaning: Segments, found: tuple[str, ...], plain: bool) -> Text:
         text, spans, places = self._begin_text if meaning.closed else "", [], []
+        begins = len(text)
         for piece, learned in meaning.pieces:
             places.append((len(text), len(text) + len(piece)))
             if learned:
                 spans.append(places[-1])
             text += piece
-        end = str(self.tokenizer.eos_token) if meaning.closed and self.end is not None else ""
-        if end:
+        end = self._ending(meaning, plain)
+        closes = meaning.closed and self.end is not None
+        if closes:
             spans.append((len(text), len(text) + len(end)))
         if self.settings.train_on_inputs:
             spans = [(0, len(text) + len(end))]
+        elif not meaning.apart and meaning.pieces[0][1]:
+            spans[0] = (0, spans[0][1])  # plain text is learned from its begin token on
         cuts = tuple(start for start, _ in places) if meaning.apart else ()
-        return Text(text + end, spans, bool(end), False, found, cuts, tuple(places) if plain else ())
+        own = tuple((start + begins, stop + begins) for start, stop in meaning.own) if plain else ()
+        return Text(text + end, spans, closes, False, found, cuts, own)
+
+    def _ending(self, meaning: Segments, plain: bool) -> str:
+        """The end tokens that the format writes; one that the row itself wrote last counts."""
+        if not meaning.closed or self.end is None:
+            return ""
+        end = str(self.tokenizer.eos_token)
+        written = not plain and meaning.pieces[-1][0].endswith(end)
+        return end * (meaning.end_tokens - written)
 
     def encoded(self, text: Text) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids and offsets of a text that is not `whole`."""
@@ -129,6 +145,14 @@ class RowTexts:
         if text.closes and last not in self.stop_ids:
             raise BadRow("the token that ends the assistant's turn is not learned, so the model would not stop")
         return runs
+
+
+def _own_words(meaning: Conversation | Segments) -> list[str]:
+    """What the row itself says, wherever the template or the format puts it."""
+    if isinstance(meaning, Conversation):
+        return [*(message.content for message in meaning.messages), *beside(meaning)]
+    text = "".join(piece for piece, _ in meaning.pieces) if meaning.own else ""
+    return [text[start:end] for start, end in meaning.own]
 
 
 def begin_of_text(tokenizer: Any) -> str:

@@ -1,7 +1,7 @@
 """Which chat template a tokenizer gets: its own, one kept by name, one that TRL ships, or the recipe's. Knows no
 message."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,43 @@ def set_template(
 
     RecipeError if the recipe's template is not jinja or not there; ModelError if a token the template writes is not one
     token of this tokenizer: the model would read its markers as ordinary text."""
+    text = _text(name, jinja, tokenizer)
+    # Part of the template, so that whoever loads the saved tokenizer renders as in training.
+    tokenizer.chat_template = _given(defaults or {}, system) + text if text else text
+
+
+def templates_of_entries(
+    *,
+    entries: Sequence[Mapping[str, str | None] | None],
+    defaults: Mapping[str, Any],
+    system: str | None,
+    tokenizer: Any,
+) -> list[str | None]:
+    """The text of the template that an entry of the data has for itself, by its name and jinja; None where it has none.
+    `tokenizer` has its own template still. Errors as of set_template."""
+    given = _given(defaults, system)
+    found = [_text(str(entry["name"]), entry["jinja"], tokenizer) if entry else None for entry in entries]
+    return [given + text if text else text for text in found]
+
+
+def _text(name: str, jinja: str | None, tokenizer: Any) -> str | None:
+    """A template, or the tokenizer's own, which may be none."""
     if name.startswith(FALLBACK):
         name = "tokenizer_default" if tokenizer.chat_template else name.removeprefix(FALLBACK)
     if name == "jinja":
-        tokenizer.chat_template = _own(str(jinja))
-    elif name != "tokenizer_default":
-        text, marks = _named(name)
-        vocabulary = tokenizer.get_vocab()
-        missing = [mark for mark in marks if mark not in vocabulary]
-        if missing:
-            raise ModelError(
-                f"chat_template: {name} writes {', '.join(missing)}, which this tokenizer does not know as one token. "
-                "Choose the model's own template (chat_template: tokenizer_default), or another model"
-            )
-        tokenizer.chat_template = text
-    given = _given(defaults or {}, system)
-    if given and tokenizer.chat_template:
-        # Part of the template, so that whoever loads the saved tokenizer renders as in training.
-        tokenizer.chat_template = given + tokenizer.chat_template
+        return _own(str(jinja))
+    if name == "tokenizer_default":
+        own: str | None = tokenizer.chat_template
+        return own
+    text, marks = _named(name)
+    vocabulary = tokenizer.get_vocab()
+    missing = [mark for mark in marks if mark not in vocabulary]
+    if missing:
+        raise ModelError(
+            f"chat_template: {name} writes {', '.join(missing)}, which this tokenizer does not know as one token. "
+            "Choose the model's own template (chat_template: tokenizer_default), or another model"
+        )
+    return text
 
 
 def _named(name: str) -> tuple[str, tuple[str, ...]]:
