@@ -229,7 +229,10 @@ DATASET_UNSET = _table(
     ("ds_type", one_of("json", "csv", "parquet", "text", "arrow", "jsonl", "txt", "tsv")),
     ("sample_by", one_of("line", "paragraph", "document")),
     ("shards max_rows", whole(1)),
-    ("roles", mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool", "developer", "function"))),
+    (
+        "roles",
+        mapped(either(text, listed(text, 0)), one_of("system", "user", "assistant", "tool", "developer", "function")),
+    ),
     (
         "field_system field_tools field_thinking template_thinking_key message_field_training "
         "message_field_training_detail",
