@@ -173,8 +173,9 @@ class RowKeys(Section):
         Reaches("format", needs=_CHAT),
     ] = None
     """Role as the template knows it (system, user, assistant, tool; some know developer, function, ipython,
-    observation, context or documents) -> the names the data uses for it. Adds to: user = human, prompter; assistant = gpt, model, bot, chatgpt; system = developer; tool = function,
-    observation, function_response; capitals and white space around a name do not matter."""
+    observation, context or documents) -> the names the data uses for it. Adds to: user = human, prompter; assistant =
+    gpt, model, bot, chatgpt; system = developer; tool = function, observation, function_response; capitals and white
+    space around a name do not matter."""
     field_system: Annotated[
         str | None, Field(min_length=1, examples=["system_prompt", "rules"]), Reaches("format", needs=_CHAT)
     ] = None
