@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.blockers import BITSANDBYTES
 from finetune.errors import Fault
 from finetune.machine import installed
 from finetune.recipe.load import Checked
+from finetune.recipe.optimizers import ADAM, OPTIMIZERS
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.source import Path_
 from finetune.templates_planned import several
@@ -53,10 +53,6 @@ MODULES = {
 SLOW = re.compile(r"\)[*+{?]|([*+{].*){5}", re.DOTALL)
 """Regular expressions that can take longer than the world has time; they are left to peft, unjudged."""
 EVERYWHERE = frozenset("all-linear embed_tokens lm_head wte wpe embed_in embed_out".split())
-
-
-UNREAD = {"lion": {"adam_epsilon"}, "grokadamw": {"adam_beta1", "adam_beta2", "adam_epsilon"}}
-"""Part of an optimizer's name -> the keys of Adam that transformers hands on to all but these."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +218,8 @@ def _overruled(case: Case) -> Iterator[Finding]:
     if recipe.gradient_checkpointing_kwargs and not recipe.gradient_checkpointing:
         message = "`gradient_checkpointing_kwargs` counts only with `gradient_checkpointing: true`"
         yield "gradient_checkpointing_kwargs", message, "FT011"
-    for part, keys in UNREAD.items():
-        for key in sorted(written & keys) if part in recipe.optimizer else ():
-            yield key, f"`{key}` does not count: `optimizer: {recipe.optimizer}` has no such setting", "FT011"
+    for key in sorted(written & (ADAM - OPTIMIZERS[recipe.optimizer].reads)):
+        yield key, f"`{key}` does not count: `optimizer: {recipe.optimizer}` has no such setting", "FT011"
     for key in sorted(written) if recipe.adapter is None else ():
         if key.startswith(("lora_", "peft_")) and getattr(recipe, key) is not None:
             yield key, f"`{key}` does not count: without `adapter: lora` the whole model is trained", "FT011"
@@ -234,7 +229,7 @@ def _packages(case: Case) -> Iterator[Finding]:
     """Only where the training libraries are: a machine that just checks recipes needs none of them."""
     recipe = case.recipe
     key = next((key for key in ("load_in_4bit", "load_in_8bit") if getattr(recipe, key)), None)
-    if BITSANDBYTES.fullmatch(recipe.optimizer):
+    if OPTIMIZERS[recipe.optimizer].module == "bitsandbytes":
         key = "optimizer"
     if key and installed("torch") and not installed("bitsandbytes"):
         shown = str(getattr(recipe, key)).lower()

@@ -1,28 +1,12 @@
 """Why a machine could not run a Plan, each with what to write or install instead. No judgement of recipes."""
 
-import re
 from collections.abc import Iterator
 
 from finetune.machine import Machine
 from finetune.precision import Precision
+from finetune.recipe.optimizers import OPTIMIZERS
 from finetune.recipe.recipe import Recipe
 from finetune.tracking import TRACKERS, trackers
-
-BITSANDBYTES = re.compile(r"adamw_(bnb_)?8bit|paged_.+|(ademamix|lion|galore_adamw)(_8bit|_32bit)?|ademamix")
-"""Optimizers that are, or stand on, bitsandbytes'."""
-OPTIMIZER_PACKAGES = {
-    "adamw_torch_8bit": ("torchao", "torchao"),
-    "adamw_torch_4bit": ("torchao", "torchao"),
-    "galore_adamw": ("galore_torch", "galore-torch"),
-    "galore_adamw_8bit": ("galore_torch", "galore-torch"),
-    "galore_adafactor": ("galore_torch", "galore-torch"),
-    "apollo_adamw": ("apollo_torch", "apollo-torch"),
-    "schedule_free_adamw": ("schedulefree", "schedulefree"),
-    "schedule_free_sgd": ("schedulefree", "schedulefree"),
-    "stable_adamw": ("optimi", "torch-optimi"),
-    "grokadamw": ("grokadamw", "grokadamw"),
-}
-"""Optimizer -> module it needs, and the name to install it by."""
 
 
 def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> tuple[str, ...]:
@@ -48,11 +32,7 @@ def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
 
 
 def _bitsandbytes(recipe: Recipe, machine: Machine) -> Iterator[str]:
-    optimizer = bool(BITSANDBYTES.fullmatch(recipe.optimizer))
-    if optimizer and not machine.cuda:
-        yield f"optimizer: {recipe.optimizer} (bitsandbytes) needs a CUDA GPU; write optimizer: adamw_torch"
-    needed = optimizer or recipe.load_in_4bit or recipe.load_in_8bit
-    if needed and not machine.has("bitsandbytes"):
+    if (recipe.load_in_4bit or recipe.load_in_8bit) and not machine.has("bitsandbytes"):
         yield "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
 
 
@@ -76,9 +56,11 @@ def _packages(recipe: Recipe, machine: Machine) -> Iterator[str]:
         key = "use_tensorboard" if name == "tensorboard" else TRACKERS[name].main
         if not machine.has(package):
             yield f"{key}: pip install {package}"
-    module, package = OPTIMIZER_PACKAGES.get(recipe.optimizer, ("", ""))
-    if module and not machine.has(module):
-        yield f"optimizer: {recipe.optimizer} needs a package: pip install {package}"
+    optimizer = OPTIMIZERS[recipe.optimizer]
+    if optimizer.module and not machine.has(optimizer.module):
+        yield f"optimizer: {recipe.optimizer} needs a package: pip install {optimizer.package}"
+    if optimizer.gpu and not machine.cuda:
+        yield f"optimizer: {recipe.optimizer} needs a CUDA GPU; write optimizer: adamw_torch"
     liger = [key for key in type(recipe).model_fields if key.startswith("liger_") and getattr(recipe, key)]
     if liger and not machine.cuda:
         yield f"{liger[0]}: Liger's kernels need a CUDA GPU; remove the liger_ lines"

@@ -112,16 +112,16 @@ def model_at(path: Path_) -> type[BaseModel]:
             annotation = model.model_fields[part].annotation
             inner = section_of(annotation)
             # An entry of a list is named by its number.
-            if inner is None or _lists(annotation) != isinstance(after, int):
+            if inner is None or lists_sections(annotation) != isinstance(after, int):
                 raise KeyError(part)
             model = inner
     return model
 
 
-def _lists(annotation: Any) -> bool:
+def lists_sections(annotation: Any) -> bool:
     """Whether a key's sections are the items of a list."""
     inside = (part for part in get_args(annotation) if isinstance(part, type) or get_args(part))
-    return get_origin(annotation) is list or any(_lists(part) for part in inside)
+    return get_origin(annotation) is list or any(lists_sections(part) for part in inside)
 
 
 def value_at(value: Any, path: Path_) -> Any:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from finetune.backends import BACKENDS
 from finetune.compare import ABSENT, Change
-from finetune.effects import Path_, as_written, effect, field_at, flips_at, keys_of, model_at
+from finetune.effects import Path_, as_written, effect, field_at, flips_at, keys_of, lists_sections, model_at
 from finetune.errors import Fault, FinetuneError
 from finetune.judge import alternatives, section_of
 from finetune.machine import Machine, assumed
@@ -24,7 +24,7 @@ from finetune.resolve import resolve
 
 OWN = frozenset(
     """
-    allow_pickle_weights backend data_seed dataloader_persistent_workers generation_min_p
+    allow_pickle_weights backend data_seed dataloader_persistent_workers eta_min generation_min_p
     max_dropped_share multiturn on_bad_row recipe_version roles_to_train sample_prompts special_tokens_in_content
     text_chunks train_on_eos train_on_eot truncation_side
     """.split()
@@ -112,7 +112,7 @@ def _entry(path: Path_) -> Iterator[str]:
     section = section_of(field.annotation)
     # The keys of validation sources are those of the training data.
     for inner in keys_of(section) if section is not None and key != "test_datasets" else ():
-        yield from _entry((*path, 0, inner) if schema.get("type") == "array" else (*path, inner))
+        yield from _entry((*path, 0, inner) if lists_sections(field.annotation) else (*path, inner))
 
 
 def _reached(path: Path_, backend: str) -> str:
@@ -165,6 +165,8 @@ def _recipes_for(path: Path_, backend: str, context: Mapping[str, Any]) -> Itera
     model, key = model_at(path), str(path[-1])
     needs = dict(reach_of(model, key).needs)
     values = {**MINIMUM, "backend": backend, **context, **(needs if len(path) == 1 else {})}
+    if len(path) > 1 and path[0] not in values and lists_sections(Recipe.model_fields[str(path[0])].annotation):
+        values[str(path[0])] = alternatives(Recipe.model_fields[str(path[0])])[0]
     trials = [values]
     if len(path) == 1:
         trials += [values | {key: value} for value in alternatives(field_at(path))]

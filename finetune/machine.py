@@ -33,6 +33,7 @@ PACKAGES = (
     "schedulefree",
     "optimi",
     "grokadamw",
+    "came_pytorch",
 )
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA GPUs calculate in bfloat16 (Ampere)."""

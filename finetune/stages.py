@@ -122,7 +122,9 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
     from finetune.watch import Watcher
 
     *before, config, trainer_call = plan.stage("train")
-    made = [thing for call in before if (thing := perform(call)) is not None]
+    # What has to wait for the trainer says so.
+    waiting = [call for call in before if call.runtime]
+    made = [thing for call in before if not call.runtime and (thing := perform(call)) is not None]
     args = perform(config)
     stop = desk.stop
     with desk.screen.training() as line:
@@ -137,6 +139,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
             callbacks=[watcher, *made],
         )
         trainer.remove_callback(PrinterCallback)  # it prints every log a second time
+        for call in waiting:
+            perform(call, trainer=trainer)
         _labels_survive(trainer)
         if plan.backend == "transformers" and (args.packing or args.padding_free):
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits

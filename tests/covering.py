@@ -80,6 +80,7 @@ TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_to
 NESTED: dict[str, Any] = {
     "datasets": ENTRIES,
     "test_datasets": ENTRIES[:1],
+    "lr_groups": [{"name": "attention", "modules": ["q_proj"], "lr": 1e-5}],
     "special_tokens": TOKENS | {"additional_special_tokens": ["<tool>", "<end>"]},
     "bnb_config_kwargs": {
         "bnb_4bit_quant_type": "fp4",

@@ -77,6 +77,12 @@ def _table(*rows: tuple[str, Legal]) -> dict[str, Legal]:
     return {key: legal for keys, legal in rows for key in keys.split()}
 
 
+def is_group(group: dict[str, Any]) -> bool:
+    """Whether an entry of lr_groups is legal."""
+    kinds = {"name": text, "modules": listed(text), "lr": number(0, above=True)}
+    return group.keys() == kinds.keys() and all(kinds[key](value) for key, value in group.items())
+
+
 ADDED = either(flag, text, lambda value: number_of(value) is not None)
 """A value inside a mapping that is handed on."""
 # Unset unless they are written.
@@ -132,7 +138,10 @@ UNSET = _table(
     ("dataset_num_proc", whole(1, 64)),
     ("warmup_steps save_steps eval_steps", steps),
     ("warmup_ratio", number(0, 1, below=True)),
-    ("cosine_min_lr_ratio generation_min_p", number(0, 1)),
+    ("cosine_min_lr_ratio cosine_constant_lr_ratio generation_min_p", number(0, 1)),
+    ("eta_min", number(0)),
+    ("loraplus_lr_ratio loraplus_lr_embedding embedding_lr embedding_lr_scale", number(0, above=True)),
+    ("lr_groups", listed(lambda group: isinstance(group, dict) and is_group(group))),
     ("generation_top_p", number(0, 1, above=True)),
     ("neftune_noise_alpha loss_watchdog_threshold", number(0, above=True)),
 )
@@ -154,7 +163,7 @@ SET = _table(
         "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
         "liger_fused_linear_cross_entropy curriculum_sampling group_by_length dataloader_persistent_workers "
         "dataloader_drop_last dataloader_pin_memory save_only_model dataset_exact_deduplication "
-        "use_tensorboard hf_mlflow_log_artifacts",
+        "use_tensorboard hf_mlflow_log_artifacts lr_quadratic_warmup",
         flag,
     ),
     ("bf16 fp16", either(flag, one_of("auto"))),
@@ -176,7 +185,7 @@ SET = _table(
         "lr_scheduler",
         one_of(
             *"linear cosine constant constant_with_warmup polynomial inverse_sqrt cosine_with_restarts".split(),
-            *"cosine_with_min_lr warmup_stable_decay".split(),
+            *"cosine_with_min_lr cosine_warmup_with_min_lr warmup_stable_decay reduce_lr_on_plateau greedy rex".split(),
         ),
     ),
     (
@@ -186,7 +195,8 @@ SET = _table(
             *"adamw_torch_8bit adamw_torch_4bit adafactor sgd adagrad rmsprop ademamix ademamix_8bit".split(),
             *"paged_ademamix_8bit paged_ademamix_32bit lion_8bit lion_32bit paged_lion_8bit paged_lion_32bit".split(),
             *"galore_adamw galore_adamw_8bit galore_adafactor apollo_adamw schedule_free_adamw".split(),
-            *"schedule_free_sgd stable_adamw grokadamw".split(),
+            *"schedule_free_sgd schedule_free_radam stable_adamw grokadamw rmsprop_bnb rmsprop_bnb_8bit".split(),
+            *"rmsprop_bnb_32bit muon optimi_adamw came_pytorch".split(),
         ),
     ),
     ("sequence_len", whole(8)),
@@ -198,8 +208,8 @@ SET = _table(
     ("dataloader_num_workers", whole(0)),
     ("seed", whole(0, 2**32 - 1)),
     ("recipe_version", one_of(1)),
-    ("num_epochs learning_rate adam_epsilon", number(0, above=True)),
-    ("lora_dropout adam_beta1 adam_beta2", number(0, 1, below=True)),
+    ("num_epochs learning_rate adam_epsilon adam_epsilon2", number(0, above=True)),
+    ("lora_dropout adam_beta1 adam_beta2 adam_beta3", number(0, 1, below=True)),
     ("val_set_size weight_decay max_grad_norm generation_temperature", number(0)),
 )
 DATASET_UNSET = _table(

@@ -15,6 +15,7 @@ from finetune.recipe.base import reach_of
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.load import load_recipe
 from finetune.recipe.model import SpecialTokens
+from finetune.recipe.optimizer import LrGroup
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
@@ -76,12 +77,14 @@ def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: 
         assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
 
 
-@pytest.mark.parametrize("model", [DatasetEntry, MessageProperties, PromptFormat, SpecialTokens])
+@pytest.mark.parametrize("model", [DatasetEntry, LrGroup, MessageProperties, PromptFormat, SpecialTokens])
 def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseModel]) -> None:
     def plan_of(inner: dict[str, Any]) -> Plan:
         values: dict[str, Any] = dict(MINIMUM)
         if model is SpecialTokens:
             values["special_tokens"] = inner
+        elif model is LrGroup:
+            values["lr_groups"] = [{"name": "n", "modules": ["m"], "lr": 1e-3} | inner]
         elif model is MessageProperties:
             values["datasets"] = [{"path": "d", "type": "chat_template", "message_property_mappings": inner}]
         elif model is PromptFormat:
@@ -135,9 +138,9 @@ def test_a_line_without_effect_is_named_with_its_place(tmp_path: Any) -> None:
 
 def test_dropping_a_key_on_its_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The law itself can fail: a method that forgets weight_decay is caught by it."""
-    from finetune.methods import shared
+    from finetune.methods import learning
 
-    whole = shared._optimizer
-    monkeypatch.setattr(shared, "_optimizer", lambda section: whole(section) | {"weight_decay": 0.0})
+    whole = learning.arguments
+    monkeypatch.setattr(learning, "arguments", lambda section: whole(section) | {"weight_decay": 0.0})
     with pytest.raises(AssertionError, match="weight_decay"):
         test_flipping_a_key_moves_exactly_the_stages_it_declares("weight_decay", "transformers")

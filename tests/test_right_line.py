@@ -67,7 +67,10 @@ def test_an_empty_value_hides_no_misspelt_key(tmp_path: Path, line: str, says: s
 @pytest.mark.parametrize(
     ("lines", "place"),
     [
-        ("optim_args:\n  rank: {a: 1}", "r.yaml:5:3: error: `optim_args.rank"),
+        (
+            "optimizer: galore_adamw\noptim_target_modules: all_linear\noptim_args:\n  rank: {a: 1}",
+            "r.yaml:7:3: error: `optim_args.rank",
+        ),
         ("peft_trainable_token_indices:\n- 0\n- 1,", "r.yaml:6:3: error: `peft_trainable_token_indices.1"),
         ("lora_modules_to_save:\n- lm_head\n- {v_proj: 1}", "r.yaml:6:3: error: `lora_modules_to_save.1"),
     ],

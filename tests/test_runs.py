@@ -154,7 +154,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(write_recipe: Any, finetune: 
         ({"unfrozen_parameters": ["model.nowhere"], "adapter": None}, ModelError, "matches no parameter"),
         ({"chat_template": "llama3"}, ModelError, "does not know as one token"),
         ({"backend": "unsloth"}, MachineError, "needs a CUDA GPU"),
-        ({"optimizer": "adamw_8bit"}, MachineError, "write optimizer: adamw_torch"),
+        ({"optimizer": "galore_adamw_8bit", "optim_target_modules": "all_linear"}, MachineError, "needs a CUDA GPU"),
         ({"fp16": True}, MachineError, "write fp16: false"),
         ({"attn_implementation": "flash_attention_2"}, MachineError, "write attn_implementation: sdpa"),
         ({"sequence_len": 8}, DataError, "none of the 48 rows"),

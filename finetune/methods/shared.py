@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune import tracking
 from finetune.machine import Machine
+from finetune.methods import learning
 from finetune.methods.frozen import TRAINER
 from finetune.plan import Call
 from finetune.precision import Precision
@@ -36,7 +37,8 @@ def training_calls(
     chosen |= own
     rest = {name: value for name, value in known.items() if name not in chosen}
     made = Call(config, chosen | rest, frozen=frozenset(rest))
-    return (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), made, trainer)
+    before = (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), *learning.callbacks(recipe))
+    return (*before, *learning.set_up_calls(recipe), made, trainer)
 
 
 def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
     offloads = checkpointing and recipe.gradient_checkpointing == "unsloth" and setting.machine.cuda
     return (
         _loop(recipe)
-        | _optimizer(recipe)
+        | learning.arguments(recipe)
+        | {"neftune_noise_alpha": recipe.neftune_noise_alpha}
         | _saving(recipe)
         | _evaluating(recipe, recipe)
         | tracking.arguments(recipe)
@@ -87,49 +90,6 @@ def _sampling(section: TrainingSection) -> str:
     if section.curriculum_sampling:
         return "sequential"
     return "group_by_length" if section.group_by_length else "random"
-
-
-def _optimizer(section: TrainingSection) -> dict[str, Any]:
-    return {
-        "learning_rate": section.learning_rate,
-        **_scheduler(section),
-        # transformers reads a value below 1 as a share of all steps.
-        "warmup_steps": section.warmup_steps or section.warmup_ratio or 0,
-        "optim": section.optimizer,
-        "optim_args": _optimizer_arguments(section.optim_args),
-        "optim_target_modules": _compressed(section),
-        "weight_decay": section.weight_decay,
-        "max_grad_norm": section.max_grad_norm,
-        "neftune_noise_alpha": section.neftune_noise_alpha,
-    } | (_adam(section) if any(name in section.optimizer for name in ("adam", "lion", "ademamix")) else {})
-
-
-def _scheduler(section: TrainingSection) -> dict[str, Any]:
-    name, arguments = section.lr_scheduler, dict(section.lr_scheduler_kwargs or {})
-    if section.cosine_min_lr_ratio is not None:
-        name, arguments = "cosine_with_min_lr", arguments | {"min_lr_rate": section.cosine_min_lr_ratio}
-    return {"lr_scheduler_type": name, "lr_scheduler_kwargs": arguments or None}
-
-
-def _optimizer_arguments(given: Mapping[str, Any] | str | None) -> str | None:
-    """transformers takes them as one text."""
-    if isinstance(given, Mapping):
-        return ",".join(f"{name}={value}" for name, value in given.items()) or None
-    return given
-
-
-def _compressed(section: TrainingSection) -> list[str] | str | None:
-    """What galore and apollo work on; peft's word for every linear layer is transformers' too, spelled otherwise."""
-    given = section.optim_target_modules
-    return "all-linear" if given == "all_linear" else given
-
-
-def _adam(section: TrainingSection) -> dict[str, Any]:
-    return {
-        "adam_beta1": section.adam_beta1,
-        "adam_beta2": section.adam_beta2,
-        "adam_epsilon": section.adam_epsilon,
-    }
 
 
 def _saving(recipe: Recipe) -> dict[str, Any]:

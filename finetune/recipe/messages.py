@@ -13,6 +13,8 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
 from finetune.recipe.labels import NAMED
 from finetune.recipe.model import BnbConfig, SpecialTokens
+from finetune.recipe.optimizer import LrGroup
+from finetune.recipe.optimizers import REFUSED_OPTIMIZERS
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.source import Path_, Source
@@ -88,6 +90,8 @@ def _choice(key: str, value: Any) -> str:
         why = next((why for start, why in FORMS.items() if str(value).startswith(start)), None)
         if why:
             return f"is no form of rows known here. {why}"
+    if key == "optimizer" and str(value) in REFUSED_OPTIMIZERS:
+        return f"is known, but {REFUSED_OPTIMIZERS[str(value)]}"
     return CHOICES[key]
 
 
@@ -220,6 +224,8 @@ def _known_keys(path: Path_) -> list[str]:
         return list(MessageProperties.model_fields)
     if path[2:3] == ("type",):
         return list(PromptFormat.model_fields)
+    if path[0] == "lr_groups":
+        return list(LrGroup.model_fields)
     if path[0] == "bnb_config_kwargs":
         return list(BnbConfig.model_fields)
     return list(DatasetEntry.model_fields)

@@ -83,19 +83,14 @@ REFUSED = (
         "lisa_layers_attribute loftq peft mora spectrum_top_fraction spectrum_model_name dense_mixer hatchery",
     ),
     Refused(
-        "learning rates that differ between parts of the model are not supported yet",
-        "Remove the line; learning_rate holds for everything that is trained",
-        "loraplus_lr_ratio loraplus_lr_embedding embedding_lr embedding_lr_scale lr_groups",
-    ),
-    Refused(
         "that course of the learning rate is not supported",
         "Choose one with lr_scheduler, lr_scheduler_kwargs and cosine_min_lr_ratio",
-        "cosine_constant_lr_ratio lr_quadratic_warmup lr_div_factor eta_min log_sweep_min_lr log_sweep_max_lr",
+        "lr_div_factor log_sweep_min_lr log_sweep_max_lr",
     ),
     Refused(
         "it belongs to an optimizer that is not supported",
         "Remove the line; optimizer lists those there are",
-        "adam_beta3 adam_epsilon2 dion_lr dion_momentum dion_rank_fraction dion_rank_multiple_of qgalore_rank "
+        "dion_lr dion_momentum dion_rank_fraction dion_rank_multiple_of qgalore_rank "
         "qgalore_update_proj_gap qgalore_scale qgalore_proj_type qgalore_proj_quant qgalore_proj_bits "
         "qgalore_proj_group_size qgalore_cos_threshold qgalore_gamma_proj qgalore_queue_size grokfast_alpha "
         "grokfast_lamb torchdistx_path",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
+from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
@@ -58,21 +59,7 @@ def _pairs(values: Values) -> Iterator[Finding]:
             yield other, f"`{one}` and `{other}` cannot both hold. Keep one"
 
 
-def _warmup(values: Values) -> Iterator[Finding]:
-    for key in ("warmup_steps", "warmup_ratio"):
-        if values.get(key) and values.get("lr_scheduler") == "constant":
-            yield key, f"`lr_scheduler: constant` has no warm-up: write constant_with_warmup, or remove `{key}`"
-
-
-def _optimizer(values: Values) -> Iterator[Finding]:
-    name = str(values.get("optimizer", ""))
-    compresses = name.startswith(("galore", "apollo"))
-    if compresses and not values.get("optim_target_modules"):
-        yield "optimizer", f"`optimizer: {name}` needs `optim_target_modules`, for example all_linear"
-    if values.get("optim_target_modules") and not compresses:
-        yield "optim_target_modules", "`optim_target_modules` counts only for galore and apollo optimizers"
-    if values.get("cosine_min_lr_ratio") is not None and values.get("lr_scheduler") != "cosine":
-        yield "cosine_min_lr_ratio", "`cosine_min_lr_ratio` counts only with `lr_scheduler: cosine`"
+def _watchdog(values: Values) -> Iterator[Finding]:
     if values.get("loss_watchdog_patience") and not values.get("loss_watchdog_threshold"):
         yield "loss_watchdog_patience", "`loss_watchdog_patience` counts only with `loss_watchdog_threshold`"
 
@@ -211,11 +198,13 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _quantization,
     _precision,
     _pairs,
-    _warmup,
+    scheduler_keys,
+    part_rates,
     row_keys,
     _roles,
     taken_rows,
-    _optimizer,
+    optimizer_keys,
+    _watchdog,
     _targets,
     _workers,
     _layers,

@@ -52,7 +52,7 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "fp16": {"full": True, "true": True, "false": False},
     "tf32": {"true": True, "false": False, "auto": None},
     "max_steps": {-1: None},
-    "optimizer": {"adamw_hf": "adamw_torch"},
+    "optimizer": {"adamw_hf": "adamw_torch", "ao_adamw_4bit": "adamw_torch_4bit", "ao_adamw_8bit": "adamw_torch_8bit"},
     "torch_compile": {"auto": True},
     "torch_empty_cache_steps": {-1: None},
     "wandb_log_model": {"true": "end", "True": "end", True: "end", "false": None, "False": None},

@@ -1,62 +1,20 @@
-"""Recipe keys of the optimizer and the training loop, checkpoints and evaluation while training included."""
+"""Recipe keys of the training loop, checkpoints and evaluation while training included."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from finetune.recipe.base import Number, Reaches, Section, Steps, Whole
+from finetune.recipe.optimizer import OptimizerSection
 
 _EVAL = {"val_set_size": 0.1}
 _BEST = _EVAL | {"save_strategy": "epoch", "eval_strategy": "epoch"}
 
 
-Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_8bit",
-    "adamw_bnb_8bit",
-    "paged_adamw_8bit",
-    "paged_adamw_32bit",
-    "adamw_torch_8bit",
-    "adamw_torch_4bit",
-    "adafactor",
-    "sgd",
-    "adagrad",
-    "rmsprop",
-    "ademamix",
-    "ademamix_8bit",
-    "paged_ademamix_8bit",
-    "paged_ademamix_32bit",
-    "lion_8bit",
-    "lion_32bit",
-    "paged_lion_8bit",
-    "paged_lion_32bit",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
-    "apollo_adamw",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "stable_adamw",
-    "grokadamw",
-]
-Scheduler = Literal[
-    "linear",
-    "cosine",
-    "constant",
-    "constant_with_warmup",
-    "polynomial",
-    "inverse_sqrt",
-    "cosine_with_restarts",
-    "cosine_with_min_lr",
-    "warmup_stable_decay",
-]
-Plain = bool | int | float | str
-"""A value inside a mapping that is handed on to a library."""
 _LIGER = Reaches("train", unsloth=())
 
 
-class TrainingSection(Section):
+class TrainingSection(OptimizerSection):
     micro_batch_size: Annotated[Whole, Field(ge=1, examples=[2, 4]), Reaches("train")] = 2
     """Rows in one forward pass on one GPU."""
     gradient_accumulation_steps: Annotated[Whole, Field(ge=1, examples=[4, 2]), Reaches("train")] = 4
@@ -65,46 +23,6 @@ class TrainingSection(Section):
     """Passes over the training data."""
     max_steps: Annotated[Whole | None, Field(ge=0, examples=[60, 20]), Reaches("train")] = None
     """Optimizer steps instead of num_epochs; 0 or unset: as num_epochs says."""
-    learning_rate: Annotated[Number, Field(gt=0, examples=[1e-4, 5e-5]), Reaches("train")] = 2e-4
-    """Peak step size after warm-up."""
-    lr_scheduler: Annotated[Scheduler, Field(examples=["cosine", "linear"]), Reaches("train")] = "linear"
-    """Course of the learning rate after warm-up."""
-    lr_scheduler_kwargs: Annotated[
-        dict[str, Plain] | None, Field(examples=[{"num_cycles": 2}, {"power": 2.0}]), Reaches("train")
-    ] = None
-    """Further arguments of the scheduler, as transformers' function of that name takes them."""
-    cosine_min_lr_ratio: Annotated[
-        Number | None, Field(ge=0, le=1, examples=[0.1, 0.2]), Reaches("train", needs={"lr_scheduler": "cosine"})
-    ] = None
-    """Where the cosine ends, as a share of learning_rate. Unset: 0."""
-    warmup_steps: Annotated[Steps | None, Field(ge=0, examples=[10, 0.1]), Reaches("train")] = None
-    """Steps in which the learning rate rises to its peak; below 1, a share of all steps. Unset: none."""
-    warmup_ratio: Annotated[Number | None, Field(ge=0, lt=1, examples=[0.03, 0.1]), Reaches("train")] = None
-    """The same as a share of all steps; write one of the two."""
-    optimizer: Annotated[Optimizer, Field(examples=["adamw_8bit", "adamw_torch"]), Reaches("train")] = "adamw_torch"
-    """Optimizer; the 8-bit and paged ones (bitsandbytes) need a GPU, some others a package of their own."""
-    optim_args: Annotated[
-        dict[str, Plain] | Annotated[str, Field(pattern=r"^\s*\w+\s*=[^,=]+(,\s*\w+\s*=[^,=]+)*$")] | None,
-        Field(examples=[{"rank": 64}, "rank=128"]),
-        Reaches("train"),
-    ] = None
-    """Further arguments of the optimizer, as a mapping or as `name=value,name=value`."""
-    optim_target_modules: Annotated[
-        Annotated[list[str], Field(min_length=1)] | Literal["all_linear"] | None,
-        Field(examples=[["attn", "mlp"], "all_linear"]),
-        Reaches("train", needs={"optimizer": "galore_adamw"}),
-    ] = None
-    """Modules that galore and apollo optimizers compress."""
-    weight_decay: Annotated[Number, Field(ge=0, examples=[0.01, 0.1]), Reaches("train")] = 0.0
-    """Pull of the weights towards zero."""
-    adam_beta1: Annotated[Number, Field(ge=0, lt=1, examples=[0.8, 0.95]), Reaches("train")] = 0.9
-    """Adam's average of gradients."""
-    adam_beta2: Annotated[Number, Field(ge=0, lt=1, examples=[0.95, 0.99]), Reaches("train")] = 0.999
-    """Adam's average of squared gradients."""
-    adam_epsilon: Annotated[Number, Field(gt=0, examples=[1e-7, 1e-6]), Reaches("train")] = 1e-8
-    """Adam's divisor floor."""
-    max_grad_norm: Annotated[Number, Field(ge=0, examples=[0.5, 0.3]), Reaches("train")] = 1.0
-    """Gradients longer than this are shortened to it; 0 turns that off."""
     gradient_checkpointing: Annotated[
         bool | Literal["unsloth"], Field(examples=[True, False]), Reaches("train", unsloth=("load", "adapt"))
     ] = False
