@@ -1,4 +1,4 @@
-"""Optimizers and courses of the learning rate: the tables fit the installed library, typos are named, all of them train."""
+"""Optimizers and courses of the learning rate: the tables fit the installed library, typos are named, all train."""
 
 import inspect
 import json
