@@ -155,11 +155,12 @@ class Maker:
                 one = next(encoded)
                 spans = one.placed(text.text, text.spans)
                 ids = one.ids
-                runs = self.texts[row.group].learned(text, spans, ids, (one.starts, one.ends))
+                masked = one.placed(text.text, text.masked)
+                runs = self.texts[row.group].learned(text, spans, ids, (one.starts, one.ends), masked)
             else:
                 ids, offsets = self.texts[row.group].encoded(text)
                 edges = [start for start, _ in offsets], [end for _, end in offsets]
-                runs = self.texts[row.group].learned(text, text.spans, ids, edges)
+                runs = self.texts[row.group].learned(text, text.spans, ids, edges, text.masked)
         except Unlearned:
             made.lost(number).unlearned += 1
         except BadRow as bad:

@@ -136,7 +136,7 @@ def _flags(
             raise BadRow(f"turn {number}: `{name}: {flag!r}` should be true or false (or 1 or 0)")
         learned = bool(flag)
     detail = turn.get(fields.training_detail) if fields.training_detail else None
-    if not detail:
+    if detail is None:
         return learned, None
     try:
         return learned, tuple(

@@ -25,7 +25,7 @@ def without_padding(value: Any) -> Any:
 
 def definitions(given: Any, column: str) -> tuple[Mapping[str, Any], ...] | None:
     """The tools of a row, from a list of them or its JSON text. None if there are none; BadRow for anything else."""
-    given = parsed(given, f"`{column}`") if isinstance(given, str) and given.strip() else given
+    given = parsed(given, f"`{column}`") if isinstance(given, str) and given.strip() else without_padding(given)
     if not given:
         return None
     if not isinstance(given, list):
@@ -35,7 +35,7 @@ def definitions(given: Any, column: str) -> tuple[Mapping[str, Any], ...] | None
 
 def _definition(tool: Any, number: int, column: str) -> Mapping[str, Any]:
     what = f"tool {number} of `{column}`"
-    tool = parsed(tool, what) if isinstance(tool, str) else without_padding(tool)
+    tool = parsed(tool, what) if isinstance(tool, str) else tool
     if not isinstance(tool, Mapping):
         raise BadRow(f"{what} is {kind_of(tool)}, not a mapping with a name and parameters")
     inner = tool.get("function")
@@ -48,10 +48,10 @@ def _definition(tool: Any, number: int, column: str) -> Mapping[str, Any]:
 
 def calls(given: Any, turn: int) -> list[Any]:
     """A message's tool calls; arguments as values. BadRow for what is no list of calls or no JSON."""
-    given = parsed(given, f"turn {turn}: `tool_calls`") if isinstance(given, str) else given
+    given = parsed(given, f"turn {turn}: `tool_calls`") if isinstance(given, str) else without_padding(given)
     if not isinstance(given, list) or not all(isinstance(call, Mapping) for call in given):
         raise BadRow(f"turn {turn}: `tool_calls` is no list of calls")
-    return [_call(without_padding(call), turn) for call in given]
+    return [_call(call, turn) for call in given]
 
 
 def _call(call: dict[str, Any], turn: int) -> dict[str, Any]:

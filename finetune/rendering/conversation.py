@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.formats.meaning import BadRow, Conversation, Message
 from finetune.rendering.beside import places_beside
-from finetune.rendering.labels import LabelSettings, Span, Turn, is_learned, spans_of
+from finetune.rendering.labels import LabelSettings, Span, Turn, is_learned, masked_of, spans_of
 from finetune.rendering.skeleton import CHANGED, REWRITES, Skeleton, skeleton_of, turns_in
 from finetune.rendering.template import TurnEnd, as_dicts, find_turn_end, renderer_of, text_of
 
@@ -20,12 +20,13 @@ STAND_IN = "\U000fdead"
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A text, its learned characters, and where the row's own contents stand in it. `answers`: the last turn that is
-    learned is an answer."""
+    learned is an answer. `masked`: characters of which the row says that they are not learned."""
 
     text: str
     spans: list[Span]
     contents: list[Span]
     answers: bool
+    masked: tuple[Span, ...] = ()
 
 
 class Conversations:
@@ -85,7 +86,7 @@ class Conversations:
         places = [(turn.content, turn.content_end) for turn in turns if turn]
         if pattern:
             places += places_beside(conversation, pattern, lambda one: text_of(self._render, one), text)
-        return Rendered(text, spans, sorted(places), answers)
+        return Rendered(text, spans, sorted(places), answers, masked_of(messages, turns))
 
     def _skeleton(self, roles: tuple[str, ...]) -> Skeleton | None:
         if roles not in self._skeletons:

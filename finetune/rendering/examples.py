@@ -138,6 +138,8 @@ def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
             f"{left}: by their own flags, and by roles_to_train, nothing in them is learned. Name the roles whose "
             "turns are, for example roles_to_train: [assistant]"
         )
+    if sum(lost.skipped for lost in counted.sources.values()) > counted.dropped / 2:
+        return DataError(f"{left}: they are bad, and on_bad_row: skip leaves such rows out. Set error to see why")
     if sum(lost.too_short for lost in counted.sources.values()) > counted.dropped / 2:
         return DataError(f"{left}: they are empty, or shorter than min_sample_len: {lengths.min_sample_len}")
     cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"

@@ -55,11 +55,12 @@ class Turn:
 
 
 def is_learned(message: Message, settings: LabelSettings) -> bool:
-    """What the row says of the message, else what its spans say, else what the recipe says of its role."""
+    """What the row says of the message, else whether it has spans, else what the recipe says of its role. Of a message
+    with spans its end is learned, and of its content what they say."""
     if message.learned is not None:
         return message.learned
     if message.spans is not None:
-        return any(learned for _, _, learned in message.spans)
+        return bool(message.spans)
     return settings.train_on_inputs or message.role in settings.roles_to_train
 
 
@@ -118,6 +119,36 @@ def learned_runs(
             runs.append((place, after))
         place = max(place, after - 1)  # the last token may reach into the next span
     return runs
+
+
+def masked_of(messages: Sequence[Message], turns: Sequence[Turn | None]) -> tuple[Span, ...]:
+    """Characters of contents with spans that none of those learns, in order."""
+    masked: list[Span] = []
+    for message, turn in zip(messages, turns, strict=True):
+        if turn is None or not message.spans:
+            continue
+        at, first = turn.content, turn.content - turn.stripped
+        for start, end, on in sorted(message.spans):
+            if on and first + end > at:
+                masked.append((at, min(first + start, turn.content_end)))
+                at = first + end
+        masked.append((at, turn.content_end))
+    return tuple(span for span in masked if span[0] < span[1])
+
+
+def without_masked(
+    runs: Sequence[Span], starts: Sequence[int], ends: Sequence[int], masked: Sequence[Span]
+) -> list[Span]:
+    """The runs without tokens that hold a masked character, in the order they had."""
+    left: list[Span] = []
+    for first, last in runs:
+        at = first
+        for place in range(first, last):
+            if any(starts[place] < end and start < ends[place] for start, end in masked):
+                left += [(at, place)] * (at < place)
+                at = place + 1
+        left += [(at, last)] * (at < last)
+    return left
 
 
 def labels_of(ids: Sequence[int], runs: Sequence[Span]) -> list[int]:

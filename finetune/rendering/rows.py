@@ -9,7 +9,7 @@ from typing import Any
 from finetune.formats.meaning import BadRow, Conversation, Meaning, Segments
 from finetune.rendering.beside import beside
 from finetune.rendering.conversation import Conversations
-from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs
+from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs, without_masked
 from finetune.rendering.specials import Specials, encode_in_parts
 
 
@@ -17,7 +17,8 @@ from finetune.rendering.specials import Specials, encode_in_parts
 class Text:
     """One text of a row. `spans`: learned characters; `closes`: whether the last of them ends with an end token;
     `flagged`: the row's own flags say what is learned; `special`: special-token texts in its own content; `cuts` and
-    `plain`: as encode_in_parts takes them, empty where the text is tokenized whole."""
+    `plain`: as encode_in_parts takes them, empty where the text is tokenized whole; `masked`: characters of which no
+    token is learned, whatever else it holds."""
 
     text: str
     spans: list[Span]
@@ -26,6 +27,7 @@ class Text:
     special: tuple[str, ...] = ()
     cuts: tuple[int, ...] = ()
     plain: tuple[Span, ...] = ()
+    masked: tuple[Span, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -81,9 +83,10 @@ class RowTexts:
         flagged = not self.settings.roles_to_train or any(
             message.learned is not None or message.spans is not None for message in meaning.messages
         )
+        pattern = self.specials.pattern if plain else None
         return [
-            Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) if plain else ())
-            for one in self.conversations.rendered(meaning, self.specials.pattern if plain else None)
+            Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) * plain, one.masked)
+            for one in self.conversations.rendered(meaning, pattern)
         ]
 
     def _segments(self, meaning: Segments, found: tuple[str, ...], plain: bool) -> Text:
@@ -121,15 +124,22 @@ class RowTexts:
     def labels(self, text: Text, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[int]:
         """BadRow as of `learned`."""
         starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
-        return labels_of(ids, self.learned(text, text.spans, ids, (starts, ends)))
+        return labels_of(ids, self.learned(text, text.spans, ids, (starts, ends), text.masked))
 
     def learned(
-        self, text: Text, spans: Sequence[Span], ids: Sequence[int], edges: tuple[Sequence[int], Sequence[int]]
+        self,
+        text: Text,
+        spans: Sequence[Span],
+        ids: Sequence[int],
+        edges: tuple[Sequence[int], Sequence[int]],
+        masked: Sequence[Span],
     ) -> list[Span]:
-        """The runs of tokens that are learned. `spans` and `edges` (where each token starts, and where it ends) are in
-        one unit. BadRow if the row breaks the contract: two begin tokens, nothing learned, or an end that is not
-        learned."""
+        """The runs of tokens that are learned. `spans`, `masked` (the text's) and `edges` (where each token starts, and
+        where it ends) are in one unit. BadRow if the row breaks the contract: two begin tokens, nothing learned, or an
+        end that is not learned."""
         runs = learned_runs(ids, *edges, spans, self.specials.ids)
+        if masked:
+            runs = without_masked(runs, *edges, masked)
         if self.begin is not None and list(ids[:2]) == [self.begin, self.begin]:
             raise BadRow(
                 "the text begins with two begin-of-sequence tokens; the template writes one and the data holds another"
