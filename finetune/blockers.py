@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from finetune.machine import Machine
 from finetune.precision import Precision
 from finetune.recipe.optimizers import OPTIMIZERS
+from finetune.recipe.measures import MEASURES, USUAL
 from finetune.recipe.recipe import Recipe
 from finetune.tracking import TRACKERS, trackers
 
@@ -50,12 +51,20 @@ def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         yield "tf32: true needs an Ampere GPU or newer; write tf32: false"
 
 
+def scored_by(recipe: Recipe) -> tuple[str, ...]:
+    """The metrics that the recipe scores answers by."""
+    return tuple(recipe.eval_causal_lm_metrics or USUAL) if recipe.do_causal_lm_eval else ()
+
+
 def _packages(recipe: Recipe, machine: Machine) -> Iterator[str]:
     for name in trackers(recipe):
         package = "tensorboard" if name == "tensorboard" else TRACKERS[name].package
         key = "use_tensorboard" if name == "tensorboard" else TRACKERS[name].main
         if not machine.has(package):
             yield f"{key}: pip install {package}"
+    for package in dict.fromkeys(MEASURES[name].package for name in scored_by(recipe)):
+        if package and not machine.has(package):
+            yield f"eval_causal_lm_metrics: pip install 'finetune-recipes[eval]' ({package} is missing)"
     optimizer = OPTIMIZERS[recipe.optimizer]
     if optimizer.module and not machine.has(optimizer.module):
         yield f"optimizer: {recipe.optimizer} needs a package: pip install {optimizer.package}"

@@ -128,6 +128,40 @@ def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: An
     mask = torch.ones_like(ids)
     with torch.no_grad(), _one_number_type(model):
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
-    new = output[0, ids.shape[1] :].tolist()
+    return read(output[0, ids.shape[1] :].tolist(), tokenizer, config)
+
+
+def continuations(given: Sequence[Sequence[int]], model: Any, config: Any, batch_size: int) -> list[list[int]]:
+    """What the model writes after each list of token ids, its stop token included if it came to one. Several at a
+    time, padded on the left; the longest come first, so that memory that does not suffice shows at once."""
+    import torch
+
+    found: list[list[int]] = [[] for _ in given]
+    order = sorted(range(len(given)), key=lambda number: -len(given[number]))
+    stops = config.eos_token_id
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        width = len(given[batch[0]])
+        rows = [[config.pad_token_id] * (width - len(given[number])) + list(given[number]) for number in batch]
+        mask = [[0] * (width - len(given[number])) + [1] * len(given[number]) for number in batch]
+        ids_BT = torch.tensor(rows, device=model.device)
+        mask_BT = torch.tensor(mask, device=model.device)
+        with torch.no_grad(), _one_number_type(model):
+            output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)
+        for number, new in zip(batch, output_BT[:, width:].tolist(), strict=True):
+            end = next((place + 1 for place, token in enumerate(new) if token in stops), len(new))
+            found[number] = new[:end]
+    return found
+
+
+def answers_to(prompts: Sequence[Prompt], model: Any, tokenizer: Any, config: Any, batch_size: int) -> list[Answer]:
+    """The answers to several prompts, as `answer` gives each."""
+    texts = [prompt_text(prompt, tokenizer) for prompt in prompts]
+    given = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    return [read(new, tokenizer, config) for new in continuations(given, model, config, batch_size)]
+
+
+def read(new: Sequence[int], tokenizer: Any, config: Any) -> Answer:
+    """Generated tokens as an answer."""
     stopped = bool(new) and new[-1] in config.eos_token_id
     return Answer(tokenizer.decode(new, skip_special_tokens=True).strip(), stopped, len(new))

@@ -24,8 +24,9 @@ from finetune.resolve import resolve
 
 OWN = frozenset(
     """
-    allow_pickle_weights backend data_seed dataloader_persistent_workers eta_min generation_min_p
-    max_dropped_share multiturn on_bad_row recipe_version roles_to_train sample_prompts special_tokens_in_content
+    allow_pickle_weights backend data_seed dataloader_persistent_workers eta_min eval_generation_rows eval_labels
+    generation_min_p max_dropped_share multiturn on_bad_row recipe_version roles_to_train sample_prompts sample_steps
+    special_tokens_in_content
     text_chunks train_on_eos train_on_eot truncation_side
     """.split()
 )

@@ -34,6 +34,10 @@ PACKAGES = (
     "optimi",
     "grokadamw",
     "came_pytorch",
+    "rouge-score",
+    "sacrebleu",
+    "scikit-learn",
+    "optuna",
 )
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA GPUs calculate in bfloat16 (Ampere)."""

@@ -16,18 +16,20 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     losses = [entry["loss"] for entry in trained.history if "loss" in entry]
     losses = losses or [entry["train_loss"] for entry in trained.history if "train_loss" in entry]
     evals = [entry["eval_loss"] for entry in trained.history if "eval_loss" in entry]
+    perplexities = [entry["eval_perplexity"] for entry in trained.history if "eval_perplexity" in entry]
     return {
         "steps": trained.steps,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
         "eval_loss_first": evals[0] if evals else None,
         "eval_loss_last": evals[-1] if evals else None,
-        "perplexity": math.exp(evals[-1]) if evals and evals[-1] < 50 else None,
+        "perplexity": perplexities[-1] if perplexities and math.isfinite(perplexities[-1]) else None,
         "tokens_per_second": trained.tokens / trained.seconds if trained.seconds else None,
         "peak_memory_gib": _peak_memory_gib(),
         "train_seconds": trained.seconds,
         "stopped": sum(pair["after"]["stopped"] for pair in pairs),
         "asked": len(pairs),
+        **trained.best,
     }
 
 
@@ -45,6 +47,7 @@ def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows += arrow("validation loss", facts["eval_loss_first"], facts["eval_loss_last"])
     if facts["perplexity"] is not None:
         rows.append(("validation perplexity", f"{facts['perplexity']:.2f}"))
+    rows += _best_rows(facts)
     if facts["tokens_per_second"]:
         rows.append(("tokens per second", f"{facts['tokens_per_second']:,.0f}"))
     rows.append(("peak memory", f"{facts['peak_memory_gib']:.2f} GiB"))
@@ -52,6 +55,19 @@ def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if facts["asked"]:
         rows.append(("answers that stopped by themselves", f"{facts['stopped']} of {facts['asked']}"))
     return rows
+
+
+def _best_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    best, last = facts["best"], facts["last"]
+    if best is None:
+        return []
+    figure, value = facts["figure"].removeprefix("eval_"), best["value"]
+    kept = f"kept as {best['checkpoint']}" if best["checkpoint"] else "not kept: no checkpoint was written there"
+    saved = f"the {facts['weights']}, of step {(best if facts['weights'] == 'best' else last)['step']}"
+    rows = [("best measurement", f"{figure} {value:.4g} at step {best['step']} ({kept})")]
+    if last["checkpoint"]:
+        rows.append(("last checkpoint", last["checkpoint"]))
+    return [*rows, ("saved weights", saved)]
 
 
 def _peak_memory_gib() -> float:

@@ -214,7 +214,7 @@ def _generate_calls(section: Recipe) -> tuple[Call, ...]:
 
 def _sampling(section: GenerationSection) -> dict[str, Any]:
     tokens = {"max_new_tokens": section.generation_max_new_tokens}
-    if section.generation_temperature == 0:
+    if section.generation_temperature == 0 or section.generation_do_sample is False:
         return tokens | {"do_sample": False}
     return tokens | {
         "do_sample": True,

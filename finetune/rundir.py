@@ -59,6 +59,13 @@ class RunDir:
         """Write a .jsonl file whole or not at all."""
         self.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
+    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows to a .jsonl file, all of them with one write."""
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        if text:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(text)
+
     def write_text(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"
         try:

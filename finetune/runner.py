@@ -160,7 +160,7 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
     loaded, data, config = prepared.loaded, prepared.data, prepared.config
     folder.status("training")
     with StopRequest().listening() as stop:
-        trained = stages.train(plan, loaded, data, stages.Desk(folder, screen, stop))
+        trained = stages.train(plan, loaded, data, stages.Desk(folder, screen, stop, config))
         screen.say("saving")
         stages.save(plan, trained.model, loaded.tokenizer, config)
         folder.write("data.json", {purpose: asdict(counted) for purpose, counted in data.counted.items()})

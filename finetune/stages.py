@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
 from finetune.data.bad_rows import BadOne
@@ -14,6 +15,7 @@ from finetune.data.packing import Packed
 from finetune.data.prepare import Place, Watch
 from finetune.data.prepared import Prepared
 from finetune.errors import TrainingError
+from finetune.evaluation.best import best_and_last
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.plan import Call, Plan, perform
@@ -22,6 +24,7 @@ from finetune.rendering.lengths import IGNORED, refuse_losses
 from finetune.rundir import RunDir
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
+from finetune.trackers import trackers_last
 
 
 @dataclass(frozen=True)
@@ -40,13 +43,15 @@ class Formatted:
 
 @dataclass(frozen=True)
 class Trained:
-    """`seconds` and `tokens` of the training loop alone; `history` is the trainer's log."""
+    """`seconds` and `tokens` of the training loop alone; `history` is the trainer's log. `best`: which measurement was
+    the best, if any was made, and which checkpoints there are."""
 
     model: Any
     seconds: float
     tokens: int
     steps: int
     history: list[dict[str, Any]]
+    best: dict[str, Any]
 
 
 def open_sources(plan: Plan) -> list[Entry]:
@@ -107,49 +112,75 @@ def packing(plan: Plan, prepared: Prepared, purpose: str) -> Packed | None:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a run writes, what it shows, and whether it was asked to stop."""
+    """Where a run writes, what it shows, whether it was asked to stop, and how its sample questions are answered."""
 
     folder: RunDir
     screen: Screen
     stop: StopRequest
+    answering: Any
 
 
 def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
     """Train, with validation loss before the first step and after the last. TrainingError if labels got lost on the way
     to the trainer, the loss is not a number, or memory runs out."""
-    from transformers import PrinterCallback
-
     from finetune.watch import Watcher
 
-    *before, config, trainer_call = plan.stage("train")
-    # What has to wait for the trainer says so.
-    waiting = [call for call in before if call.runtime]
-    made = [thing for call in before if not call.runtime and (thing := perform(call)) is not None]
-    args = perform(config)
-    stop = desk.stop
     with desk.screen.training() as line:
-        watcher = Watcher(desk.folder.metrics, line, stop)
-        trainer = perform(
-            trainer_call,
-            model=loaded.model,
-            args=args,
-            train_dataset=data.train,
-            eval_dataset=data.validation,
-            processing_class=loaded.tokenizer,
-            callbacks=[watcher, *made],
-        )
-        trainer.remove_callback(PrinterCallback)  # it prints every log a second time
-        for call in waiting:
-            perform(call, trainer=trainer)
+        watcher = Watcher(desk.folder.metrics, line, desk.stop)
+        trainer, measuring = _trainer(plan, loaded, data, desk, watcher)
         _labels_survive(trainer)
-        if plan.backend == "transformers" and (args.packing or args.padding_free):
+        if plan.backend == "transformers" and (trainer.args.packing or trainer.args.padding_free):
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
-        first, seconds = _guarded_training(trainer, data.validation is not None, stop)
+        if measuring is not None:
+            measuring.attach(trainer)
+            measuring.try_eval_batch()
+        first, seconds = _guarded_training(trainer, data.validation is not None, desk.stop)
         watcher.close()
     _weights_are_numbers(trainer.model)
     history = first + trainer.state.log_history
     tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
-    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history)
+    best = best_and_last(trainer.args, trainer.state, desk.folder.path)
+    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, best)
+
+
+def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, watcher: Any) -> tuple[Any, Any]:
+    """The trainer with its callbacks, and the one among them that measures, where there is one. It comes first, so that
+    all others see what it adds; the trackers come last."""
+    from transformers import PrinterCallback
+
+    *before, config, trainer_call = plan.stage("train")
+    # What has to wait for the trainer says so.
+    waiting = [call for call in before if "trainer" in call.runtime]
+    bench = {"bench": _bench(plan, loaded, data, desk)}
+    made = [perform(call, **(bench if call.runtime else {})) for call in before if call not in waiting]
+    made = [thing for thing in made if thing is not None]
+    measuring = [thing for thing in made if hasattr(thing, "try_eval_batch")]
+    trainer = perform(
+        trainer_call,
+        model=loaded.model,
+        args=perform(config),
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        processing_class=loaded.tokenizer,
+        callbacks=[*measuring, watcher, *(thing for thing in made if thing not in measuring)],
+    )
+    trainer.remove_callback(PrinterCallback)  # it prints every log a second time
+    for call in waiting:
+        perform(call, trainer=trainer)
+    trackers_last(trainer, desk.screen.say)
+    return trainer, measuring[0] if measuring else None
+
+
+def _bench(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Any:
+    """What measuring stands on besides the trainer."""
+    from finetune.evaluation.asking import Asker
+    from finetune.evaluation.measuring import Bench
+
+    seed = plan.one("generate", "set_seed")
+    assert seed is not None
+    backend = BACKENDS[plan.backend]
+    asker = Asker(loaded.model, loaded.tokenizer, backend, seed.arguments["seed"], desk.screen.say)
+    return Bench(asker, data.validation, data.prompts, desk.answering, desk.folder)
 
 
 def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[list[dict[str, Any]], float]:

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from finetune.errors import TrainingError
+from finetune.recipe.measures import FIGURES
 from finetune.screen import TrainingLine
 from finetune.stopping import StopRequest
 
@@ -70,6 +71,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             )
             if key in numbers
         ]
+        scored = [name for name in FIGURES if f"eval_{name}" in numbers and name not in ("loss", "mean_token_accuracy")]
+        parts += [f"{name.replace('_', ' ')} {numbers[f'eval_{name}']:.4g}" for name in scored]
         if "loss" in numbers and numbers.get("num_input_tokens_seen") and seconds > 0:
             parts.append(f"{numbers['num_input_tokens_seen'] / seconds:,.0f} tokens/s")
         return "  ".join(parts)

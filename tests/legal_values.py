@@ -122,7 +122,24 @@ UNSET = _table(
     ),
     ("adapter", one_of("lora", "qlora")),
     ("save_strategy eval_strategy", one_of("epoch", "steps", "no")),
-    ("metric_for_best_model", one_of("loss", "eval_loss")),
+    (
+        "metric_for_best_model",
+        matching(
+            "(eval_)?(loss|perplexity|mean_token_accuracy|rewards/accuracies|rewards/margins|answers_stopped|exact_match|"
+            "token_f1|rouge1|rouge2|rougeL|sacrebleu|chrf|ter|accuracy|precision|recall|f1)"
+        ),
+    ),
+    (
+        "eval_causal_lm_metrics",
+        listed(
+            one_of(
+                *"perplexity exact_match token_f1 rouge sacrebleu chrf ter accuracy precision recall f1".split(),
+            )
+        ),
+    ),
+    ("eval_labels", listed(text, 2)),
+    ("do_causal_lm_eval generate_samples generation_do_sample", flag),
+    ("eval_generation_rows sample_steps", whole(1)),
     ("torch_compile_mode", one_of("default", "reduce-overhead", "max-autotune")),
     ("wandb_mode", one_of("online", "offline", "disabled")),
     ("wandb_watch", one_of("gradients", "parameters", "all")),
@@ -202,10 +219,12 @@ SET = _table(
     ("sequence_len", whole(8)),
     (
         "lora_r lora_alpha micro_batch_size gradient_accumulation_steps logging_steps loss_watchdog_patience "
-        "generation_max_new_tokens",
+        "generation_max_new_tokens eval_max_new_tokens",
         whole(1),
     ),
-    ("dataloader_num_workers", whole(0)),
+    ("dataloader_num_workers eval_table_size", whole(0)),
+    ("num_generation_samples", whole(1, 16)),
+    ("generation_prompt_ratio", lambda value: number(0, 1, above=True, below=True)(value)),
     ("seed", whole(0, 2**32 - 1)),
     ("recipe_version", one_of(1)),
     ("num_epochs learning_rate adam_epsilon adam_epsilon2", number(0, above=True)),

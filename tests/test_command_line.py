@@ -82,7 +82,7 @@ def test_overrides_may_stand_before_and_after_options(finetune: Any) -> None:
     path = ROOT / "recipes" / "quickstart.yaml"
     for words in (["seed=5", "--json"], ["--json", "seed=5"]):
         out = finetune("plan", path, *words)[1]
-        assert json.loads(out)["stages"]["train"][0]["arguments"]["seed"] == 5
+        assert json.loads(out)["stages"]["generate"][-1]["arguments"]["seed"] == 5
 
 
 @pytest.mark.parametrize("arguments", [[], ["plan"], ["validate"], ["x.yaml", "--nonsense"], ["chat"]])

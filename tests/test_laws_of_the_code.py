@@ -27,13 +27,14 @@ LAYERS = (
         "backends",
         "rundir",
         "tracking",
+        "trackers",
         "screen",
         "stopping",
         "blockers",
         "derived",
         "templates_planned",
     ),
-    ("generation", "watch", "preview", "old_spellings_schema", "schema", "starting"),
+    ("generation", "watch", "evaluation", "preview", "old_spellings_schema", "schema", "starting"),
     ("readable",),
     ("resolve", "stages"),
     ("outcome", "advice"),
@@ -45,7 +46,7 @@ LAYERS = (
     ("cli",),
     ("__main__", "__init__"),
 )
-SUBCLASSES = ("watch.py", "courses.py", "muon.py")
+SUBCLASSES = ("watch.py", "measuring.py", "courses.py", "muon.py")
 """Files of a class that is a library's kind of callback or optimizer, and so needs the library to be written."""
 LINES_OF_A_FILE = 300
 LINES_OF_A_FUNCTION = 40

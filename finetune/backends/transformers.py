@@ -147,3 +147,8 @@ def adapt(model: Any, calls: tuple[Call, ...]) -> Any:
 
 def for_inference(model: Any) -> None:
     model.eval()
+
+
+def for_training(model: Any) -> None:
+    """After for_inference, in the middle of a training."""
+    model.train()

@@ -124,3 +124,10 @@ def for_inference(model: Any) -> None:
     from unsloth import FastLanguageModel
 
     FastLanguageModel.for_inference(model)
+
+
+def for_training(model: Any) -> None:
+    """After for_inference, in the middle of a training."""
+    from unsloth import FastLanguageModel
+
+    FastLanguageModel.for_training(model)

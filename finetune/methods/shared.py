@@ -11,8 +11,10 @@ from finetune.methods import learning
 from finetune.methods.frozen import TRAINER
 from finetune.plan import Call
 from finetune.precision import Precision
+from finetune.recipe.evaluation import EvaluationSection
+from finetune.recipe.measures import CLASSIFYING, FIGURES, USUAL, bare, generated
 from finetune.recipe.recipe import Recipe
-from finetune.recipe.training import EvaluationSection, TrainingSection
+from finetune.recipe.training import TrainingSection
 
 RUNTIME = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
 """What every trainer gets at run time."""
@@ -37,8 +39,9 @@ def training_calls(
     chosen |= own
     rest = {name: value for name, value in known.items() if name not in chosen}
     made = Call(config, chosen | rest, frozen=frozenset(rest))
-    before = (*tracking.calls(recipe, recipe.output_dir), *_callbacks(recipe), *learning.callbacks(recipe))
-    return (*before, *learning.set_up_calls(recipe), made, trainer)
+    before = (*tracking.calls(recipe, recipe.output_dir), *_measuring(recipe, config == "trl.SFTConfig"))
+    around = (*_callbacks(recipe), *learning.callbacks(recipe), *learning.set_up_calls(recipe))
+    return (*before, *around, made, trainer)
 
 
 def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
@@ -111,9 +114,47 @@ def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:
         "eval_strategy": strategy or "epoch",
         "per_device_eval_batch_size": section.eval_batch_size or training.micro_batch_size,
         "load_best_model_at_end": best,
-        "metric_for_best_model": (section.metric_for_best_model or "eval_loss") if measured else None,
-        "greater_is_better": bool(section.greater_is_better) if measured else None,
+        "metric_for_best_model": f"eval_{best_figure(section)}" if measured else None,
+        "greater_is_better": greater_is_better(section) if measured else None,
     } | ({"eval_steps": steps} if steps else {})
+
+
+def best_figure(section: EvaluationSection) -> str:
+    """The figure, without `eval_`, that says which checkpoint is the best."""
+    return bare(section.metric_for_best_model or "loss")
+
+
+def greater_is_better(section: EvaluationSection) -> bool:
+    if section.greater_is_better is not None:
+        return section.greater_is_better
+    return FIGURES[best_figure(section)]
+
+
+def _measuring(recipe: Recipe, per_token: bool) -> tuple[Call, ...]:
+    measured = bool(recipe.val_set_size) or recipe.test_datasets is not None
+    samples = None
+    if recipe.generate_samples and (measured or recipe.sample_steps):
+        samples = {"number": recipe.num_generation_samples, "every": recipe.sample_steps}
+    if not measured and samples is None:
+        return ()
+    figures = {"per_token": per_token, "answers": _answers(recipe) if measured else None, "samples": samples}
+    return (Call("finetune.evaluation.measuring.Measuring", figures, runtime=("bench",)),)
+
+
+def _answers(recipe: Recipe) -> dict[str, Any] | None:
+    """Which answers a measurement generates, and how they are scored; None where it generates none."""
+    metrics = generated(recipe.eval_causal_lm_metrics or USUAL) if recipe.do_causal_lm_eval else []
+    if not metrics and not recipe.eval_table_size:
+        return None
+    return {
+        "metrics": metrics,
+        "labels": recipe.eval_labels if CLASSIFYING & set(metrics) else None,
+        "max_new_tokens": recipe.eval_max_new_tokens,
+        "rows": recipe.eval_generation_rows if metrics else recipe.eval_table_size,
+        "batch_size": recipe.eval_batch_size or recipe.micro_batch_size,
+        "prompt_ratio": recipe.generation_prompt_ratio,
+        "table_size": recipe.eval_table_size,
+    }
 
 
 def keeps_best(recipe: Recipe) -> bool:

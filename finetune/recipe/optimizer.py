@@ -63,7 +63,7 @@ SchedulerName = Literal[
     "greedy",
     "rex",
 ]
-Plain = bool | int | float | str
+Plain = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 """A value inside a mapping that is handed on to a library."""
 
 

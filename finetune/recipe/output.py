@@ -24,6 +24,10 @@ class GenerationSection(Section):
     """Tokens of an answer at most; an answer normally ends by its stop token before that."""
     generation_temperature: Annotated[Number, Field(ge=0, examples=[0.7, 1.5]), Reaches("generate")] = 0.0
     """0: always the most likely token. Above: sampled, more varied the higher."""
+    generation_do_sample: Annotated[
+        bool | None, Field(examples=[True, False]), Reaches("generate", needs={"generation_temperature": 1.0})
+    ] = None
+    """Whether answers are sampled. Unset: where generation_temperature is above 0."""
     generation_top_p: Annotated[
         Number | None, Field(gt=0, le=1, examples=[0.9, 0.95]), Reaches("generate", needs={"generation_temperature": 1})
     ] = None

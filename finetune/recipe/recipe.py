@@ -2,10 +2,11 @@
 
 from finetune.recipe.adapter import AdapterSection
 from finetune.recipe.data import DataSection
+from finetune.recipe.evaluation import EvaluationSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
 from finetune.recipe.tracking import TrackingSection
-from finetune.recipe.training import EvaluationSection, TrainingSection
+from finetune.recipe.training import TrainingSection
 
 # In the order in which the docs show them.
 SECTIONS = {

@@ -158,10 +158,9 @@ REFUSED = (
         "use_pose pose_split_on_token_ids pose_max_context_len pose_num_chunks",
     ),
     Refused(
-        "measuring anything but the validation loss while training is not supported yet",
-        "Remove the line; sample_prompts shows answers before and after",
-        "do_causal_lm_eval eval_causal_lm_metrics do_bench_eval bench_dataset bench_split eval_table_size "
-        "generate_samples num_generation_samples generation_prompt_ratio generation_do_sample lm_eval_tasks "
+        "benchmarks and profiles are not run while training",
+        "Remove the line; do_causal_lm_eval scores answers to the validation rows",
+        "do_bench_eval bench_dataset bench_split lm_eval_tasks "
         "lm_eval_batch_size lm_eval_post_train lm_eval_model profiler_steps profiler_steps_start use_otel_metrics "
         "otel_metrics_host otel_metrics_port track_carbon_emissions codecarbon_dir",
     ),

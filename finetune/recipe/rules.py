@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from finetune.recipe import evaluation_rules
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 
@@ -93,10 +94,10 @@ def _best_checkpoint(values: Values) -> Iterator[Finding]:
     if not values.get("val_set_size") and not values.get("test_datasets"):
         yield (
             keys[0],
-            f"`{keys[0]}` looks at validation loss, but there is no validation data: set `val_set_size: 0.05`",
+            f"`{keys[0]}` looks at validation rows, but there is no validation data: set `val_set_size: 0.05`",
         )
     elif values.get("eval_strategy") == "no":
-        yield keys[0], f"`{keys[0]}` looks at validation loss, which `eval_strategy: no` never measures"
+        yield keys[0], f"`{keys[0]}` looks at validation rows, which `eval_strategy: no` never measures"
     saves = values.get("save_strategy", "no") != "no" or values.get("save_steps") or values.get("saves_per_epoch")
     if values.get("load_best_model_at_end") and not saves:
         yield "load_best_model_at_end", "there are no checkpoints to choose the best of: set `saves_per_epoch: 1`"
@@ -215,6 +216,8 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _target_pattern,
     _strategies,
     _evaluation,
+    evaluation_rules.generating,
+    evaluation_rules.figures,
     _template,
     _validation_share,
 )

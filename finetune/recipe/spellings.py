@@ -19,6 +19,7 @@ RENAMED = {
     "liger_swiglu": "liger_glu_activation",
     "adam_eps": "adam_epsilon",
     "model_revision": "revision_of_model",
+    "eval_table_max_new_tokens": "eval_max_new_tokens",
     "gc_steps": "torch_empty_cache_steps",
     "dataset_processes": "dataset_num_proc",
 }

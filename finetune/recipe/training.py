@@ -1,4 +1,4 @@
-"""Recipe keys of the training loop, checkpoints and evaluation while training included."""
+"""Recipe keys of the training loop, checkpoints included."""
 
 from typing import Annotated, Literal
 
@@ -6,10 +6,6 @@ from pydantic import Field
 
 from finetune.recipe.base import Number, Reaches, Section, Steps, Whole
 from finetune.recipe.optimizer import OptimizerSection
-
-_EVAL = {"val_set_size": 0.1}
-_BEST = _EVAL | {"save_strategy": "epoch", "eval_strategy": "epoch"}
-
 
 _LIGER = Reaches("train", unsloth=())
 
@@ -112,38 +108,3 @@ class TrainingSection(OptimizerSection):
         Whole, Field(ge=1, examples=[5, 10]), Reaches("train", needs={"loss_watchdog_threshold": 5.0})
     ] = 3
     """Lines of metrics in a row above the threshold that end the run."""
-
-
-class EvaluationSection(Section):
-    eval_strategy: Annotated[
-        Literal["epoch", "steps", "no"] | None, Field(examples=["epoch", "no"]), Reaches("train", needs=_EVAL)
-    ] = None
-    """When validation loss is measured. Unset: as eval_steps or evals_per_epoch say, else each epoch; always at the
-    end where there is validation data."""
-    eval_steps: Annotated[Steps | None, Field(ge=0, examples=[50, 0.1]), Reaches("train", needs=_EVAL)] = None
-    """Steps between two measurements; below 1, a share of all training steps."""
-    evals_per_epoch: Annotated[Whole | None, Field(ge=0, examples=[1, 4]), Reaches("train", needs=_EVAL)] = None
-    """Measurements per epoch."""
-    eval_batch_size: Annotated[Whole | None, Field(ge=1, examples=[8, 4]), Reaches("train", needs=_EVAL)] = None
-    """Rows in one forward pass of a measurement. Unset: micro_batch_size."""
-    eval_sample_packing: Annotated[
-        bool | None, Field(examples=[True, False]), Reaches("format", "train", needs=_EVAL | {"sample_packing": True})
-    ] = None
-    """Pack validation rows too. Unset: as sample_packing."""
-    load_best_model_at_end: Annotated[bool | None, Field(examples=[True, False]), Reaches("train", needs=_BEST)] = None
-    """Save the weights of the best checkpoint instead of the last. Unset: where early_stopping_patience is set and
-    checkpoints are written when validation loss is measured."""
-    metric_for_best_model: Annotated[
-        Literal["loss", "eval_loss"] | None,
-        Field(examples=["eval_loss", "loss"]),
-        Reaches("train", needs=_BEST | {"load_best_model_at_end": True}),
-    ] = None
-    """What the best checkpoint is best at. Unset: eval_loss."""
-    greater_is_better: Annotated[
-        bool | None,
-        Field(examples=[False, True]),
-        Reaches("train", needs=_BEST | {"load_best_model_at_end": True}),
-    ] = None
-    """Whether the best is the greatest. Unset: the least, as for a loss."""
-    early_stopping_patience: Annotated[Whole | None, Field(ge=1, examples=[3, 5]), Reaches("train", needs=_BEST)] = None
-    """End the run when validation loss has not improved for so many measurements."""

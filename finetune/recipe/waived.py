@@ -48,8 +48,6 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "liger_rms_norm_gated": (ANY, "a faster kernel with the same result; liger_rms_norm is honoured"),
     "use_kernels": (ANY, "faster kernels with the same result, fetched from the hub"),
     "flash_optimum": (ANY, "the model's own attention is fast"),
-    "eval_max_new_tokens": (ANY, "it counts for tables of answers while training; see generation_max_new_tokens"),
-    "eval_table_max_new_tokens": (ANY, "it counts for tables of answers while training; see generation_max_new_tokens"),
     "cut_cross_entropy": (ANY, "the same loss with less memory; liger_fused_linear_cross_entropy is honoured"),
     "gc_collect_steps": (ANY, "Python frees memory by itself; torch_empty_cache_steps is honoured"),
     "pad_to_multiple_of": (ANY, "padding is never learned; pad_to_sequence_len is honoured"),
