@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from finetune.machine import Machine
 from finetune.precision import Precision
-from finetune.recipe.optimizers import OPTIMIZERS
 from finetune.recipe.measures import MEASURES, USUAL
+from finetune.recipe.optimizers import OPTIMIZERS
 from finetune.recipe.recipe import Recipe
 from finetune.tracking import TRACKERS, trackers
 

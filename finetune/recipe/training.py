@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from finetune.recipe.base import Number, Reaches, Section, Steps, Whole
+from finetune.recipe.base import Number, Reaches, Steps, Whole
 from finetune.recipe.optimizer import OptimizerSection
 
 _LIGER = Reaches("train", unsloth=())
