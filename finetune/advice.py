@@ -220,9 +220,29 @@ def _overruled(case: Case) -> Iterator[Finding]:
         yield "gradient_checkpointing_kwargs", message, "FT011"
     for key in sorted(written & (ADAM - OPTIMIZERS[recipe.optimizer].reads)):
         yield key, f"`{key}` does not count: `optimizer: {recipe.optimizer}` has no such setting", "FT011"
-    for key in sorted(written) if recipe.adapter is None else ():
-        if key.startswith(("lora_", "peft_")) and getattr(recipe, key) is not None:
-            yield key, f"`{key}` does not count: without `adapter: lora` the whole model is trained", "FT011"
+    for key in sorted(written):
+        kinds = next((kinds for start, kinds in ADAPTERS_OF.items() if key.startswith(start)), None)
+        if kinds and recipe.adapter not in kinds and getattr(recipe, key) is not None:
+            instead = f"`adapter: {recipe.adapter}` has no use for it"
+            without = f"without `adapter: {kinds[0]}` the whole model is trained"
+            yield key, f"`{key}` does not count: {instead if recipe.adapter else without}", "FT011"
+
+
+_LORA, _VIRTUAL = ("lora", "qlora"), ("prefix_tuning", "prompt_tuning", "p_tuning")
+ADAPTERS_OF: dict[str, tuple[str, ...]] = {
+    "lora_modules_to_save": (*_LORA, "ia3"),
+    "lora_model_dir": (*_LORA, "ia3", *_VIRTUAL),
+    "peft_autocast_adapter_dtype": (*_LORA, "ia3", *_VIRTUAL),
+    "lora_": _LORA,
+    "peft": _LORA,
+    "ia3_": ("ia3",),
+    "num_virtual_tokens": _VIRTUAL,
+    "prefix_projection": ("prefix_tuning",),
+    "prompt_tuning_init_text": ("prompt_tuning",),
+    "prompt_encoder_hidden_size": ("p_tuning", "prefix_tuning"),
+    "prompt_encoder_": ("p_tuning",),
+}
+"""Beginning of a key -> the adapters that heed it."""
 
 
 def _packages(case: Case) -> Iterator[Finding]:

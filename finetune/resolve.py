@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from finetune.adapters.lora import changes_base
 from finetune.backends import BACKENDS
+from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
 from finetune.errors import Fault, RecipeError
 from finetune.formats.chat import ROLES
@@ -61,6 +63,13 @@ def _refusals(recipe: Recipe, backend: str) -> list[tuple[str, str]]:
         (key, f"`{key}` cannot be honoured with `backend: {backend}`: {why}. Remove it, or choose another backend")
         for key, why in refuses.items()
         if key in recipe.model_fields_set and getattr(recipe, key) is not None
+    ] + [
+        (
+            key,
+            f"`{key}: {value}` cannot be honoured with `backend: {backend}`: {reasons[value]}. Choose another backend",
+        )
+        for key, reasons in BACKENDS[backend].REFUSES_VALUES.items()
+        if (value := getattr(recipe, key)) in reasons
     ]
 
 
@@ -191,12 +200,13 @@ def _source(entry: DatasetEntry) -> dict[str, Any]:
 
 def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
     adapter = recipe.adapter is not None
+    converted = {"path_initial_model_for_weight_conversion": first_adapter(recipe)} if changes_base(recipe) else {}
     folder = f"{recipe.output_dir}/{'adapter' if adapter else 'model'}"
     # Written beside its place and moved there whole, so that a full disk leaves no half adapter.
     partial = {"save_directory": f"{folder}.partial"}
     owner = "peft.PeftModel" if adapter else "transformers.PreTrainedModel"
     return (
-        Call(f"{owner}.save_pretrained", partial, runtime=("self",)),
+        Call(f"{owner}.save_pretrained", partial | converted, runtime=("self",)),
         Call("transformers.PreTrainedTokenizerBase.save_pretrained", partial, runtime=("self",)),
         Call("transformers.GenerationConfig.save_pretrained", partial, runtime=("self",)),
         Call("finetune.rundir.publish", {"partial": f"{folder}.partial", "final": folder}),

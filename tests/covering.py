@@ -82,6 +82,7 @@ NESTED: dict[str, Any] = {
     "test_datasets": ENTRIES[:1],
     "lr_groups": [{"name": "attention", "modules": ["q_proj"], "lr": 1e-5}],
     "special_tokens": TOKENS | {"additional_special_tokens": ["<tool>", "<end>"]},
+    "peft": {"loftq_config": {"loftq_bits": 4}},
     "bnb_config_kwargs": {
         "bnb_4bit_quant_type": "fp4",
         "bnb_4bit_use_double_quant": False,

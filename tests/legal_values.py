@@ -120,7 +120,10 @@ UNSET = _table(
         "use_comet use_trackio use_swanlab",
         flag,
     ),
-    ("adapter", one_of("lora", "qlora")),
+    ("adapter", one_of("lora", "qlora", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning")),
+    ("lora_model_dir prompt_tuning_init_text", text),
+    ("ia3_target_modules ia3_feedforward_modules", listed(text)),
+    ("prompt_encoder_hidden_size", whole(1)),
     ("save_strategy eval_strategy", one_of("epoch", "steps", "no")),
     (
         "metric_for_best_model",
@@ -180,7 +183,7 @@ SET = _table(
         "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
         "liger_fused_linear_cross_entropy curriculum_sampling group_by_length dataloader_persistent_workers "
         "dataloader_drop_last dataloader_pin_memory save_only_model dataset_exact_deduplication "
-        "use_tensorboard hf_mlflow_log_artifacts lr_quadratic_warmup",
+        "use_tensorboard hf_mlflow_log_artifacts lr_quadratic_warmup prefix_projection",
         flag,
     ),
     ("bf16 fp16", either(flag, one_of("auto"))),
@@ -217,6 +220,10 @@ SET = _table(
         ),
     ),
     ("sequence_len", whole(8)),
+    ("prompt_encoder_type", one_of("mlp", "lstm")),
+    ("num_virtual_tokens", whole(1, 4096)),
+    ("prompt_encoder_layers", whole(1)),
+    ("prompt_encoder_dropout", number(0, 1, below=True)),
     (
         "lora_r lora_alpha micro_batch_size gradient_accumulation_steps logging_steps loss_watchdog_patience "
         "generation_max_new_tokens eval_max_new_tokens",
@@ -307,6 +314,8 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
         _table(("bos_token eos_token unk_token pad_token", text), ("additional_special_tokens", listed(text, 0))),
         {},
     ),
+    "peft": ({"loftq_config": lambda value: isinstance(value, dict)}, {}),
+    "loftq_config": ({}, {"loftq_bits": one_of(4)}),
     "bnb_config_kwargs": (
         {
             "bnb_4bit_compute_dtype": NUMBER_TYPE,

@@ -4,8 +4,19 @@ from typing import Any
 
 from finetune.recipe.adapter import AdapterSection
 
+CONFIG = "peft.LoraConfig"
+MERGES = True
 ALL_LINEAR = "all-linear"
 """peft's word for every linear layer but the output head."""
+
+
+CHANGES_BASE = ("pissa", "olora")
+"""Ways to begin that also change the base model's weights."""
+
+
+def changes_base(section: AdapterSection) -> bool:
+    """Whether the adapter belongs to changed weights, and must be rewritten before it fits the base model's own."""
+    return section.adapter in ("lora", "qlora") and str(section.peft_init_lora_weights).startswith(CHANGES_BASE)
 
 
 def target_modules(section: AdapterSection) -> list[str] | str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune.adapters import ADAPTERS
+from finetune.backends.attach import attach, attach_calls
 from finetune.backends.loaded import (
     Loaded,
     guarded,
@@ -21,6 +21,8 @@ from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {}
 """Key -> why a recipe that sets it cannot run here."""
+REFUSES_VALUES: dict[str, dict[object, str]] = {}
+"""Key -> values that it cannot have here, each with why."""
 WAIVES: dict[str, str] = {}
 """Key -> why it is accepted here without effect."""
 
@@ -64,22 +66,7 @@ def _quantization(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
 
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
-    if recipe.adapter is None:
-        return partial_calls(recipe)
-    arguments = ADAPTERS[recipe.adapter].peft_arguments(recipe) | {"task_type": "CAUSAL_LM"}
-    prepare = Call("peft.prepare_model_for_kbit_training", {"use_gradient_checkpointing": False}, runtime=("model",))
-    return (
-        # Checkpointing is the trainer's to switch on, once; prepared here it would be switched on twice.
-        *((prepare,) if recipe.load_in_4bit or recipe.load_in_8bit else ()),
-        # peft draws A from the global generator; without this, two runs differ under one seed.
-        Call("transformers.set_seed", {"seed": recipe.seed}),
-        Call("peft.LoraConfig", arguments),
-        Call(
-            "peft.get_peft_model",
-            {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
-            runtime=("model", "peft_config"),
-        ),
-    )
+    return partial_calls(recipe) if recipe.adapter is None else attach_calls(recipe)
 
 
 def gradient_checkpointing(recipe: Recipe) -> bool:
@@ -128,21 +115,8 @@ def keep_cpu_weights_as_loaded(model: Any) -> None:
 
 
 def adapt(model: Any, calls: tuple[Call, ...]) -> Any:
-    """The model with its adapter. ModelError if lora_target_modules name nothing in it."""
-    made: dict[str, Any] = {}
-    for call in calls:
-        name = call.target.rsplit(".", 1)[1]
-        if name == "LoraConfig":
-            made["peft_config"] = perform(call)
-        elif name == "get_peft_model":
-            try:
-                model = perform(call, model=model, peft_config=made["peft_config"])
-            except ValueError as error:
-                raise ModelError(f"lora_target_modules do not fit the model: {str(error)[:400]}") from error
-        else:
-            result = perform(call, **({"model": model} if "model" in call.runtime else {}))
-            model = result if result is not None else model
-    return model
+    """The model with its adapter. ModelError if the adapter does not fit it."""
+    return attach(model, calls)
 
 
 def for_inference(model: Any) -> None:

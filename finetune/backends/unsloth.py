@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from finetune.adapters import ADAPTERS
+from finetune.adapters import lora
 from finetune.backends.loaded import Loaded, guarded, load_tokenizer, partial_calls, tokenizer_calls, tokenizer_part
 from finetune.errors import ModelError
 from finetune.machine import Machine
@@ -27,6 +27,21 @@ REFUSES: dict[str, str] = {
     "peft_layer_replication": "Unsloth cannot replicate layers",
     "peft_trainable_token_indices": "Unsloth cannot train single tokens",
     "peft_autocast_adapter_dtype": "Unsloth chooses the adapter's number type",
+    "peft": "Unsloth applies LoftQ to unquantized weights only, which the adapter then belongs to",
+    "lora_model_dir": "Unsloth loads an adapter with the base model that its folder names, not with base_model",
+    **dict.fromkeys(("ia3_target_modules", "ia3_feedforward_modules"), "Unsloth has no IA3"),
+    **dict.fromkeys(
+        (
+            "num_virtual_tokens",
+            "prompt_tuning_init_text",
+            "prefix_projection",
+            "prompt_encoder_type",
+            "prompt_encoder_hidden_size",
+            "prompt_encoder_layers",
+            "prompt_encoder_dropout",
+        ),
+        "Unsloth has no learned tokens",
+    ),
     "activation_offloading": "Unsloth offloads with gradient_checkpointing: unsloth",
     "torch_compile": "Unsloth compiles the model itself",
     "torch_compile_backend": "Unsloth compiles the model itself",
@@ -39,6 +54,17 @@ REFUSES: dict[str, str] = {
     "liger_cross_entropy": "Unsloth brings its own kernels",
     "liger_fused_linear_cross_entropy": "Unsloth brings its own kernels",
 }
+_LORA_ONLY = "Unsloth trains LoRA and whole models"
+_KEEPS_BASE = "Unsloth's adapter would only fit the weights it changed"
+REFUSES_VALUES: dict[str, dict[object, str]] = {
+    "adapter": dict.fromkeys(("ia3", "prefix_tuning", "prompt_tuning", "p_tuning"), _LORA_ONLY),
+    "peft_init_lora_weights": {
+        "pissa": _KEEPS_BASE,
+        "olora": _KEEPS_BASE,
+        **{f"pissa_niter_{count}": _KEEPS_BASE for count in range(1, 65)},
+    },
+}
+"""Key -> values that it cannot have here, each with why."""
 WAIVES: dict[str, str] = {
     "model_type": "Unsloth picks the class from the checkpoint's config",
     "attn_implementation": "Unsloth picks its own attention kernel",
@@ -69,7 +95,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
     if recipe.adapter is None:
         return partial_calls(recipe)
-    arguments = ADAPTERS[recipe.adapter].arguments(recipe) | {
+    arguments = lora.arguments(recipe) | {
         "use_gradient_checkpointing": recipe.gradient_checkpointing,
         "random_state": recipe.seed,
         "max_seq_length": recipe.sequence_len,

@@ -13,14 +13,37 @@ Rank = Annotated[Whole, Field(ge=1)]
 Layer = Annotated[Whole, Field(ge=0)]
 
 
+_IA3 = {"adapter": "ia3"}
+_VIRTUAL = {"adapter": "prompt_tuning"}
+_PREFIX = {"adapter": "prefix_tuning"}
+_LSTM = {"adapter": "p_tuning", "prompt_encoder_type": "lstm"}
+
+
+class LoftqSection(Section):
+    loftq_bits: Annotated[Literal[4], Field(examples=[4]), Reaches("adapt", unsloth=())] = 4
+    """Bits of the quantized weights."""
+
+
+class PeftSection(Section):
+    loftq_config: Annotated[LoftqSection | None, Field(examples=[{"loftq_bits": 4}]), Reaches("adapt", unsloth=())] = (
+        None
+    )
+    """LoftQ: begin with what the 4-bit weights lost, instead of at zero."""
+
+
 class AdapterSection(Section):
     adapter: Annotated[
-        Literal["lora", "qlora"] | None,
+        Literal["lora", "qlora", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"] | None,
         Field(examples=["lora", "qlora"]),
         Reaches("adapt", "save", unsloth=("load", "adapt", "save")),
     ] = None
-    """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. Unset: all weights are
-    trained."""
+    """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. `ia3`: one factor for
+    each output of some layers. `prefix_tuning`, `prompt_tuning`, `p_tuning`: learned tokens before the row. Unset: all
+    weights are trained."""
+    lora_model_dir: Annotated[
+        str | None, Field(min_length=1, examples=["./earlier/adapter", "org/adapter"]), Reaches("adapt", needs=_LORA)
+    ] = None
+    """Folder or hub id of an adapter to go on from. Its own settings hold; a line that contradicts them is refused."""
     lora_r: Annotated[Whole, Field(ge=1, examples=[16, 32]), Reaches("adapt", needs=_LORA)] = 8
     """Rank of the adapter's matrices."""
     lora_alpha: Annotated[Whole, Field(ge=1, examples=[32, 64]), Reaches("adapt", needs=_LORA)] = 16
@@ -90,10 +113,17 @@ class AdapterSection(Section):
         bool
         | Literal["gaussian", "olora", "pissa", "orthogonal"]
         | Annotated[str, Field(pattern=r"^pissa_niter_\d+$")],
-        Field(examples=[True, False, "gaussian"]),
-        Reaches("adapt", needs=_LORA),
+        Field(examples=[True, False, "gaussian", "pissa"]),
+        Reaches("adapt", "save", unsloth=("adapt",), needs=_LORA),
     ] = True
-    """First values of the adapter. true: B is zero, so training starts at the base model; false: random, for tests."""
+    """First values of the adapter. true: B is zero, so training starts at the base model; false: random, for tests.
+    pissa and olora take parts of the weights into the adapter; it is saved so that it fits the base model as it is."""
+    peft: Annotated[
+        PeftSection | None,
+        Field(examples=[{"loftq_config": {"loftq_bits": 4}}]),
+        Reaches("adapt", unsloth=(), needs={"adapter": "qlora", "load_in_4bit": True}),
+    ] = None
+    """Settings of peft."""
     peft_trainable_token_indices: Annotated[
         list[Layer] | dict[str, list[Layer]] | None,
         Field(examples=[[0, 1], [2]]),
@@ -106,6 +136,46 @@ class AdapterSection(Section):
     """Where input and output embeddings are one matrix, train them as one."""
     peft_autocast_adapter_dtype: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = True
     """Keep the adapter's weights in float32 where the model's are in 16 bits."""
+    ia3_target_modules: Annotated[
+        Names | None,
+        Field(examples=[["k_proj", "v_proj", "down_proj"], ["v_proj"]]),
+        Reaches("adapt", unsloth=(), needs=_IA3),
+    ] = None
+    """IA3: layers whose outputs get factors. Unset: peft's choice for the architecture."""
+    ia3_feedforward_modules: Annotated[
+        Names | None,
+        Field(examples=[["down_proj"], ["v_proj"]]),
+        Reaches("adapt", unsloth=(), needs=_IA3 | {"ia3_target_modules": ["v_proj", "down_proj"]}),
+    ] = None
+    """IA3: those of ia3_target_modules whose inputs get the factors instead."""
+    num_virtual_tokens: Annotated[
+        Whole, Field(ge=1, le=4096, examples=[8, 16]), Reaches("adapt", unsloth=(), needs=_VIRTUAL)
+    ] = 20
+    """prefix_tuning, prompt_tuning, p_tuning: learned tokens before each row; they count towards its length."""
+    prompt_tuning_init_text: Annotated[
+        str | None,
+        Field(min_length=1, examples=["Answer in one sentence.", "Be kind."]),
+        Reaches("adapt", unsloth=(), needs=_VIRTUAL),
+    ] = None
+    """prompt_tuning: words whose embeddings the learned tokens begin with. Unset: random ones."""
+    prefix_projection: Annotated[bool, Reaches("adapt", unsloth=(), needs=_PREFIX)] = False
+    """prefix_tuning: let a small network write the prefix."""
+    prompt_encoder_type: Annotated[
+        Literal["mlp", "lstm"],
+        Field(examples=["mlp", "lstm"]),
+        Reaches("adapt", unsloth=(), needs={"adapter": "p_tuning"}),
+    ] = "mlp"
+    """p_tuning: the network that writes the embeddings."""
+    prompt_encoder_hidden_size: Annotated[
+        Whole | None, Field(ge=1, examples=[64, 128]), Reaches("adapt", unsloth=(), needs={"adapter": "p_tuning"})
+    ] = None
+    """p_tuning, and prefix_tuning with prefix_projection: width of that network. Unset: the model's own."""
+    prompt_encoder_layers: Annotated[Whole, Field(ge=1, examples=[1, 3]), Reaches("adapt", unsloth=(), needs=_LSTM)] = 2
+    """p_tuning with prompt_encoder_type lstm: its layers."""
+    prompt_encoder_dropout: Annotated[
+        Number, Field(ge=0, lt=1, examples=[0.1, 0.2]), Reaches("adapt", unsloth=(), needs=_LSTM)
+    ] = 0.0
+    """p_tuning with prompt_encoder_type lstm: share of its values set to zero while training."""
     unfrozen_parameters: Annotated[
         Names | None,
         Field(examples=[["lm_head"], ["model.layers.1\\."]]),

@@ -19,6 +19,9 @@ BUILDERS = ("json", "csv", "parquet", "arrow", "text")
 """What stands as path where data_files names the local files."""
 
 
+FOLDERS = ("base_model", "tokenizer_config", "lora_model_dir")
+
+
 def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
     """The recipe with its relative input paths as they are reached from the working directory, and warnings about data
     files that are not there (no error: a recipe may be checked where its data is not)."""
@@ -45,10 +48,9 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
             new.append(moved)
         return new if found is not None else None
 
+    folders = {key: name for key in FOLDERS if (name := getattr(recipe, key))}
     update: dict[str, Any] = {
-        "base_model": _absolute_folder(anchor(recipe.base_model, ("base_model",))),
-        "tokenizer_config": recipe.tokenizer_config
-        and _absolute_folder(anchor(recipe.tokenizer_config, ("tokenizer_config",))),
+        **{key: _absolute_folder(anchor(name, (key,))) for key, name in folders.items()},
         "chat_template_jinja": recipe.chat_template_jinja
         and _template(recipe.chat_template_jinja, anchor, ("chat_template_jinja",)),
         "datasets": entries("datasets", recipe.datasets),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from finetune.codes import CODES
 from finetune.errors import Fault, RecipeError, Where
 from finetune.recipe import foreign
+from finetune.recipe.adapter import LoftqSection, PeftSection
 from finetune.recipe.anchor import anchored
 from finetune.recipe.base import Section
 from finetune.recipe.compose import interpolate, override
@@ -29,6 +30,8 @@ from finetune.recipe.spellings import today
 SECTIONS: dict[str, type[Section]] = {
     "special_tokens": SpecialTokens,
     "bnb_config_kwargs": BnbConfig,
+    "peft": PeftSection,
+    "loftq_config": LoftqSection,
     "message_property_mappings": MessageProperties,
     "type": PromptFormat,
 }
@@ -118,7 +121,7 @@ def _model_of(path: Path_) -> tuple[type[Section], int]:
     length = 1
     if path[:1] in (("datasets",), ("test_datasets",)) and len(path) > 2:
         model, length = DatasetEntry, 3
-    if len(path) > length and path[length - 1] in SECTIONS:
+    while len(path) > length and path[length - 1] in SECTIONS:
         model, length = SECTIONS[str(path[length - 1])], length + 1
     return model, length
 

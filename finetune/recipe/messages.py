@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from finetune.errors import Fault
 from finetune.recipe import foreign
+from finetune.recipe.adapter import LoftqSection, PeftSection
 from finetune.recipe.base import CLEAN_NUMBER
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
@@ -109,7 +110,8 @@ CHOICES = {
     "flex_attention)",
     "activation_offloading": "should be true or false: where true, activations wait in the CPU's memory",
     "gradient_checkpointing": "should be true, false or unsloth; activation_offloading: true saves more memory",
-    "adapter": "is no adapter kept here: write lora, qlora, or nothing to train the whole model",
+    "adapter": "is no adapter kept here: write lora, qlora, ia3, prefix_tuning, prompt_tuning, p_tuning, or nothing to "
+    "train the whole model",
 }
 WORDING = (
     "Write the prompt that you mean as a mapping: type: {field_instruction: instruction, field_output: output, "
@@ -224,6 +226,8 @@ def _known_keys(path: Path_) -> list[str]:
         return list(MessageProperties.model_fields)
     if path[2:3] == ("type",):
         return list(PromptFormat.model_fields)
+    if path[0] == "peft":
+        return list(PeftSection.model_fields if len(path) == 2 else LoftqSection.model_fields)
     if path[0] == "lr_groups":
         return list(LrGroup.model_fields)
     if path[0] == "bnb_config_kwargs":

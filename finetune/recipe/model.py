@@ -99,9 +99,9 @@ class ModelSection(Section):
         Reaches("load", unsloth=()),
     ] = "auto"
     """Attention kernel. `auto` is PyTorch's own (sdpa)."""
-    load_in_4bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",), needs={"adapter": "lora"})] = False
+    load_in_4bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
     """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
-    load_in_8bit: Annotated[bool, Reaches("load", "adapt", unsloth=("load",), needs={"adapter": "lora"})] = False
+    load_in_8bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
     """Load the weights as 8-bit integers (bitsandbytes); train an adapter on top."""
     bnb_config_kwargs: Annotated[
         BnbConfig | None,

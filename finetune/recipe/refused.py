@@ -37,7 +37,7 @@ REFUSED = (
     Refused(
         "resuming a stopped run is not supported yet",
         "Remove the line; the run then starts anew",
-        "resume_from_checkpoint auto_resume_from_checkpoints dynamic_checkpoint lora_model_dir",
+        "resume_from_checkpoint auto_resume_from_checkpoints dynamic_checkpoint",
     ),
     Refused(
         "publishing to the hub is not supported yet",
@@ -80,7 +80,7 @@ REFUSED = (
         "relora relora_steps relora_warmup_steps relora_anneal_steps relora_prune_ratio relora_prune_method "
         "relora_cpu_offload jagged_restart_steps "
         "jagged_restart_warmup_steps jagged_restart_anneal_steps lisa_n_layers lisa_step_interval "
-        "lisa_layers_attribute loftq peft mora spectrum_top_fraction spectrum_model_name dense_mixer hatchery",
+        "lisa_layers_attribute loftq mora spectrum_top_fraction spectrum_model_name dense_mixer hatchery",
     ),
     Refused(
         "that course of the learning rate is not supported",

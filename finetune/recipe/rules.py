@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from finetune.recipe import evaluation_rules
+from finetune.recipe.adapter_rules import beginnings, continuing, ia3_modules, learned_tokens, target_text
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 
@@ -214,6 +215,11 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _unfrozen,
     _experts,
     _target_pattern,
+    target_text,
+    learned_tokens,
+    ia3_modules,
+    beginnings,
+    continuing,
     _strategies,
     _evaluation,
     evaluation_rules.generating,

@@ -1,0 +1,40 @@
+"""Whether the modules that a recipe names are in the model: peft passes over a name that matches nothing. Changes
+nothing."""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from finetune.errors import ModelError
+
+SHOWN = 12
+"""Names of modules that are listed where none is near."""
+
+
+def check_names(*, model: Any, names: Mapping[str, Sequence[str] | str]) -> None:
+    """ModelError for the first name, under any of these keys, that no module of the model answers to.
+
+    `names`: key -> a list of names, as peft compares them, or a pattern that has to match a module's whole name."""
+    modules = [name for name, _ in model.named_modules() if name]
+    for key, wanted in names.items():
+        if isinstance(wanted, str):
+            if not any(re.fullmatch(wanted, name) for name in modules):
+                raise ModelError(_message(key, wanted, modules))
+            continue
+        for one in wanted:
+            if not any(_matcher(key)(one, name) for name in modules):
+                raise ModelError(_message(key, one, modules))
+
+
+def _matcher(key: str) -> Callable[[str, str], bool]:
+    if key.endswith("_pattern"):
+        return lambda pattern, name: re.match(rf"(.*\.)?({pattern})$", name) is not None
+    return lambda wanted, name: name == wanted or name.endswith(f".{wanted}")
+
+
+def _message(key: str, wanted: str, modules: Sequence[str]) -> str:
+    last = list(dict.fromkeys(name.rsplit(".", 1)[-1] for name in modules if not name.rsplit(".", 1)[-1].isdigit()))
+    near = difflib.get_close_matches(wanted, last, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"its modules are named {', '.join(last[:SHOWN])}"
+    return f"{key}: {wanted!r} is no module of the model, so nothing of it would be trained; {hint}"

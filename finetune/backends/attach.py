@@ -1,0 +1,126 @@
+"""Attaching an adapter with peft: which calls a recipe asks for, and making them. Knows no data and no trainer."""
+
+from typing import Any
+
+from finetune.adapters import ADAPTERS
+from finetune.adapters.continued import KEYS
+from finetune.adapters.lora import ALL_LINEAR, changes_base
+from finetune.errors import ModelError
+from finetune.plan import Call, perform
+from finetune.recipe.recipe import Recipe
+
+
+def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
+    assert recipe.adapter is not None
+    prepare = Call("finetune.backends.quantized.prepare_for_adapter", {}, runtime=("model",))
+    if recipe.lora_model_dir:
+        return (prepare, *_continuing(recipe))
+    names = _names(recipe)
+    first = {"save_directory": first_adapter(recipe)}
+    loftq = recipe.peft is not None and recipe.peft.loftq_config is not None
+    return (
+        prepare,
+        *((Call("finetune.adapters.targets.check_names", {"names": names}, runtime=("model",)),) if names else ()),
+        # peft draws A from the global generator; without this, two runs differ under one seed.
+        Call("transformers.set_seed", {"seed": recipe.seed}),
+        Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | {"task_type": "CAUSAL_LM"}),
+        Call(
+            "peft.get_peft_model",
+            {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
+            runtime=("model", "peft_config"),
+        ),
+        *((_loftq(recipe),) if loftq else ()),
+        # What the adapter began with is taken off again when it is saved.
+        *((Call("peft.PeftModel.save_pretrained", first, runtime=("self",)),) if changes_base(recipe) else ()),
+    )
+
+
+def first_adapter(recipe: Recipe) -> str:
+    """Where an adapter that changed the base model's weights is kept as it began."""
+    return f"{recipe.output_dir}/first_adapter"
+
+
+def _arguments(recipe: Recipe) -> dict[str, Any]:
+    assert recipe.adapter is not None
+    arguments: dict[str, Any] = ADAPTERS[recipe.adapter].peft_arguments(recipe)
+    if recipe.adapter == "prompt_tuning" and recipe.prompt_tuning_init_text:
+        arguments["tokenizer_name_or_path"] = recipe.tokenizer_config or recipe.base_model
+        revision = "main" if recipe.tokenizer_config else recipe.revision_of_model or "main"
+        arguments["tokenizer_kwargs"] = {"revision": revision}
+    return arguments
+
+
+def _names(recipe: Recipe) -> dict[str, list[str] | str]:
+    """Key -> the modules that it names."""
+    if recipe.adapter == "ia3":
+        keys = ("ia3_target_modules", "ia3_feedforward_modules", "lora_modules_to_save")
+        return {key: getattr(recipe, key) for key in keys if getattr(recipe, key)}
+    if recipe.adapter not in ("lora", "qlora"):
+        return {}
+    found: dict[str, list[str] | str] = {}
+    targets = recipe.lora_target_modules
+    if targets and not recipe.lora_target_linear and targets != ALL_LINEAR:
+        found["lora_target_modules"] = targets
+    found |= {"lora_modules_to_save": recipe.lora_modules_to_save} if recipe.lora_modules_to_save else {}
+    for key in ("lora_rank_pattern", "lora_alpha_pattern"):
+        if getattr(recipe, key):
+            found[key] = list(getattr(recipe, key))
+    return found
+
+
+def _loftq(recipe: Recipe) -> Call:
+    arguments = {"base_model": recipe.base_model, "revision": recipe.revision_of_model or "main"}
+    return Call("finetune.adapters.loftq.start_from_lost_part", arguments, runtime=("model",))
+
+
+def _continuing(recipe: Recipe) -> tuple[Call, ...]:
+    assert recipe.adapter is not None
+    arguments = _arguments(recipe)
+    written = {
+        name: arguments[name]
+        for name, key in KEYS.items()
+        if name in arguments and key in recipe.model_fields_set and getattr(recipe, key) is not None
+    }
+    kinds = {"lora": "LORA", "qlora": "LORA", "p_tuning": "P_TUNING"}
+    check = {
+        "folder": recipe.lora_model_dir,
+        "peft_type": kinds.get(recipe.adapter, recipe.adapter.upper()),
+        "written": written,
+        "pickle": recipe.allow_pickle_weights,
+    }
+    load = {
+        "model_id": recipe.lora_model_dir,
+        "is_trainable": True,
+        "autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype,
+    }
+    return (
+        Call("finetune.adapters.continued.check_adapter", check),
+        Call("peft.PeftModel.from_pretrained", load, runtime=("model",)),
+    )
+
+
+def attach(model: Any, calls: tuple[Call, ...]) -> Any:
+    """The model as the calls leave it. ModelError where the adapter does not fit it."""
+    made: dict[str, Any] = {}
+    for call in calls:
+        try:
+            if call.runtime == ("self",):
+                perform(call, self=model)
+            elif call.target.endswith("Config"):
+                made["peft_config"] = perform(call)
+            else:
+                given = {"model": model, **made}
+                result = perform(call, **{name: given[name] for name in call.runtime})
+                model = result if result is not None and call.runtime else model
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            if "out of memory" in str(error):
+                raise
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            raise ModelError(f"the adapter does not fit the model: {first}. {_HINT}") from error
+    return model
+
+
+_HINT = (
+    "Check the keys that name its modules (lora_target_modules, ia3_target_modules, ...); with lora_model_dir, that "
+    "its adapter was made for this base_model"
+)
