@@ -1,11 +1,13 @@
 """recipe + machine -> Plan. Pure: no disk, no network, no heavy import. What cannot be honoured is refused by name."""
 
+import math
 from typing import Any
 
 from finetune.adapters.lora import changes_base
 from finetune.backends import BACKENDS
 from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
+from finetune.derived import effective_batch
 from finetune.errors import Fault, RecipeError
 from finetune.formats.chat import ROLES
 from finetune.machine import Machine
@@ -159,7 +161,25 @@ def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
         "source": _source(entry) | {"on_bad_row": section.on_bad_row, "max_dropped_share": section.max_dropped_share},
         "fields": _fields(entry),
     }
+    if purpose == "train" and section.streaming:
+        # Of a source that is not read to its end nobody knows how many rows it has, so nothing is drawn from them.
+        arguments["source"]["take"] |= {"weight": 1.0, "max_rows": None}
+        arguments["source"]["stream"] = _enough(entry, section)
     return Call("finetune.data.entries.open_source", arguments)
+
+
+def _enough(entry: DatasetEntry, section: Recipe) -> dict[str, int | None]:
+    """How much of a source is read when it is streamed: its part, by weight, of what the steps train on, and of the
+    validation rows. Packed or joined it is counted in tokens, else in rows as they reach the trainer."""
+    part = entry.weight / sum(other.weight for other in section.datasets)
+    rows = effective_batch(section) * (section.max_steps or 1)
+    if section.val_set_size < 1:
+        wanted = rows / (1 - section.val_set_size)
+    else:
+        wanted = rows + section.val_set_size
+    if section.sample_packing or section.text_chunks == "joined":
+        return {"max_rows": entry.max_rows, "examples": None, "tokens": math.ceil(wanted * part * section.sequence_len)}
+    return {"max_rows": entry.max_rows, "examples": math.ceil(wanted * part), "tokens": None}
 
 
 def _fields(entry: DatasetEntry) -> dict[str, Any]:

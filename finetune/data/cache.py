@@ -54,6 +54,8 @@ def key_of(entries: Sequence[Entry], facts: Facts, arguments: Mapping[str, Any])
 def _data_of(entry: Entry) -> Any:
     if entry.files is None:
         return _commit(entry)
+    if entry.source.stream:
+        return None  # its bytes are known only to whoever reads all of them
     found = []
     for file in entry.files:
         mark = _mark(file.path) if is_address(file.path) else _digest(file.path)

@@ -57,7 +57,7 @@ class Entry:
 
     def stretches(self, number: int) -> Iterator[Stretch]:
         """All of it, in order. `number`: the entry's own."""
-        if self.files is None or not self.source.cut(self.files).everything:
+        if self.files is None or self.source.stream or not self.source.cut(self.files).everything:
             yield from self._read_here(number)
             return
         for file in self.files:
@@ -78,7 +78,7 @@ class Entry:
 
     def bytes(self) -> int | None:
         """Of its files; None where that is not known."""
-        if self.files is None or any(is_address(file.path) for file in self.files):
+        if self.files is None or self.source.stream or any(is_address(file.path) for file in self.files):
             return None
         return sum(os.path.getsize(file.path) for file in self.files)  # noqa: PTH202
 
@@ -88,10 +88,11 @@ def open_source(
 ) -> Entry:
     """One entry. `source`: those of Source, and on_bad_row and max_dropped_share; `fields`: those of meaning.Fields.
     DataError if it is missing, or its tables have different columns."""
-    opened = Source(path, source["hub"], source.get("files", {}), source.get("take", {}))
+    opened = Source(path, source["hub"], source.get("files", {}), source.get("take", {}), source.get("stream"))
     files = opened.listed()
     if files is not None:
-        refuse_other_schemas(files)
+        if not opened.stream:
+            refuse_other_schemas(files)
         for file in files:
             if not is_address(file.path) and not os.access(file.path, os.R_OK):
                 raise DataError(f"{file.name} cannot be read: check its permissions")

@@ -4,7 +4,7 @@ Orders the steps; what a row means and what is learned is decided elsewhere."""
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from finetune.data.bare import facts_of
 from finetune.data.cache import cached, default_folder, key_of
-from finetune.data.chunks import LONG_TEXT, Maker, Setup, TokensDiffer
+from finetune.data.chunks import LONG_TEXT, Maker, Setup, Stretch, TokensDiffer
 from finetune.data.crew import Crew, Here, cores
 from finetune.data.documents import Documents, documents_of, finish, join
 from finetune.data.encoding import CallEncoder, difference
@@ -135,18 +135,24 @@ class _Work:
         return None if same else self.tokenizer
 
     def _read(self, folder: Path, setup: Setup, own: Any) -> Table:
-        stretches = [entry.stretches(number) for number, entry in enumerate(self.entries)]
         sizes = [entry.bytes() for entry in self.entries]
         expected = 0 if None in sizes else sum(max(1, (size or 0) // STRETCH) for size in sizes)
         small = None not in sizes and sum(size or 0 for size in sizes) < SMALL
         processes = self.place.processes or cores()
         crew = Here(setup, own) if small or own is not None or processes == 1 else Crew(setup, processes)
         with closing(crew), (folder / TOKENS).open("wb") as tokens:
-            collector = Collector(tokens, len(self.entries))
-            for done, chunk in enumerate(crew.chunks(itertools.chain.from_iterable(stretches)), 1):
+            collector = Collector(tokens, [entry.source.stream for entry in self.entries])
+            for done, chunk in enumerate(crew.chunks(self._stretches(collector)), 1):
                 collector.add(chunk)
                 self.place.watch(done, expected, collector.rows)
         return collector.table()
+
+    def _stretches(self, collector: Collector) -> Iterator[Stretch]:
+        for number, entry in enumerate(self.entries):
+            for stretch in entry.stretches(number):
+                if collector.has_enough(number):
+                    break
+                yield stretch
 
     def _documents(self, folder: Path, table: Table, chosen: Selected) -> dict[str, Documents]:
         made = {}

@@ -10,7 +10,7 @@ from finetune.data.choosing import copies
 from finetune.data.entries import Entry
 from finetune.data.sources import Taken, none_taken, refuse_too_many
 from finetune.data.split import nothing_left
-from finetune.data.table import Table, twice
+from finetune.data.table import Table, examples_of, twice
 from finetune.errors import DataError
 
 
@@ -75,6 +75,10 @@ def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
     rows = numpy.arange(said.first, said.last)
     if not len(rows):
         raise none_taken(entry.path, said.seen, skipped)
+    if entry.source.stream:
+        rows = rows[: _streamed(table, rows, entry.source.stream)]
+        note = f"{entry.path}: streamed, its first {len(rows):,} rows are used"
+        return Taken([], skipped, 0, [note]), rows
     draw = entry.source.draw
     if not draw.takes_all:
         times = numpy.array(copies(_Digests(table.digests[said.first : said.last]), draw))
@@ -92,6 +96,17 @@ def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
             "dataset_exact_deduplication: true takes equal rows once"
         )
     return Taken([], skipped, said.seen - len(skipped) - taken, notes), rows
+
+
+def _streamed(table: Table, rows: Any, enough: Mapping[str, int | None]) -> int:
+    """How many of the rows that were read are as many as were asked for: reading ends with a stretch."""
+    import numpy
+
+    examples = table.examples[rows]
+    ends = numpy.cumsum(table.lengths[examples_of(table, rows)], dtype=numpy.int64)
+    by_row = numpy.concatenate([[0], ends])[numpy.cumsum(examples)]
+    have = {"max_rows": numpy.arange(1, len(rows) + 1), "examples": numpy.cumsum(examples), "tokens": by_row}
+    return min(int(numpy.searchsorted(have[name], limit)) + 1 for name, limit in enough.items() if limit is not None)
 
 
 def _groups(digests: Any) -> Any:

@@ -40,12 +40,14 @@ class Taken:
 @dataclass(frozen=True)
 class Source:
     """Where the rows of an entry come from. `hub`: split, name and revision; `files`: data_files, ds_type, sample_by;
-    `take`: filter, shards, shards_idx, max_rows, weight and seed."""
+    `take`: filter, shards, shards_idx, max_rows, weight and seed; `stream`: how much is read of its beginning, if not
+    all: the first of max_rows, examples and tokens that is reached."""
 
     path: str
     hub: Mapping[str, str | None]
     files: Mapping[str, Any] = field(default_factory=dict)
     take: Mapping[str, Any] = field(default_factory=dict)
+    stream: Mapping[str, int | None] | None = None
 
     @property
     def draw(self) -> Draw:
@@ -63,13 +65,25 @@ class Source:
         )
         if found is not None:
             _no_hub_keys(self.path, self.hub, found)
-        return found
+            return found
+        for key in ("ds_type", "sample_by"):
+            if self.files.get(key):
+                raise DataError(
+                    f"{self.path} is a hub dataset (no such file is here), whose files tell their kind: remove "
+                    f"datasets.{key}, or name its files by address: hf://datasets/{self.path}/FILE"
+                )
+        return None
 
     def cut(self, files: Sequence[DataFile] | None) -> Cut:
         """Which places are read. The hub slices by itself."""
         split = self.hub["split"] or "train"
+        if self.stream and needs_count(split):
+            raise DataError(
+                f"datasets.split: {split} can only be found by counting all rows, which streaming: true does not. "
+                "Write the rows' numbers, such as train[1000:]"
+            )
         count = sum(map(count_rows, files)) if files is not None and needs_count(split) else None
-        spans = spans_of(split, count) if files is not None else None
+        spans = spans_of(split, count) if files is not None or self.stream else None
         return Cut(spans, self.take.get("shards") or 1, self.take.get("shards_idx") or 0)
 
 
@@ -91,10 +105,14 @@ def rows_of(source: Source) -> Iterator[Found]:
     files = source.listed()
     cut = source.cut(files)
     if files is not None:
-        refuse_other_schemas(files)
+        if not source.stream:
+            refuse_other_schemas(files)
         found: Iterator[Found] = ((file.name, number, raw) for file in files for number, raw in raw_rows(file))
     else:
-        found = ((source.path, number, raw) for number, raw in hub_rows(source.path, source.hub, source.files))
+        found = (
+            (source.path, number, raw)
+            for number, raw in hub_rows(source.path, source.hub, source.files, source.stream is not None)
+        )
     if cut.everything:
         yield from found
         return

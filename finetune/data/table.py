@@ -1,6 +1,7 @@
 """All rows that were read, as columns of numbers: where each came from, what it says (its digest) and which tokens it
 has. Collects chunks and writes their tokens to one file; holds no text and no token in memory."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ class Said:
     seen: int = 0
     bad: list[BadOne] = field(default_factory=list)
     ids: list[Any] = field(default_factory=list)
+    examples: int = 0
+    tokens: int = 0
     first: int = 0
     last: int = 0
     """Its rows in the table, from and to (not included)."""
@@ -53,11 +56,12 @@ class Table:
 class Collector:
     """Takes chunks in order and gives the table."""
 
-    def __init__(self, tokens: IO[bytes], entries: int) -> None:
+    def __init__(self, tokens: IO[bytes], enough: Sequence[Mapping[str, int | None] | None]) -> None:
         self._tokens = tokens
         self._columns: dict[str, list[Any]] = {name: [] for name in (*ROW_COLUMNS, *EXAMPLE_COLUMNS, "names")}
         self._sources: dict[str, int] = {}
-        self._said = {number: Said() for number in range(entries)}
+        self._said = {number: Said() for number in range(len(enough))}
+        self._enough = enough
         self._by_row: tuple[dict[int, Any], ...] = ({}, {}, {}, {})
         self._stop_ids: set[int] = set()
         self.rows = self.count = 0
@@ -66,6 +70,8 @@ class Collector:
     def add(self, chunk: Chunk) -> None:
         import numpy
 
+        if self.has_enough(chunk.entry):
+            return
         for name in (*ROW_COLUMNS, *EXAMPLE_COLUMNS):
             self._columns[name].append(getattr(chunk, name))
         places = [self._sources.setdefault(name, len(self._sources)) for name in chunk.names]
@@ -81,7 +87,18 @@ class Collector:
         said.seen, said.last = said.seen + chunk.seen, self.rows
         said.bad += chunk.bad
         said.ids.append(chunk.ids)
+        said.examples += len(chunk.lengths)
+        said.tokens += len(chunk.tokens)
         self._stop_ids |= chunk.stop_ids
+
+    def has_enough(self, entry: int) -> bool:
+        """Whether a streamed entry has given what it is to give; what it still gives is not taken, so that nothing
+        hangs on how far ahead it was read."""
+        wanted, said = self._enough[entry], self._said[entry]
+        if wanted is None:
+            return False
+        have = {"max_rows": said.last - said.first, "examples": said.examples, "tokens": said.tokens}
+        return any(limit is not None and have[name] >= limit for name, limit in wanted.items())
 
     def table(self) -> Table:
         import numpy

@@ -57,6 +57,9 @@ _PATHS = [[{"path": "data.jsonl"}], [{"path": "other.jsonl"}]]
 class DataSection(LabelSection):
     datasets: Annotated[Datasets, Field(examples=_PATHS), Reaches("format")]
     """Training data; several sources are joined in order and shuffled by the trainer."""
+    streaming: Annotated[bool, Reaches("format", needs={"max_steps": 20})] = False
+    """For data that is larger than the disk: of each source only the beginning is read, as many rows as max_steps will
+    train on, the sources mixed by their `weight`. What is kept on disk is at most the tokens of those steps."""
     dataset_exact_deduplication: Annotated[bool, Reaches("format")] = False
     """Take rows that say the same only once, in whichever source they stand; one that is among test_datasets is not
     trained on."""

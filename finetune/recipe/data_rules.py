@@ -15,6 +15,8 @@ def taken_rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for entry in entries if isinstance(entries, list) else ():
             for message in _of_entry(entry) if isinstance(entry, dict) else ():
                 yield list_key, message
+    if values.get("streaming") and not values.get("max_steps"):
+        yield "streaming", "`streaming: true` reads what the steps of a run need: say how many with `max_steps`"
     if values.get("truncation_side") == "left" and values.get("excess_length_strategy") != "truncate":
         yield "truncation_side", "`truncation_side` counts only with `excess_length_strategy: truncate`"
 

@@ -6,6 +6,7 @@ from typing import Any
 from finetune.errors import Fault
 from finetune.recipe.foreign import is_off
 from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved
+from finetune.recipe.source import Path_
 
 
 def batch_size(data: Mapping[str, Any]) -> Found:
@@ -80,7 +81,7 @@ def packed_length(data: Mapping[str, Any]) -> Found:
 
 
 def pretraining(data: Mapping[str, Any]) -> Found:
-    """Axolotl streams these rows of plain text; here they are read like others."""
+    """Axolotl streams these rows of plain text, for as many steps as max_steps says."""
     key = "pretraining_dataset"
     if key not in data:
         return
@@ -102,4 +103,7 @@ def pretraining(data: Mapping[str, Any]) -> Found:
         if entry.get("type") in (None, "pretrain"):
             entry["type"] = "completion"
         new.append(entry | ({"field": field} if field and field != "text" else {}))
-    yield Rewrite((key,), {("datasets",): new}, f"`{key}` is written `datasets` with `type: completion` today")
+    streamed = bool(data.get("max_steps")) and "streaming" not in data
+    also = " and `streaming: true`" if streamed else ""
+    values: dict[Path_, Any] = {("datasets",): new} | ({("streaming",): True} if streamed else {})
+    yield Rewrite((key,), values, f"`{key}` is written `datasets` with `type: completion`{also} today")

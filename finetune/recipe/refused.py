@@ -136,11 +136,15 @@ REFUSED = (
         "auto_find_batch_size multipack_real_batches",
     ),
     Refused(
-        "streaming and sharding the data are not supported yet",
-        "Remove the line; the data is read whole",
-        "streaming streaming_multipack_buffer_size pretrain_multipack_buffer_size "
-        "pretraining_sample_concatenation dataset_shard_num dataset_shard_idx preprocess_iterable skip_prepare_dataset "
+        "sharding the data for several machines is not supported yet",
+        "Remove the line; shards and shards_idx of a dataset take a part of its rows",
+        "dataset_shard_num dataset_shard_idx preprocess_iterable skip_prepare_dataset "
         "num_dataset_shards_to_save total_num_tokens total_supervised_tokens",
+    ),
+    Refused(
+        "texts are joined by another key",
+        "Write text_chunks: joined",
+        "pretraining_sample_concatenation",
     ),
     Refused(
         "one sequence_len holds for all rows",

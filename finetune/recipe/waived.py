@@ -15,6 +15,8 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "sample_packing_bin_size": (ANY, "packing puts as many rows together as fit"),
     "sample_packing_seq_len_multiplier": (ANY, "packing fills rows of sequence_len"),
     "sample_packing_mp_start_method": (ANY, "packing runs in one process"),
+    "streaming_multipack_buffer_size": (ANY, "packing looks at all rows that the steps need, and needs no buffer"),
+    "pretrain_multipack_buffer_size": (ANY, "packing looks at all rows that the steps need, and needs no buffer"),
     "pretrain_multipack_attn": ((True,), "documents packed into one row never attend to each other"),
     "remove_unused_columns": (ANY, "the trainer is handed finished columns"),
     "strict": (ANY, "every recipe is checked strictly"),
