@@ -173,10 +173,8 @@ def _enough(entry: DatasetEntry, section: Recipe) -> dict[str, int | None]:
     validation rows. Packed or joined it is counted in tokens, else in rows as they reach the trainer."""
     part = entry.weight / sum(other.weight for other in section.datasets)
     rows = effective_batch(section) * (section.max_steps or 1)
-    if section.val_set_size < 1:
-        wanted = rows / (1 - section.val_set_size)
-    else:
-        wanted = rows + section.val_set_size
+    kept = section.val_set_size
+    wanted = rows / (1 - kept) if kept < 1 else rows + kept
     if section.sample_packing or section.text_chunks == "joined":
         return {"max_rows": entry.max_rows, "examples": None, "tokens": math.ceil(wanted * part * section.sequence_len)}
     return {"max_rows": entry.max_rows, "examples": math.ceil(wanted * part), "tokens": None}

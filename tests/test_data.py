@@ -121,7 +121,7 @@ def test_many_bad_rows_are_counted_and_the_first_are_listed(write: Any) -> None:
     [
         ("./gone.jsonl", "there is no data file"),
         ("gone.parquet", "there is no data file"),
-        ("some/dataset-nobody-has", "cannot be loaded from the hub"),
+        ("some/dataset-nobody-has", "cannot be read from the hub"),
     ],
 )
 def test_a_source_that_is_not_there_says_where_it_was_looked_for(path: str, says: str) -> None:

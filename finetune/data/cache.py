@@ -53,7 +53,7 @@ def key_of(entries: Sequence[Entry], facts: Facts, arguments: Mapping[str, Any])
 
 def _data_of(entry: Entry) -> Any:
     if entry.files is None:
-        return _commit(entry)
+        return entry.commit
     if entry.source.stream:
         return None  # its bytes are known only to whoever reads all of them
     found = []
@@ -89,17 +89,6 @@ def _mark(address: str) -> str | None:
         return None
     marks = [str(told[name]) for name in ("ETag", "etag", "md5Hash", "crc32c", "xet_hash", "sha256") if told.get(name)]
     return f"{marks[0]} {told.get('size')}" if marks else None
-
-
-def _commit(entry: Entry) -> str | None:
-    """Of a hub dataset as it is now."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        return HfApi().dataset_info(entry.path, revision=entry.source.hub["revision"]).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
-        return None
 
 
 def _code() -> list[str]:

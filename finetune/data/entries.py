@@ -4,11 +4,12 @@ is divided. Reads only what that takes; knows no tokenizer and no process."""
 import itertools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.data.chunks import Stretch
 from finetune.data.files import DataFile, byte_ranges, raw_rows
+from finetune.data.hub import commit_of
 from finetune.data.opening import is_address
 from finetune.data.schemas import refuse_other_schemas
 from finetune.data.sources import Reading, Source, detected_form, rows_of
@@ -33,6 +34,8 @@ class Entry:
     max_dropped_share: float
     files: tuple[DataFile, ...] | None
     wanted: Mapping[str, Any]
+    commit: str | None = None
+    """Of a hub dataset, where it is known."""
 
     @property
     def path(self) -> str:
@@ -90,7 +93,13 @@ def open_source(
     DataError if it is missing, or its tables have different columns."""
     opened = Source(path, source["hub"], source.get("files", {}), source.get("take", {}), source.get("stream"))
     files = opened.listed()
-    if files is not None:
+    commit = None
+    if files is None:
+        named = opened.files.get("data_files") or []
+        revision = opened.hub["revision"]
+        commit = commit_of(path, revision, [named] if isinstance(named, str) else named)
+        opened = replace(opened, hub={**opened.hub, "revision": commit or revision})
+    else:
         if not opened.stream:
             refuse_other_schemas(files)
         for file in files:
@@ -106,4 +115,5 @@ def open_source(
         source.get("max_dropped_share", 1.0),
         None if files is None else tuple(files),
         wanted,
+        commit,
     )
