@@ -62,7 +62,15 @@ def count_rows(recipe: Recipe) -> int | None:
 
 def _rows_taken(entry: DatasetEntry, deadline: float) -> int | None:
     """Rows of a source after max_rows and weight; None where it hangs on what is in them, or where they stand."""
-    if entry.filter or entry.shards or entry.data_files or entry.ds_type or entry.sample_by or entry.split != "train":
+    if (
+        entry.weight_unit == "tokens"
+        or entry.filter
+        or entry.shards
+        or entry.data_files
+        or entry.ds_type
+        or entry.sample_by
+        or entry.split != "train"
+    ):
         return None
     rows = _rows_of(Path(os.path.expanduser(entry.path)), deadline)  # noqa: PTH111 - Path's raises for ~~
     if rows is None:

@@ -93,6 +93,7 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
     selection = {
         "val_set_size": section.val_set_size,
         "deduplicate": section.dataset_exact_deduplication,
+        "shuffle": section.seed if section.shuffle_before_merging_datasets else None,
         "on_bad_row": section.on_bad_row,
     }
     place = {"folder": section.dataset_prepared_path, "processes": section.dataset_num_proc}
@@ -211,6 +212,7 @@ def _source(entry: DatasetEntry) -> dict[str, Any]:
             "shards_idx": entry.shards_idx,
             "max_rows": entry.max_rows,
             "weight": entry.weight,
+            "unit": entry.weight_unit,
             "seed": entry.sample_seed,
         },
     }

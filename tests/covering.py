@@ -59,6 +59,7 @@ ENTRIES: list[dict[str, Any]] = [
         "shards_idx": 1,
         "max_rows": 100,
         "weight": 0.5,
+        "weight_unit": "tokens",
         "sample_seed": 3,
     },
     {"path": "notes", "ds_type": "text", "sample_by": "paragraph", "type": "completion"},

@@ -182,7 +182,8 @@ SET = _table(
         "lora_fan_in_fan_out peft_ensure_weight_tying peft_autocast_adapter_dtype activation_offloading torch_compile "
         "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
         "liger_fused_linear_cross_entropy curriculum_sampling group_by_length dataloader_persistent_workers "
-        "dataloader_drop_last dataloader_pin_memory save_only_model dataset_exact_deduplication "
+        "dataloader_drop_last dataloader_pin_memory save_only_model dataset_exact_deduplication streaming "
+        "shuffle_before_merging_datasets "
         "use_tensorboard hf_mlflow_log_artifacts lr_quadratic_warmup prefix_projection",
         flag,
     ),
@@ -280,6 +281,7 @@ DATASET_UNSET = _table(
 DATASET_SET = _table(
     ("path split", text),
     ("weight", number(0, 1000, above=True)),
+    ("weight_unit", one_of("rows", "tokens")),
     ("shards_idx sample_seed", whole(0)),
     ("split_thinking drop_system_message", flag),
 )

@@ -21,7 +21,7 @@ from finetune.errors import DataError
 from finetune.rendering.examples import tokenize_rows
 from tests import tiny
 
-SELECTION = {"val_set_size": 0, "deduplicate": False, "on_bad_row": "error"}
+SELECTION = {"val_set_size": 0, "deduplicate": False, "on_bad_row": "error", "shuffle": None}
 LENGTHS = {"sequence_len": 96}
 WORDS = ["ok", "é日本", "😀", "<|im_end|>", "ſ", "a\u0301", "  two\n\n", "'ll", "١٢", "the sun is warm"]
 
@@ -165,6 +165,25 @@ def test_the_same_data_is_prepared_once_and_other_data_anew(tmp_path: Path) -> N
     assert not changed.again and len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_a_weight_by_tokens_halves_the_tokens(tmp_path: Path) -> None:
+    one = source(texts(tmp_path / "t.jsonl", 400))
+    whole = prepared(tmp_path / "cache", [one]).counted["train"].tokens
+    one["source"]["take"] |= {"weight": 0.5, "unit": "tokens"}
+    assert abs(prepared(tmp_path / "cache", [one]).counted["train"].tokens - whole / 2) <= 96
+
+
+def test_sources_are_shuffled_one_by_one_and_the_same_each_time(tmp_path: Path) -> None:
+    entries = [source(texts(tmp_path / f"{name}.jsonl", 50), group=group) for group, name in enumerate("ab")]
+
+    def order(folder: str, seed: int | None) -> list[tuple[str, int]]:
+        made = prepared(tmp_path / folder, entries, shuffle=seed)
+        return [(Path(name).stem, row) for name, row, _, _ in made.rows("train")]
+
+    plain, shuffled = order("one", None), order("one", 7)
+    assert sorted(shuffled) == plain and shuffled != plain and shuffled == order("two", 7) != order("one", 8)
+    assert [name for name, _ in shuffled] == [name for name, _ in plain]
+
+
 def test_what_was_left_half_is_not_taken(tmp_path: Path) -> None:
     path = conversations(tmp_path / "a.jsonl", 30)
     first = prepared(tmp_path / "cache", [source(path)])
@@ -242,3 +261,64 @@ def test_two_runs_at_once_share_a_folder(tmp_path: Path, write_recipe: Any) -> N
     assert [run.wait(60) for run in runs] == [0, 0]
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert (tmp_path / "x" / "train.parquet").read_bytes() == (tmp_path / "y" / "train.parquet").read_bytes()
+
+
+def test_an_entry_that_is_cut_off_is_made_anew(tmp_path: Path) -> None:
+    one = source(conversations(tmp_path / "a.jsonl", 20))
+    made = prepared(tmp_path / "cache", [one])
+    whole = (made.folder / "tokens.bin").read_bytes()
+    (made.folder / "tokens.bin").write_bytes(whole[:-4])
+    again = prepared(tmp_path / "cache", [one])
+    assert not again.again and (again.folder / "tokens.bin").read_bytes() == whole
+
+
+def test_what_nobody_used_for_a_month_is_removed(tmp_path: Path) -> None:
+    import os
+
+    sources = [source(conversations(tmp_path / f"{name}.jsonl", 5, seed)) for seed, name in enumerate("abc")]
+    old, used = (prepared(tmp_path / "cache", [one]).folder for one in sources[:2])
+    for folder in (old, used):
+        os.utime(folder, (time.time() - 40 * 24 * 3600,) * 2)
+    assert prepared(tmp_path / "cache", [sources[1]]).again
+    prepared(tmp_path / "cache", [sources[2]])
+    assert not old.exists() and used.exists()
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, write_recipe: Any) -> None:
+    import resource
+
+    path = conversations(tmp_path / "a.jsonl", 3000)
+    recipe = write_recipe(datasets=[{"path": str(path)}], dataset_prepared_path=str(tmp_path / "cache"))
+    command = [sys.executable, "-m", "finetune", "preprocess", str(recipe), "--output", str(tmp_path / "out")]
+    limit = (20_000, 20_000)
+    done = subprocess.run(
+        command, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert done.returncode == 7 and "is full. Free some, or name another with dataset_prepared_path" in done.stderr
+    assert list((tmp_path / "cache").iterdir()) == [] and "Traceback" not in done.stderr
+
+
+def test_parquet_that_is_there_is_not_written_again(tmp_path: Path, write_recipe: Any, finetune: Any) -> None:
+    recipe, out = write_recipe(), tmp_path / "out"
+    assert finetune("preprocess", recipe, "--output", out)[0] == 0
+    before = (out / "train.parquet").stat()
+    assert finetune("preprocess", recipe, "--output", out)[0] == 0
+    assert (out / "train.parquet").stat().st_ino == before.st_ino
+    assert finetune("preprocess", recipe, "--output", out, "min_sample_len=20")[0] == 0
+    assert (out / "train.parquet").stat().st_ino != before.st_ino
+    code, _, err = finetune("preprocess", recipe, "--output", out / "train.parquet")
+    assert code == 2 and "name a folder" in err
+
+
+def test_a_cache_that_may_only_be_read_serves_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    one = source(conversations(tmp_path / "a.jsonl", 20))
+    prepared(tmp_path / "cache", [one])
+    monkeypatch.setattr(
+        os, "access", lambda _, mode: mode != os.W_OK
+    )  # whoever runs the tests may be allowed everything
+    found = prepared(tmp_path / "cache", [one])
+    before = sorted(found.folder.iterdir())
+    assert found.again and len(found.dataset("train")) == found.counted["train"].kept
+    assert sorted(found.folder.iterdir()) == before

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from finetune.data import raw
-from finetune.data.choosing import Draw, copies, spans_of
+from finetune.data.choosing import Draw, _rank, copies, spans_of
 from finetune.data.files import Broken, byte_ranges, list_files, raw_rows
 from finetune.data.sources import Taken, read_rows
 from finetune.data.split import drop_duplicates, split_rows
@@ -272,6 +272,18 @@ def test_drawing_is_exact_and_deterministic(digests: list[str], weight: Any, max
     # Where the rows stand does not matter to which contents are drawn.
     backwards = copies(digests[::-1], draw)
     assert Counter(zip(digests, often, strict=True)) == Counter(zip(digests[::-1], backwards, strict=True))
+
+
+@given(tokens=st.lists(st.integers(0, 50), min_size=1, max_size=30), weight=st.sampled_from([0.1, 0.25, 0.5, 2.5]))
+def test_a_weight_by_tokens_comes_as_near_as_rows_can(tokens: list[int], weight: float) -> None:
+    digests = [f"{number:04x}" for number in range(len(tokens))]
+    drawn = copies(digests, Draw(weight=weight, unit="tokens"), tokens)
+    order = sorted(range(len(tokens)), key=lambda place: (_rank(digests[place], 0), place))
+    part = weight % 1
+    sums = [sum(tokens[place] for place in order[:count]) for count in range(len(tokens) + 1)]
+    have = sum(count * often for count, often in zip(tokens, drawn, strict=True)) - int(weight) * sum(tokens)
+    assert abs(have - part * sum(tokens)) <= min(abs(one - part * sum(tokens)) for one in sums) + 1e-9
+    assert set(drawn) <= {int(weight), int(weight) + 1}
 
 
 def test_another_seed_draws_other_rows_and_all_are_drawn_equally_often() -> None:

@@ -34,6 +34,8 @@ def run(parsed: argparse.Namespace) -> int:
     print_faults(checked.heard(checked.notes))
     plan = resolved(checked, probe())
     folder = parsed.output or Path(checked.recipe.output_dir).expanduser() / "prepared"
+    if folder.suffix == ".parquet" or folder.is_file():
+        raise UsageError(f"--output {folder}: name a folder; {' and '.join(FILES.values())} are written into it")
     began = time.monotonic()
     raise_on_signals()
     tokenizer_alone(plan)
@@ -69,13 +71,15 @@ def write(folder: Path, prepared: "Prepared") -> dict[str, Path]:
                 # An older run's rows must not stand beside this one's.
                 (folder / name).unlink(missing_ok=True)
                 continue
+            written[purpose] = folder / name
+            if prepared.is_in(folder / name, purpose):
+                continue
             partial = folder / f".{name}.partial"
             try:
                 prepared.write_parquet(purpose, partial)
                 partial.replace(folder / name)
             finally:
                 partial.unlink(missing_ok=True)
-            written[purpose] = folder / name
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror or error}") from None
     return written

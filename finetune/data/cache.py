@@ -2,14 +2,18 @@
 Safe where several runs share the folder, and a stopped run leaves nothing that looks whole."""
 
 import atexit
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,9 @@ CODE = ("data", "formats", "rendering", "recipe/expression.py")
 """What of this package decides over tokens and labels."""
 LIBRARIES = ("tokenizers", "tiktoken", "transformers", "jinja2", "pyarrow", "datasets")
 VARIABLE = "FINETUNE_CACHE"
+ENTRY = re.compile("[0-9a-f]{64}")
+UNUSED_SECONDS = 30 * 24 * 3600
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BLOCK, PIECE = 2**25, 2**20
 """Bytes of a file that one thread digests, and how many of them at a time."""
 
@@ -103,7 +110,7 @@ def _code() -> list[str]:
 
 
 def _sources(path: Path) -> list[Path]:
-    return [path] if path.is_file() else list(path.glob("*.py"))
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.suffix in (".py", ".jinja", ".json")]
 
 
 def cached(folder: Path, key: str | None, make: Callable[[Path], None]) -> Prepared:
@@ -117,6 +124,7 @@ def cached(folder: Path, key: str | None, make: Callable[[Path], None]) -> Prepa
             found = _found(place)
             if found is not None:
                 return found
+        _forget(folder)
         partial = folder / f"partial-{_mine()}"
         partial.mkdir()
     except OSError as error:
@@ -131,6 +139,13 @@ def cached(folder: Path, key: str | None, make: Callable[[Path], None]) -> Prepa
         except OSError:
             if _found(place) is None:  # else another run was quicker: it is the same
                 raise
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise RunFolderError(
+                f"the disk of the folder of prepared data {folder} is full. Free some, or name another with "
+                "dataset_prepared_path"
+            ) from None
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if key is None:
@@ -141,13 +156,22 @@ def cached(folder: Path, key: str | None, make: Callable[[Path], None]) -> Prepa
 def _found(place: Path) -> Prepared | None:
     try:
         found = Prepared.read(place, again=True)
-        os.utime(place)  # so that old ones can be told from used ones
+        with suppress(PermissionError):
+            os.utime(place)  # so that old ones can be told from used ones
         return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         shutil.rmtree(place, ignore_errors=True)
         return None
+
+
+def _forget(folder: Path) -> None:
+    """Remove what nobody has used for long, so that the folder does not grow for ever."""
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            if ENTRY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > UNUSED_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _mine() -> str:

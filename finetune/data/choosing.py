@@ -21,6 +21,8 @@ class Draw:
     max_rows: int | None = None
     weight: float = 1.0
     seed: int = 0
+    unit: str = "rows"
+    """Of what a fraction in `weight` is one: rows or tokens."""
 
     @property
     def takes_all(self) -> bool:
@@ -28,8 +30,9 @@ class Draw:
         return self.max_rows is None and self.weight == 1
 
 
-def copies(digests: Sequence[str], draw: Draw) -> list[int]:
-    """How often each row is taken. Exact: the sum is the weight times the rows (at most max_rows), rounded half up.
+def copies(digests: Sequence[str], draw: Draw, tokens: Sequence[int] = ()) -> list[int]:
+    """How often each row is taken. Exact: the sum is the weight times the rows (at most max_rows), rounded half up; by
+    tokens, of which each row has `tokens`, the rows come as near as they can to that share of them.
 
     Rows are drawn in the order of a hash of seed and digest; equal rows in the order in which they stand."""
     if draw.takes_all:
@@ -38,11 +41,25 @@ def copies(digests: Sequence[str], draw: Draw) -> list[int]:
     taken = order if draw.max_rows is None else order[: draw.max_rows]
     weight = Fraction(str(draw.weight))
     whole, part = divmod(weight, 1)
-    once_more = math.floor(len(taken) * part + Fraction(1, 2))
+    once_more = _nearest([tokens[place] for place in taken], part) if draw.unit == "tokens" else _half_up(taken, part)
     found = [0] * len(digests)
     for number, place in enumerate(taken):
         found[place] = int(whole) + (number < once_more)
     return found
+
+
+def _half_up(taken: Sequence[int], part: Fraction) -> int:
+    return math.floor(len(taken) * part + Fraction(1, 2))
+
+
+def _nearest(tokens: Sequence[int], part: Fraction) -> int:
+    """How many of the first rows hold a share of all tokens, as nearly as can be."""
+    wanted, have = sum(tokens) * part, 0
+    for number, count in enumerate(tokens):
+        if abs(have + count - wanted) >= abs(have - wanted) and count:
+            return number
+        have += count
+    return len(tokens)
 
 
 def _rank(digest: str, seed: int) -> bytes:

@@ -60,8 +60,8 @@ class Place:
         sources: Sequence[Entry],
         tokenizer: Any,
     ) -> Prepared:
-        """`selection`: val_set_size, deduplicate and on_bad_row; `lengths`: those of Lengths; `labels`: those of
-        LabelSettings for each source. `tokenizer` has its chat template.
+        """`selection`: val_set_size, deduplicate, shuffle and on_bad_row; `lengths`: those of Lengths; `labels`: those
+        of LabelSettings for each source. `tokenizer` has its chat template.
 
         DataError for rows that cannot be used, where the recipe does not skip them, and if none is left."""
         if not getattr(tokenizer, "is_fast", False):

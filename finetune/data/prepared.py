@@ -18,6 +18,8 @@ from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import IGNORED, Lost
 
 FACTS, TOKENS = "facts.json", "tokens.bin"
+MADE_FROM = "finetune.prepared"
+"""Name, in a parquet file's facts, of what its rows were made from."""
 BATCH = 1024
 """Documents that are gathered at a time."""
 BATCH_TOKENS = 2**20
@@ -34,7 +36,10 @@ class Prepared:
     @classmethod
     def read(cls, folder: Path, again: bool) -> "Prepared":
         """OSError or ValueError if there is nothing whole."""
-        return cls(folder, json.loads((folder / FACTS).read_text("utf-8")), again)
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        if (folder / TOKENS).stat().st_size != facts["bytes"]:
+            raise ValueError(f"{folder / TOKENS} is cut off")
+        return cls(folder, facts, again)
 
     @property
     def purposes(self) -> list[str]:
@@ -116,10 +121,24 @@ class Prepared:
         if packed is not None:
             order, bounds = packed.order, packed.bounds
             name += "." + hashlib.sha256(order.tobytes() + bounds.tobytes()).hexdigest()[:16]
-        path = self.folder / f"{name}.arrow"
+        path = self._place / f"{name}.arrow"
         if not path.is_file():
             self._write_arrow(path, purpose, order, bounds)
         return Dataset.from_file(str(path))
+
+    @cached_property
+    def _place(self) -> Path:
+        """Where rows are written: the folder itself, or one for this process where that may only be read."""
+        import atexit
+        import os
+        import shutil
+        import tempfile
+
+        if os.access(self.folder, os.W_OK):
+            return self.folder
+        own = Path(tempfile.mkdtemp(prefix="finetune-rows-"))
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
+        return own
 
     def _write_arrow(self, path: Path, purpose: str, order: Any, bounds: Any) -> None:
         """Beside its place first, so that two runs may do it at once."""
@@ -174,6 +193,22 @@ class Prepared:
         parts = [self.tokens(*place) for place in zip(starts.tolist(), lengths.tolist(), strict=True)]
         return numpy.concatenate(parts)
 
+    def name(self, purpose: str) -> str:
+        """What tells these rows from all others."""
+        return f"{self.folder.name} {purpose}"
+
+    def is_in(self, path: Path, purpose: str) -> bool:
+        """Whether a parquet file was written from these rows, and is whole."""
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            found = parquet.read_metadata(path)
+        except (OSError, pyarrow.lib.ArrowException):
+            return False
+        same = (found.metadata or {}).get(MADE_FROM.encode()) == self.name(purpose).encode()
+        return same and found.num_rows == self.counted[purpose].kept
+
     def write_parquet(self, purpose: str, path: Path) -> None:
         """input_ids, labels, source and row of each document, in order."""
         import pyarrow
@@ -182,7 +217,8 @@ class Prepared:
         made, numbers = self.documents(purpose), pyarrow.list_(pyarrow.int32())
         names = pyarrow.array(self.facts["sources"], type=pyarrow.string())
         schema = pyarrow.schema(
-            [("input_ids", numbers), ("labels", numbers), ("source", pyarrow.string()), ("row", pyarrow.int64())]
+            [("input_ids", numbers), ("labels", numbers), ("source", pyarrow.string()), ("row", pyarrow.int64())],
+            metadata={MADE_FROM: self.name(purpose)},
         )
         first = 0
         # Of a vocabulary's ids a dictionary would hold most; lz4 takes the runs of -100 at hardly any cost.
@@ -220,7 +256,8 @@ def write(folder: Path, facts: Mapping[str, Any], purposes: Mapping[str, Documen
     for purpose, made in purposes.items():
         for name in COLUMNS:
             numpy.save(folder / f"{purpose}.{name}.npy", getattr(made, name))
-    (folder / FACTS).write_text(json.dumps(facts), "utf-8")
+    whole = {**facts, "bytes": (folder / TOKENS).stat().st_size}
+    (folder / FACTS).write_text(json.dumps(whole), "utf-8")
 
 
 def facts_of(purposes: Mapping[str, Documents], sources: Sequence[str]) -> dict[str, Any]:

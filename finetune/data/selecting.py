@@ -52,6 +52,8 @@ def selected(table: Table, entries: Sequence[Entry], selection: Mapping[str, Any
     notes: list[str] = []
     for number, entry in enumerate(entries):
         taken, drawn = _taken(table, number, entry)
+        if entry.purpose == "train" and selection.get("shuffle") is not None:
+            drawn = drawn[numpy.random.default_rng([selection["shuffle"], number]).permutation(len(drawn))]
         rows[entry.purpose].append(drawn)
         skipped += taken.skipped
         notes += [*taken.notes, *taken.said(entry.path)]
@@ -81,7 +83,8 @@ def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
         return Taken([], skipped, 0, [note]), rows
     draw = entry.source.draw
     if not draw.takes_all:
-        times = numpy.array(copies(_Digests(table.digests[said.first : said.last]), draw))
+        tokens = _tokens(table, rows).tolist() if draw.unit == "tokens" else ()
+        times = numpy.array(copies(_Digests(table.digests[said.first : said.last]), draw, tokens))
         taken = int((times > 0).sum())
         rows = numpy.repeat(rows, times)
         if not len(rows):
@@ -102,11 +105,21 @@ def _streamed(table: Table, rows: Any, enough: Mapping[str, int | None]) -> int:
     """How many of the rows that were read are as many as were asked for: reading ends with a stretch."""
     import numpy
 
-    examples = table.examples[rows]
-    ends = numpy.cumsum(table.lengths[examples_of(table, rows)], dtype=numpy.int64)
-    by_row = numpy.concatenate([[0], ends])[numpy.cumsum(examples)]
-    have = {"max_rows": numpy.arange(1, len(rows) + 1), "examples": numpy.cumsum(examples), "tokens": by_row}
+    have = {
+        "max_rows": numpy.arange(1, len(rows) + 1),
+        "examples": numpy.cumsum(table.examples[rows]),
+        "tokens": numpy.cumsum(_tokens(table, rows)),
+    }
     return min(int(numpy.searchsorted(have[name], limit)) + 1 for name, limit in enough.items() if limit is not None)
+
+
+def _tokens(table: Table, rows: Any) -> Any:
+    """Of each row, in all of its examples."""
+    import numpy
+
+    ends = numpy.concatenate([[0], numpy.cumsum(table.lengths[examples_of(table, rows)], dtype=numpy.int64)])
+    lasts = numpy.cumsum(table.examples[rows])
+    return ends[lasts] - ends[lasts - table.examples[rows]]
 
 
 def _groups(digests: Any) -> Any:

@@ -40,8 +40,8 @@ class Taken:
 @dataclass(frozen=True)
 class Source:
     """Where the rows of an entry come from. `hub`: split, name and revision; `files`: data_files, ds_type, sample_by;
-    `take`: filter, shards, shards_idx, max_rows, weight and seed; `stream`: how much is read of its beginning, if not
-    all: the first of max_rows, examples and tokens that is reached."""
+    `take`: filter, shards, shards_idx, max_rows, weight, unit and seed; `stream`: how much is read of its beginning,
+    if not all: the first of max_rows, examples and tokens that is reached."""
 
     path: str
     hub: Mapping[str, str | None]
@@ -51,7 +51,8 @@ class Source:
 
     @property
     def draw(self) -> Draw:
-        return Draw(self.take.get("max_rows"), self.take.get("weight", 1.0), self.take.get("seed", 0))
+        take = self.take
+        return Draw(take.get("max_rows"), take.get("weight", 1.0), take.get("seed", 0), take.get("unit", "rows"))
 
     def listed(self) -> list[DataFile] | None:
         """Its files, or None for a hub dataset. DataError if a file is asked for what only the hub has."""

@@ -46,6 +46,11 @@ class DatasetEntry(RowKeys, EntryLabels):
     weight: Annotated[Number, Field(gt=0, le=1000, examples=[0.5, 2]), Reaches("format")] = 1.0
     """How often the rows count, after filter, shards and max_rows: 0.5 keeps half of them, drawn as for max_rows; 2.5
     takes each twice and half of them once more."""
+    weight_unit: Annotated[
+        Literal["rows", "tokens"], Field(examples=["tokens", "rows"]), Reaches("format", needs={"weight": 0.5})
+    ] = "rows"
+    """What a fraction in `weight` is a fraction of. `tokens`: as many drawn rows as come nearest to that share of the
+    tokens that remain when long rows are cut or dropped."""
     sample_seed: Annotated[Whole, Field(ge=0, examples=[0, 1]), Reaches("format", needs={"max_rows": 100})] = 0
     """Another number draws other rows for max_rows and weight."""
 
@@ -60,6 +65,9 @@ class DataSection(LabelSection):
     streaming: Annotated[bool, Reaches("format", needs={"max_steps": 20})] = False
     """For data that is larger than the disk: of each source only the beginning is read, as many rows as max_steps will
     train on, the sources mixed by their `weight`. What is kept on disk is at most the tokens of those steps."""
+    shuffle_before_merging_datasets: Annotated[bool, Reaches("format")] = False
+    """Shuffle the rows of each source by `seed` before the sources are joined. It is seen with curriculum_sampling:
+    true, which takes one source after the other."""
     dataset_exact_deduplication: Annotated[bool, Reaches("format")] = False
     """Take rows that say the same only once, in whichever source they stand; one that is among test_datasets is not
     trained on."""

@@ -15,6 +15,12 @@ def taken_rows(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for entry in entries if isinstance(entries, list) else ():
             for message in _of_entry(entry) if isinstance(entry, dict) else ():
                 yield list_key, message
+    entries = values.get("datasets")
+    units = (
+        [entry.get("weight_unit") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )
+    if values.get("streaming") and "tokens" in units:
+        yield "streaming", "`streaming: true` mixes by tokens where rows are packed, else by rows: remove `weight_unit`"
     if values.get("streaming") and not values.get("max_steps"):
         yield "streaming", "`streaming: true` reads what the steps of a run need: say how many with `max_steps`"
     if values.get("truncation_side") == "left" and values.get("excess_length_strategy") != "truncate":
@@ -34,6 +40,8 @@ def _of_entry(entry: Mapping[str, Any]) -> Iterator[str]:
         except BadExpression as error:
             yield f"`filter: {text[:80]}` is no expression over a row: {error}"
     draws = isinstance(weight, float) and not weight.is_integer()
+    if entry.get("weight_unit") == "tokens" and not draws:
+        yield "`weight_unit: tokens` counts only with a fraction in `weight`"
     if entry.get("sample_seed") and not entry.get("max_rows") and not draws:
         yield "`sample_seed` counts only with `max_rows` or a fraction in `weight`"
 

@@ -152,9 +152,9 @@ REFUSED = (
         "eval_sequence_len",
     ),
     Refused(
-        "the order in which rows are packed and joined cannot be set yet",
+        "the order in which rows are packed cannot be set yet",
         "Remove the line; curriculum_sampling: true takes the rows in their order",
-        "sample_packing_sequentially shuffle_before_merging_datasets",
+        "sample_packing_sequentially",
     ),
     Refused(
         "it is not supported yet for the data",
