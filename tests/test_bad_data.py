@@ -6,6 +6,9 @@ import io
 import json
 import lzma
 import random
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +240,54 @@ def all_of(folder: Path, one: dict[str, Any], policy: str) -> None:
     made = prepared(folder / "cache", [one], on_bad_row=policy)
     list(made.rows("train"))
     made.first_rows("train")
+
+
+class Server(BaseHTTPRequestHandler):
+    """Gives whole files only, leads astray, refuses, and hangs up."""
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        name = self.path.split("?")[0].strip("/")
+        if name == "moved.jsonl":
+            self.send_response(302)
+            self.send_header("Location", "/good.jsonl")
+            self.end_headers()
+        elif name == "good.jsonl" or name.startswith("cut"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(LINES)))
+            self.end_headers()
+            self.wfile.write(LINES[:200] if name.startswith("cut") else LINES)
+        else:
+            self.send_error({"gone": 404, "private": 401}.get(name.split(".")[0], 500))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{serving.server_port}"
+    serving.shutdown()
+    serving.server_close()
+
+
+@pytest.mark.parametrize("name", ["good.jsonl", "moved.jsonl", "good.jsonl?token=secret"])
+def test_a_server_that_gives_whole_files_only_will_do(name: str, server: str) -> None:
+    assert len(read_rows(**source(Path("x")) | {"path": f"{server}/{name}"}).rows) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gone.jsonl", "there is no data file http"),
+        ("private.jsonl?token=secret", r"private\.jsonl cannot be read: 401 Unauthorized"),
+        ("faulty.jsonl", "cannot be read: 500"),
+        ("cut.jsonl", "cannot be read: .*not completed"),
+        ("table.parquet", "cannot be read: 500"),
+    ],
+)
+def test_what_goes_wrong_at_an_address_is_named_without_its_secrets(name: str, says: str, server: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        read_rows(**source(Path("x")) | {"path": f"{server}/{name}"})
+    assert "secret" not in str(caught.value)

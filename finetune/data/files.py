@@ -56,6 +56,10 @@ class DataFile:
         return shown(self.path)
 
     @property
+    def is_table(self) -> bool:
+        return self.kind in ("parquet", "arrow")
+
+    @property
     def divisible(self) -> bool:
         """Whether byte_ranges can divide it: local, one row a line, not compressed."""
         return self.kind == "jsonl" and self.compression is None and not is_address(self.path)
@@ -115,8 +119,8 @@ def raw_rows(file: DataFile, part: ByteRange | None = None) -> Iterator[tuple[in
 
     `part`: only the lines of one of its byte_ranges. DataError if the file as a whole cannot be read."""
     try:
-        with opened(file.path, file.compression) as stream:
-            if file.kind not in ("parquet", "arrow") and (part is None or part.start == 0):
+        with opened(file.path, file.compression, file.is_table) as stream:
+            if not file.is_table and (part is None or part.start == 0):
                 _refuse_utf16(stream, file)
             if part is None or part.end < 0:
                 yield from READERS[file.kind](stream, file)
@@ -140,7 +144,7 @@ def _refuse_utf16(stream: Any, file: DataFile) -> None:
 def _not_utf8(file: DataFile, error: UnicodeDecodeError) -> DataError:
     """With the place, which a reader that decodes in blocks does not know."""
     advice = "not UTF-8 from here on: convert the file, for example with iconv"
-    if file.kind in ("parquet", "arrow"):
+    if file.is_table:
         return DataError(f"{file.name} holds text that is not UTF-8 ({error.reason}): write the file anew")
     with opened(file.path, file.compression) as stream:
         number = 0

@@ -36,7 +36,8 @@ def file_system(address: str) -> tuple[Any, str]:
 
     scheme = address.split("://")[0].lower()
     try:
-        system, inner = fsspec.core.url_to_fs(address)
+        patience = {"client_kwargs": {"timeout": _patience()}} if scheme in ("http", "https") else {}
+        system, inner = fsspec.core.url_to_fs(address, **patience)
     except ImportError as error:
         package = DRIVERS.get(scheme)
         hint = f"run: pip install {package}" if package else str(error)
@@ -47,18 +48,27 @@ def file_system(address: str) -> tuple[Any, str]:
     return system, inner
 
 
+def _patience() -> Any:
+    """A transfer may take hours, but not stand still."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+
+
 def shown(path: str) -> str:
     """The path for messages: without what stands before an @ or behind a ? in an address, which may be secret."""
     return re.sub(r"//[^/@]*@", "//", path).split("?")[0] if is_address(path) else path
 
 
 @contextmanager
-def opened(path: str, compression: str | None = None) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed. DataError if it cannot be opened or read to its end."""
+def opened(path: str, compression: str | None = None, anywhere: bool = False) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed. `anywhere`: they are not read one after the other, which not every web server
+    allows. DataError if it cannot be opened or read to its end."""
     with readable(path):
         if is_address(path):
             system, inner = file_system(path)
-            raw: IO[bytes] = BufferedReader(system.open(inner, "rb"))
+            plain = path.startswith(("http:", "https:")) and not anywhere
+            raw: IO[bytes] = BufferedReader(system.open(inner, "rb", **({"block_size": 0} if plain else {})))
         else:
             raw = Path(path).open("rb", buffering=BUFFER)  # noqa: SIM115 - closed below
         with raw, _decompressed(raw, compression) as stream:
@@ -80,10 +90,19 @@ def readable(path: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError:
         raise  # the reader knows more about it
-    except FileNotFoundError:
-        raise DataError(f"there is no data file {shown(path)}") from None
+    except FileNotFoundError as error:
+        cause = error.__cause__ if is_address(path) else None
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", 0) == 404:
+            raise DataError(f"there is no data file {shown(path)}") from None
+        reason = getattr(cause, "message", "") or type(cause).__name__
+        status = f"{cause.status} " if hasattr(cause, "status") else ""
+        raise DataError(f"{shown(path)} cannot be read: {status}{reason}. Check the address and the network") from None
     except EOFError:
         raise DataError(f"{shown(path)} ends too early: it was cut off, so copy or download it anew") from None
+    except ValueError as error:
+        if "range requests" not in str(error):
+            raise
+        raise DataError(f"{shown(path)}: its server only gives whole files: download it, and name the copy") from None
     except (OSError, zlib.error, LZMAError, *foreign) as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0][:300] or type(error).__name__
         raise DataError(f"{shown(path)} cannot be read: {reason}") from None

@@ -16,7 +16,7 @@ def count_rows(file: DataFile) -> int:
         from pyarrow import ArrowInvalid, parquet
 
         try:
-            with opened(file.path, file.compression) as stream, parquet.ParquetFile(stream) as table:
+            with opened(file.path, file.compression, True) as stream, parquet.ParquetFile(stream) as table:
                 return int(table.metadata.num_rows)
         except ArrowInvalid:
             pass  # the reader says what is wrong
@@ -55,7 +55,7 @@ def _columns(file: DataFile) -> dict[str, str]:
     """Name -> type as text, with types that hold the same written the same."""
     import pyarrow
 
-    with opened(file.path, file.compression) as stream:
+    with opened(file.path, file.compression, True) as stream:
         try:
             schema = _schema(file.kind, stream)
         except pyarrow.ArrowInvalid as error:
