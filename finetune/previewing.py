@@ -13,6 +13,7 @@ from finetune.data.prepare import Watch
 from finetune.data.prepared import Prepared
 from finetune.errors import DataError
 from finetune.plan import Plan
+from finetune.preview.looks import SourceFigures
 from finetune.preview.report import Report, gather
 from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import refuse_losses
@@ -65,8 +66,8 @@ def report_of(plan: Plan, recipe: str, shown: int) -> Report:
     for purpose in looked.data.purposes:
         gathered = gather(looked.data.rows(purpose), looked.tokenizer, shown)
         for source, lost in looked.data.counted[purpose].sources.items():
-            if source in gathered.figures:
-                gathered.figures[source].dropped, gathered.figures[source].cut = lost.dropped, lost.truncated
+            figure = gathered.figures.setdefault(source, SourceFigures())
+            figure.dropped, figure.cut, figure.unlearned = lost.dropped, lost.truncated, lost.unlearned
         purposes["training" if purpose == "train" else purpose] = gathered
     template = hashlib.sha256(str(looked.tokenizer.chat_template or "").encode()).hexdigest()
     return Report(recipe, purposes, _facts(plan, looked), template, looked.fill)

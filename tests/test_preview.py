@@ -1,6 +1,7 @@
 """People see before the run what it will train on, and CI sees when that changes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,28 @@ def test_validate_notices_when_what_is_trained_is_no_longer_what_was_reviewed(
     assert changed == recipe
     code, _, err = finetune("validate", "--snapshot", recipe)
     assert code == 3 and "[FT009]" in err
+
+
+def test_another_template_or_tokenizer_is_noticed_where_no_row_changes(
+    write_recipe: Any, finetune: Any, tmp_path: Path, sharegpt: Path, tiny_models: dict[str, Path]
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_models["chatml"], base)
+    data = {"base_model": str(base), "datasets": [{"path": str(sharegpt), "type": "chat_template"}]}
+    recipe = write_recipe(**data)
+    assert finetune("preview", recipe, "--snapshot")[0] == 0
+    template, config = base / "chat_template.jinja", base / "tokenizer_config.json"
+    for file, old, new in (
+        (template, "{% for", "{# the same #}{% for"),
+        (config, '"eos_token": "<|endoftext|>"', '"eos_token": "<pad>"'),
+    ):
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        code, _, err = finetune("validate", "--snapshot", recipe)
+        assert code == 3 and "[FT009]" in err, file.name
+        file.write_text(text)
+    assert finetune("validate", "--snapshot", recipe)[0] == 0
 
 
 def test_preprocess_writes_what_the_trainer_gets_with_its_origin(

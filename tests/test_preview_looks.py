@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.preview.looks import IGNORED, ends_of, histogram, pieces_of
+from finetune.preview.looks import IGNORED, SourceFigures, ends_of, histogram, pieces_of
 from finetune.preview.page import page
 from finetune.preview.report import Report, gather
 from finetune.preview.snapshot import difference, snapshot
@@ -62,6 +62,30 @@ def test_the_page_holds_every_character_escaped_and_loads_nothing() -> None:
     text = page(report(("<a>", 1, ids, labels)))
     assert "&lt;" in text and "<b>you" not in text and "&lt;a&gt;" in text and "日" in text
     assert "http" not in text and "src=" not in text and "<script" not in text
+
+
+def test_what_no_screen_shows_is_made_visible_and_signs_stay_whole() -> None:
+    hidden = "a\u200bb\u202ec\x1b[31m\x00\ufeff"
+    family = "👩\u200d👩\u200d👧 شكرا"
+    ids = TOKENIZER(hidden + family, add_special_tokens=False)["input_ids"]
+    shown = report(("a", 1, ids, ids))
+    text, (row,) = page(shown), shown.purposes["training"].shown
+    for plain in (text, row_text(row).plain):
+        assert not set(plain) & set("\u200b\u202e\x1b\x00\ufeff")
+        assert all(name in plain for name in ("‹200B›", "‹202E›", "‹FEFF›", "␛[31m".split("[")[0], "␀"))
+    assert "".join(piece.text for piece in row.pieces) == hidden + family
+
+
+def test_sources_that_lost_every_row_are_shown_and_all_are_summed_up() -> None:
+    ids, labels = example()
+    shown = report(("a", 1, ids, labels), ("b", 1, ids, labels))
+    purpose = shown.purposes["training"]
+    purpose.figures["gone"] = SourceFigures(dropped=7, unlearned=3)
+    text = page(shown)
+    assert "<td>gone</td>" in text and 'data-is="dropped">7<' in text and 'data-is="silent">3<' in text
+    together = purpose.together()
+    assert (together.rows, together.tokens, together.dropped) == (2, 2 * len(ids), 7)
+    assert f'data-is="tokens">{2 * len(ids):,}<' in text
 
 
 def test_the_terminal_shows_the_whole_row() -> None:

@@ -22,6 +22,21 @@ class Piece:
     ends: bool = False
 
 
+LINE_ENDS = {10: "⏎\n", 13: "␍"}
+UNSEEN = {
+    **{code: chr(0x2400 + code) for code in range(32) if code not in (9, 10, 13)},
+    **{code: f"‹{code:04X}›" for code in (0x7F, 0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F))},
+    **{code: f"‹{code:04X}›" for code in range(0x2066, 0x206A)},
+}
+"""Characters that no screen shows, or that turn the text around them: what is shown for them. What joins the characters
+of one sign stays."""
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen made visible, but for the ends of lines."""
+    return text.translate(UNSEEN)
+
+
 @dataclass(frozen=True)
 class ShownRow:
     """A row of the data as tokens. `number` counts from 1 in its source."""
@@ -35,13 +50,15 @@ class ShownRow:
 
 @dataclass
 class SourceFigures:
-    """Figures of one source; `lengths`: tokens of each row; `ends`: which token ends learned stretches, how often."""
+    """Figures of one source; `lengths`: tokens of each row; `ends`: which token ends learned stretches, how often;
+    `unlearned`: rows left out since their own flags let nothing be learned."""
 
     rows: int = 0
     tokens: int = 0
     learned: int = 0
     dropped: int = 0
     cut: int = 0
+    unlearned: int = 0
     lengths: list[int] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from finetune.preview.looks import Piece, ShownRow, SourceFigures, histogram
+from finetune.preview.looks import Piece, ShownRow, SourceFigures, histogram, visible
 from finetune.preview.report import Purpose, Report
 
 STYLE = """
@@ -21,14 +21,34 @@ th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(
 th { font-weight: 600; color: var(--soft) } th:first-child, td:first-child, .left { text-align: left }
 details { border: 1px solid var(--line); border-radius: 8px; margin: .6rem 0; background: var(--card) }
 summary { cursor: pointer; padding: .5rem .8rem; overflow-wrap: anywhere }
-.row { white-space: pre-wrap; overflow-wrap: anywhere; padding: .4rem .9rem .9rem; font-size: 13px; line-height: 1.75 }
+.row { white-space: pre-wrap; unicode-bidi: plaintext; overflow-wrap: anywhere; padding: .4rem .9rem .9rem;
+  font-size: 13px; line-height: 1.75 }
 .t { color: var(--soft); border-radius: 3px; box-shadow: inset -1px 0 0 var(--line) }
-.l { color: var(--learned-ink); background: var(--learned) } .s { color: var(--special); font-weight: 650 }
+.l { color: var(--learned-ink); background: var(--learned) } .s { color: var(--special); font-weight: 650;
+  unicode-bidi: isolate; direction: ltr }
 .e::after { content: "\\25C0"; color: var(--end); font-size: .8em; padding-left: 1px }
 .nl { opacity: .55 } svg { display: block; width: 15rem; height: 3rem } .bar { fill: var(--bar) }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.25rem; margin: .75rem 0 }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
+@media (max-width: 44rem) { th { display: none } tr { display: grid; grid-template-columns: 1fr 1fr 1fr;
+  padding: .6rem 0; border-bottom: 1px solid var(--line) } td { border: 0; padding: .15rem 0; text-align: left }
+  td:first-child, .wide { grid-column: 1 / -1; overflow-wrap: anywhere } td:first-child { font-weight: 600 }
+  td[data-is]::before { content: attr(data-is) " "; color: var(--soft) } svg { width: 100% } body { padding: 1rem }
+  dl { grid-template-columns: 1fr } dd { margin-bottom: .4rem } }
 """
+
+
+HEADS = (
+    "source",
+    "rows",
+    "tokens",
+    "learned",
+    "dropped",
+    "cut",
+    "silent",
+    "tokens a row",
+    "learned stretches end with",
+)
 
 
 def page(report: Report) -> str:
@@ -54,23 +74,30 @@ def _head(title: str, report: Report) -> str:
         '<span><span class="t">not learned</span> it only reads this</span>'
         '<span><span class="t s">&lt;special&gt;</span> a special token</span>'
         '<span><span class="t l s e">&lt;end&gt;</span> the last token of a learned stretch: where answers stop</span>'
+        "<span>silent: rows left out, since their own flags let nothing be learned</span>"
         "</div>"
     )
     return f"<h1>{escape(title)}</h1><dl>{facts}</dl>{legend}"
 
 
 def _table(purpose: Purpose) -> str:
-    heads = ("source", "rows", "tokens", "learned", "dropped", "cut", "tokens a row", "learned stretches end with")
-    head = "".join(f'<th class="{"left" if text in heads[-2:] else ""}">{text}</th>' for text in heads)
+    head = "".join(f'<th class="{"left" if text in HEADS[-2:] else ""}">{text}</th>' for text in HEADS)
     rows = "".join(_source(name, figure) for name, figure in purpose.figures.items())
+    if len(purpose.figures) > 1:
+        rows += _source("all", purpose.together())
     return f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def _source(name: str, figure: SourceFigures) -> str:
     ends = "<br>".join(f"<code>{escape(repr(token))}</code> {count:,}" for token, count in figure.common_ends())
-    cells = (f"{figure.rows:,}", f"{figure.tokens:,}", f"{figure.share:.1%}", f"{figure.dropped:,}", f"{figure.cut:,}")
-    middle = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr><td>{escape(name)}</td>{middle}<td class="left">{_bars(figure)}</td><td class="left">{ends}</td></tr>'
+    counts = (figure.dropped, figure.cut, figure.unlearned)
+    cells = (f"{figure.rows:,}", f"{figure.tokens:,}", f"{figure.share:.1%}", *(f"{count:,}" for count in counts))
+    middle = "".join(f'<td data-is="{name}">{cell}</td>' for name, cell in zip(HEADS[1:], cells, strict=False))
+    last = "".join(
+        f'<td class="left wide" data-is="{name}">{cell}</td>'
+        for name, cell in zip(HEADS[-2:], (_bars(figure), ends or "none"), strict=True)
+    )
+    return f"<tr><td>{escape(name)}</td>{middle}{last}</tr>"
 
 
 def _bars(figure: SourceFigures) -> str:
@@ -104,6 +131,7 @@ def _row(row: ShownRow, is_open: bool) -> str:
 
 def _piece(piece: Piece) -> str:
     classes = ["t", *["l"] * piece.learned, *["s"] * piece.special, *["e"] * piece.ends]
-    text = escape(piece.text).replace("\r", '<span class="nl">␍</span>').replace("\n", '<span class="nl">⏎</span>\n')
+    text = escape(visible(piece.text))
+    text = text.replace("\r", '<span class="nl">␍</span>').replace("\n", '<span class="nl">⏎</span>\n')
     ids = " ".join(map(str, piece.ids))
     return f'<span class="{" ".join(classes)}" title="{ids}">{text}</span>'

@@ -16,6 +16,16 @@ class Purpose:
     shown: list[ShownRow] = field(default_factory=list)
     digest: str = ""
 
+    def together(self) -> SourceFigures:
+        """The figures of all sources."""
+        every = SourceFigures()
+        for figure in self.figures.values():
+            for name in ("rows", "tokens", "learned", "dropped", "cut", "unlearned"):
+                setattr(every, name, getattr(every, name) + getattr(figure, name))
+            every.lengths += figure.lengths
+            every.ends += figure.ends
+        return every
+
     @property
     def rows(self) -> int:
         return sum(figure.rows for figure in self.figures.values())

@@ -11,7 +11,8 @@ HEAD = "# What is trained, as of this file. Written by `finetune preview --snaps
 
 def snapshot(report: Report, shown: int) -> str:
     """Lines that stay the same as long as every token and label does; `shown`: rows of each source in full."""
-    lines = [HEAD, f"shows {shown}", f"template sha256 {report.template}"]
+    stops = report.facts.get("generation stops at", "")
+    lines = [HEAD, f"shows {shown}", f"template sha256 {report.template}", f"generation stops at {stops}"]
     for name, purpose in report.purposes.items():
         lines += ["", f"## {name}", *_figures(purpose)]
         for row in purpose.shown:

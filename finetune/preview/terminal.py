@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from finetune.preview import looks
 from finetune.preview.looks import Piece, ShownRow, histogram
 from finetune.preview.report import Purpose, Report
 
@@ -44,8 +45,8 @@ def row_text(row: ShownRow) -> Any:
 
 
 def visible(piece: Piece) -> str:
-    """A line's end shown as one; a special token that is a line's end by itself never is."""
-    return piece.text.replace("\r", "␍").replace("\n", "⏎\n")
+    """A line's end shown as one, and what no screen shows."""
+    return looks.visible(piece.text).translate(looks.LINE_ENDS)
 
 
 def _style(piece: Piece) -> str:
@@ -61,6 +62,7 @@ def _figures(name: str, purpose: Purpose) -> Any:
     for source, figure in purpose.figures.items():
         ends = ", ".join(f"{token!r} {count:,} times" for token, count in figure.common_ends())
         lost = f", {figure.dropped:,} dropped, {figure.cut:,} cut" if figure.dropped or figure.cut else ""
+        lost += f", {figure.unlearned:,} left out, with nothing to learn by their own flags" if figure.unlearned else ""
         lines = (
             f"  {source}: {figure.rows:,} rows, {figure.tokens:,} tokens, {figure.share:.0%} learned{lost}",
             f"    tokens a row  {sparkline(figure.lengths)}  0 to {max(figure.lengths, default=0):,}",
