@@ -4,11 +4,13 @@ model is loaded and no GPU is needed."""
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
+from finetune.data.entries import Entry
 from finetune.data.prepare import Watch
 from finetune.data.prepared import Prepared
 from finetune.errors import DataError
@@ -21,12 +23,14 @@ from finetune.rendering.lengths import refuse_losses
 
 @dataclass(frozen=True)
 class Looked:
-    """What the trainer would get, before packing, and with which tokenizer. `notes`: what was said about sources."""
+    """What the trainer would get, before packing, and with which tokenizer. `notes`: what was said about sources;
+    `forms`: path -> the form that was detected, and why."""
 
     data: Prepared
     tokenizer: Any
     notes: list[str]
     fill: float | None
+    forms: dict[str, str]
 
 
 def prepare(plan: Plan, watch: Watch | None = None) -> Looked:
@@ -37,7 +41,15 @@ def prepare(plan: Plan, watch: Watch | None = None) -> Looked:
     share = stages.one(plan, "Place.prepare").arguments["lengths"]["max_dropped_share"]
     notes = [*data.notes, *(line for purpose in data.purposes for line in _losses(data.counted[purpose], share))]
     packed = stages.packing(plan, data, "train")
-    return Looked(data, tokenizer, notes, packed.fill if packed else None)
+    return Looked(data, tokenizer, notes, packed.fill if packed else None, dict(_forms(sources)))
+
+
+def _forms(sources: list[Entry]) -> Iterator[tuple[str, str]]:
+    """The forms that no recipe names, why they are those, and what to write."""
+    for entry in sources:
+        found = None if entry.form else entry.found_form()
+        if found:
+            yield entry.path, f"`type: {found[0]}`, detected: {found[1]}"
 
 
 def tokenizer_alone(plan: Plan) -> None:
@@ -82,6 +94,7 @@ def _facts(plan: Plan, looked: Looked) -> dict[str, str]:
         "template": str(template.arguments["name"]) if template else "none",
         "generation stops at": ", ".join(stops),
     }
+    facts |= {f"form of {path}": form for path, form in looked.forms.items()}
     if looked.fill is not None:
         facts["packing"] = f"rows of sequence_len are {looked.fill:.1%} full"
     if looked.data.skipped:

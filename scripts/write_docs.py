@@ -10,11 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this checkout's texts, whatever is installed
 
+from finetune.forms_page import with_forms  # noqa: E402
 from finetune.keys import keys_page  # noqa: E402
 from finetune.reporting import codes_page  # noqa: E402
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/codes.md": codes_page,
+    "docs/data.md": lambda: with_forms((ROOT / "docs/data.md").read_text("utf-8")),
     "docs/keys.md": keys_page,
 }
 

@@ -294,6 +294,7 @@ def test_a_stale_page_is_named_and_written_anew(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "finetune").symlink_to(ROOT / "finetune")
     (tmp_path / "scripts" / "write_docs.py").write_bytes((ROOT / "scripts" / "write_docs.py").read_bytes())
+    (tmp_path / "docs" / "data.md").write_bytes((ROOT / "docs" / "data.md").read_bytes())
     page = tmp_path / "docs" / "codes.md"
     page.write_text("old")
     done = write_docs("--check", root=tmp_path)

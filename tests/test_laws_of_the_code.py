@@ -40,7 +40,7 @@ LAYERS = (
     ("outcome", "advice"),
     ("judge", "runner", "previewing"),
     ("effects",),
-    ("explain", "keys"),
+    ("explain", "keys", "forms_page"),
     ("chat", "doctor", "differ"),
     ("commands",),
     ("cli",),

@@ -53,6 +53,15 @@ def test_validate_notices_when_what_is_trained_is_no_longer_what_was_reviewed(
     assert code == 3 and "[FT009]" in err
 
 
+def test_a_form_that_was_detected_is_named_with_the_reason(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"question": "q", "answer": "a"}\n' * 3)
+    _, out, _ = finetune("preview", write_recipe(datasets=[{"path": str(data)}]))
+    assert "`type: question_answer`, detected: the rows have `question`, `answer`" in out
+    _, out, _ = finetune("preview", write_recipe(datasets=[{"path": str(data), "type": "alpaca_chat.load_qa"}]))
+    assert "detected" not in out
+
+
 def test_another_template_or_tokenizer_is_noticed_where_no_row_changes(
     write_recipe: Any, finetune: Any, tmp_path: Path, sharegpt: Path, tiny_models: dict[str, Path]
 ) -> None:

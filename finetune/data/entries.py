@@ -43,11 +43,11 @@ class Entry:
 
     def reading(self) -> Reading:
         """How its rows are read. DataError if their form is not named and cannot be found."""
-        form = self.form or self._found_form()
+        form = self.form or (self.found_form() or (None,))[0]
         return Reading(self.path, form, self.fields, self.source.take.get("filter"))
 
-    def _found_form(self) -> str | None:
-        """By the first row that is taken; None if there is none, which is said where rows are counted."""
+    def found_form(self) -> tuple[str, str] | None:
+        """By the first row that is taken, and why; None if there is none, which is said where rows are counted."""
         wanted = self.source.take.get("filter")
         holds = compiled(wanted) if wanted else None
         for _, _, raw in rows_of(self.source):

@@ -147,7 +147,7 @@ def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]
                 raise BadRow(f"a row must be an object of columns, and this is a {type(raw).__name__}")
             if holds is not None and not holds(raw):
                 continue
-            form = form or detected_form(raw, reading.fields, reading.path)
+            form = form or detected_form(raw, reading.fields, reading.path)[0]
             yield Row(name, number, FORMATS[form].read(raw, reading.fields), reading.fields.group)
         except BadExpression as wrong:
             yield BadOne(name, number, f"datasets.filter: {wrong}")
@@ -155,10 +155,10 @@ def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]
             yield BadOne(name, number, str(bad))
 
 
-def detected_form(row: Mapping[str, Any], fields: Fields, path: str) -> str:
-    """The format whose columns a row has. DataError if there is none."""
+def detected_form(row: Mapping[str, Any], fields: Fields, path: str) -> tuple[str, str]:
+    """The format whose columns a row has, and why it is that one. DataError if there is none."""
     try:
-        return detect(row, fields)[0]
+        return detect(row, fields)
     except BadRow as bad:
         raise DataError(f"{path}: {bad}") from None
 

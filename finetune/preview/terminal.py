@@ -30,7 +30,7 @@ def show(report: Report, console: Any) -> None:
     for name, purpose in report.purposes.items():
         console.print(_figures(name, purpose), soft_wrap=True)
     for name, value in report.facts.items():
-        console.print(f"{name}: {value}", highlight=False)
+        console.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def row_text(row: ShownRow) -> Any:
