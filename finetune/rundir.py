@@ -19,11 +19,14 @@ MARGIN_BYTES = 64 * 2**20
 @dataclass(frozen=True)
 class RunDir:
     """A run's folder. `replaced`: where an older run of the same name waits until this one is finished. `was_there`: it
-    was an empty folder of the user's."""
+    was an empty folder of the user's. `before`: the marker of the stopped run that goes on in it. `aside`: where that
+    run was kept until now."""
 
     path: Path
     replaced: Path | None = None
     was_there: bool = False
+    before: str | None = None
+    aside: Path | None = None
 
     @property
     def metrics(self) -> Path:
@@ -75,20 +78,22 @@ class RunDir:
             partial.unlink(missing_ok=True)
 
     def status(self, status: str, **facts: Any) -> None:
-        self.write(MARKER, {"status": status, "process": os.getpid(), "host": platform.node(), **facts})
+        mine = {"process": os.getpid(), "birth": birth_of(os.getpid()), "host": platform.node()}
+        self.write(MARKER, {"status": status, **mine, **facts})
 
 
 def open_run(output_dir: str, overwrite: bool) -> RunDir:
     """A new, empty run folder. An older run's folder is refused or, with `overwrite`, put aside until `finish`.
 
     RunFolderError if it is a file, not empty, no run's folder, not writable, or the disk is nearly full."""
-    path = _checked(output_dir)
+    path = checked(output_dir)
     if (path / MARKER).is_file():
-        _refuse_if_running(path)
-    waiting = next(path.parent.glob(f".{path.name}.replaced-*"), None)
+        refuse_if_running(path)
+    waiting = _waiting(path)
     if waiting is not None:
         raise RunFolderError(
-            f"{waiting} is a run that another was to replace when it was killed. Move it back to {path}, or delete it"
+            f"{waiting} is a run that another was to replace when it was killed. Move it back to {path}, or delete it; "
+            "--resume goes on with the one that was killed"
         )
     replaced = None
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -97,9 +102,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
         if not (path / MARKER).is_file():
             raise RunFolderError(f"output_dir {output_dir} holds files that are no run's. Name another folder")
         if not overwrite:
-            raise RunFolderError(
-                f"output_dir {output_dir} holds another run. Name another folder, or replace that run with --overwrite"
-            )
+            raise RunFolderError(_held(path, output_dir))
         replaced = path.with_name(f".{path.name}.replaced-{os.getpid()}")
     was_there = path.is_dir() and replaced is None
     try:
@@ -120,7 +123,78 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
     return run
 
 
-def _checked(output_dir: str) -> Path:
+def _held(path: Path, output_dir: str) -> str:
+    status = status_of(path)
+    stopped = "" if status == "finished" else f" ({status})"
+    goes_on = "" if status == "finished" else ", go on with it with --resume"
+    return (
+        f"output_dir {output_dir} holds another run{stopped}. Name another folder{goes_on}, or replace that run with "
+        "--overwrite"
+    )
+
+
+def status_of(path: Path) -> str | None:
+    """Of the run in a folder; None if there is none."""
+    return str(RunDir(path).read(MARKER).get("status")) if (path / MARKER).is_file() else None
+
+
+def _waiting(path: Path) -> Path | None:
+    """The run that the one in this folder was to replace when it was killed."""
+    return next(path.parent.glob(f".{path.name}.replaced-*"), None)
+
+
+def came_to_nothing(path: Path) -> bool:
+    """Whether a run was stopped here before it left weights, checkpoints apart."""
+    if (path / MARKER).is_file():
+        return status_of(path) != "finished" and not any((path / name).is_dir() for name in ("adapter", "model"))
+    return _waiting(path) is not None and not (path.is_dir() and any(path.iterdir()))
+
+
+def restart_run(output_dir: str) -> RunDir:
+    """An empty folder in the place of a run that came to nothing."""
+    path = checked(output_dir)
+    if (path / MARKER).is_file():
+        refuse_if_running(path)
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True, exist_ok=True)
+        run = RunDir(path, _waiting(path))
+        run.status("starting")
+    except OSError as error:
+        raise RunFolderError(f"output_dir {output_dir} cannot be written: {error.strerror}") from None
+    return run
+
+
+def stopped_aside(path: Path) -> Path | None:
+    """The newest run that was to replace this one and did not get so far."""
+    found = [kept for why in ("interrupted", "failed") for kept in path.parent.glob(f"{path.name}.{why}-*")]
+    return max(
+        (kept for kept in found if (kept / MARKER).is_file()), key=lambda kept: kept.stat().st_mtime, default=None
+    )
+
+
+def reopen_run(output_dir: str, aside: Path | None) -> RunDir:
+    """The folder of a stopped run, to go on in it. `aside`: it is kept there, and takes its old place.
+
+    RunFolderError if it goes on already, or cannot be written."""
+    path = checked(output_dir)
+    for folder in (path, aside) if aside else (path,):
+        refuse_if_running(folder)
+    waiting = _waiting(path)
+    try:
+        if aside is not None:
+            waiting = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+            path.rename(waiting)
+            aside.rename(path)
+        before = (path / MARKER).read_text("utf-8")
+        run = RunDir(path, waiting, before=before, aside=aside)
+        run.status("starting")
+    except OSError as error:
+        raise RunFolderError(f"output_dir {output_dir} cannot be written: {error.strerror}") from None
+    return run
+
+
+def checked(output_dir: str) -> Path:
     """output_dir as a path. RunFolderError if it cannot be one, is the working directory, or is out of reach."""
     try:
         path = Path(os.path.expanduser(output_dir))  # noqa: PTH111 - Path's raises for ~~
@@ -136,20 +210,40 @@ def _checked(output_dir: str) -> Path:
     return path
 
 
-def _refuse_if_running(path: Path) -> None:
+def refuse_if_running(path: Path) -> None:
     """RunFolderError if the process that writes this run's folder is alive."""
     marker = RunDir(path).read(MARKER)
     if marker.get("status") in ("finished", "failed", "interrupted") or marker.get("host") != platform.node():
         return
-    try:
-        os.kill(int(marker["process"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
+    if not _lives(marker):
         return
-    except PermissionError:
-        pass  # alive, and somebody else's
     raise RunFolderError(
         f"{path} is being written by a run that goes on (process {marker['process']}). Wait, or stop it"
     )
+
+
+def _lives(marker: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a marker is there still. Its number alone does not tell: a container gives the
+    same ones again, and so does a machine that was restarted."""
+    try:
+        number = int(marker["process"])
+        os.kill(number, 0)
+    except (ProcessLookupError, KeyError, TypeError, ValueError):
+        return False
+    except PermissionError:
+        pass  # alive, and somebody else's
+    return marker.get("birth") in (None, birth_of(number))
+
+
+def birth_of(process: int) -> str | None:
+    """What tells a process from an earlier one of the same number; empty for one that is dead and not yet taken away,
+    None where the system does not say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        fields = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "" if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
 def finish(run: RunDir) -> None:
@@ -162,7 +256,14 @@ def finish(run: RunDir) -> None:
 
 
 def abandon(run: RunDir) -> None:
-    """The run came to nothing: remove what it wrote, and put back what it was to replace."""
+    """The run came to nothing: remove what it wrote, and put back what it was to replace. A stopped run that was to go
+    on is left as it was found."""
+    if run.before is not None:
+        run.write_text(MARKER, run.before)
+        if run.aside is not None and run.replaced is not None:
+            run.path.rename(run.aside)
+            run.replaced.rename(run.path)
+        return
     shutil.rmtree(run.path, ignore_errors=True)
     if run.was_there:
         run.path.mkdir()
@@ -172,9 +273,12 @@ def abandon(run: RunDir) -> None:
 
 def publish(*, partial: str, final: str) -> None:
     """Move a finished folder to its name, so that nobody ever sees half of it."""
+    old = Path(f"{partial}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if Path(final).exists():
-        shutil.rmtree(final)
+        Path(final).rename(old)
     Path(partial).rename(final)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def keep_aside(run: RunDir, why: str) -> Path | None:

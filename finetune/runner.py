@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 from finetune import __version__, stages
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
+from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
 from finetune.errors import MachineError, RunFolderError
 from finetune.generation import Answer
+from finetune.going import Going
 from finetune.machine import Machine
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
 from finetune.rendering.specials import special_text
-from finetune.rundir import RunDir, abandon, finish, keep_aside, open_run
+from finetune.rundir import RunDir, abandon, finish, keep_aside
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
 
@@ -34,12 +36,13 @@ SOURCES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line. `composed`: the whole recipe as YAML."""
+    """What was asked for on the command line. `composed`: the whole recipe as YAML; `keys`: every key in force."""
 
     recipe: Path
     overrides: list[str]
     output_dir: str
     composed: str
+    keys: Mapping[str, Any]
     overwrite: bool = False
 
 
@@ -50,17 +53,25 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     if plan.blockers:
         raise MachineError(*plan.blockers)
     raise_on_signals()
-    folder = open_run(request.output_dir, request.overwrite)
     screen = Screen()
-    began = False
+    opened = opened_run(request.output_dir, request.overwrite, wish_of(plan), request.keys)
+    if opened is None:
+        screen.say(f"{request.output_dir} holds this run, and it is finished: nothing is left to do")
+        return 0
+    folder, began = opened.folder, False
     try:
         with _disk_full_named(request.output_dir), _logged(folder.log):
-            _describe(folder, request, plan, machine)
-            for note in plan.notes:
+            for note in (*plan.notes, *opened.notes(plan)):
                 screen.say(note)
+            if folder.before is None:
+                _describe(folder, request, plan, machine)
             prepared = _prepare(plan, folder, screen)
+            going = _going_on(opened, request, plan, prepared.data)
+            if opened.checkpoint is not None:
+                _describe(folder, request, plan, machine)
+                folder.append("resumed.jsonl", [opened.as_json() | {"at": now()}])
             began = True
-            code = _train_and_save(plan, prepared, folder, screen)
+            code = _train_and_save(plan, prepared, going, stages.Desk(folder, screen, StopRequest(), prepared.config))
     except BaseException as error:
         _clean_up(folder, error, began)
         raise
@@ -116,6 +127,15 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
     return _Prepared(adapted, data, config, before)
 
 
+def _going_on(opened: Opened, request: Request, plan: Plan, data: stages.Formatted) -> Going:
+    """DataError if the data is not what the checkpoint was written with."""
+    facts = data_facts({"train": data.train, "validation": data.validation})
+    if opened.checkpoint is not None:
+        same_data(opened.checkpoint, facts, wish_of(plan).changed)
+    sealed = {"recipe": dict(request.keys), "plan": plan.as_json(), "data": facts, "finetune": __version__}
+    return Going(opened.checkpoint, opened.changed, sealed)
+
+
 def _counts(data: stages.Formatted) -> Iterator[str]:
     """What is trained on, and what each source lost."""
     for purpose, counted in data.counted.items():
@@ -156,11 +176,12 @@ def quiet_libraries(bars: bool) -> None:
         datasets.disable_progress_bars()
 
 
-def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Screen) -> int:
+def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.Desk) -> int:
     loaded, data, config = prepared.loaded, prepared.data, prepared.config
+    folder, screen = desk.folder, desk.screen
     folder.status("training")
-    with StopRequest().listening() as stop:
-        trained = stages.train(plan, loaded, data, stages.Desk(folder, screen, stop, config))
+    with desk.stop.listening() as stop:
+        trained = stages.train(plan, loaded, data, desk, going)
         screen.say("saving")
         stages.save(plan, trained.model, loaded.tokenizer, config)
         folder.write("data.json", {purpose: asdict(counted) for purpose, counted in data.counted.items()})
@@ -180,7 +201,7 @@ def _train_and_save(plan: Plan, prepared: _Prepared, folder: RunDir, screen: Scr
 def _interrupted(folder: RunDir, screen: Screen, trained: stages.Trained, number: int) -> int:
     """Report a run whose weights are saved but which was stopped; the exit code."""
     report(folder, screen, facts_of(trained, []), "interrupted")
-    screen.say(f"stopped by {signal.Signals(number).name} after step {trained.steps}; all is saved")
+    screen.say(f"stopped by {signal.Signals(number).name} after step {trained.steps}; all is saved{trained.goes_on}")
     return 128 + number
 
 
@@ -205,7 +226,7 @@ def _describe(folder: RunDir, request: Request, plan: Plan, machine: Machine) ->
     folder.write("plan.json", plan.as_json())
     folder.write("machine.json", {"finetune": __version__, **machine.as_json()})
     origin = {"recipe": str(request.recipe), "overrides": request.overrides, "directory": str(Path.cwd())}
-    folder.write("origin.json", origin | {"began": now()})
+    folder.write("origin.json", origin | {"began": now(), "keys": dict(request.keys)})
     folder.status("preparing")
 
 

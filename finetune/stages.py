@@ -18,6 +18,7 @@ from finetune.errors import TrainingError
 from finetune.evaluation.best import best_and_last
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
+from finetune.going import Going
 from finetune.plan import Call, Plan, perform
 from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import IGNORED, refuse_losses
@@ -25,6 +26,9 @@ from finetune.rundir import RunDir
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
 from finetune.trackers import trackers_last
+
+OWN_PLACE = (".Wish", ".Keeper")
+"""Calls of the stage of training that are not made with the others, in their order."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Formatted:
 @dataclass(frozen=True)
 class Trained:
     """`seconds` and `tokens` of the training loop alone; `history` is the trainer's log. `best`: which measurement was
-    the best, if any was made, and which checkpoints there are."""
+    the best, if any was made, and which checkpoints there are. `goes_on`: how a stopped run goes on."""
 
     model: Any
     seconds: float
@@ -52,6 +56,7 @@ class Trained:
     steps: int
     history: list[dict[str, Any]]
     best: dict[str, Any]
+    goes_on: str = ""
 
 
 def open_sources(plan: Plan) -> list[Entry]:
@@ -120,35 +125,39 @@ class Desk:
     answering: Any
 
 
-def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Trained:
+def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going) -> Trained:
     """Train, with validation loss before the first step and after the last. TrainingError if labels got lost on the way
     to the trainer, the loss is not a number, or memory runs out."""
     from finetune.watch import Watcher
 
+    keep = plan.one("train", ".Keeper")
+    assert keep is not None
+    keeper = perform(keep)
     with desk.screen.training() as line:
-        watcher = Watcher(desk.folder.metrics, line, desk.stop)
-        trainer, measuring = _trainer(plan, loaded, data, desk, watcher)
+        watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
+        trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
         _labels_survive(trainer)
         if plan.backend == "transformers" and (trainer.args.packing or trainer.args.padding_free):
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
         if measuring is not None:
             measuring.attach(trainer)
             measuring.try_eval_batch()
-        first, seconds = _guarded_training(trainer, data.validation is not None, desk.stop)
+        keeper.attach(going.surroundings(trainer, watcher, desk.stop, desk.folder))
+        first, seconds = _guarded_training(trainer, data.validation is not None, keeper)
         watcher.close()
     _weights_are_numbers(trainer.model)
     history = first + trainer.state.log_history
     tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
     best = best_and_last(trainer.args, trainer.state, desk.folder.path)
-    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, best)
+    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, best, keeper.goes_on)
 
 
-def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, watcher: Any) -> tuple[Any, Any]:
+def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tuple[Any, Any]) -> tuple[Any, Any]:
     """The trainer with its callbacks, and the one among them that measures, where there is one. It comes first, so that
-    all others see what it adds; the trackers come last."""
+    all others see what it adds; the trackers come last. `ends`: its neighbour, and what comes after all the others."""
     from transformers import PrinterCallback
 
-    *before, config, trainer_call = plan.stage("train")
+    *before, config, trainer_call = [call for call in plan.stage("train") if not call.target.endswith(OWN_PLACE)]
     # What has to wait for the trainer says so.
     waiting = [call for call in before if "trainer" in call.runtime]
     bench = {"bench": _bench(plan, loaded, data, desk)}
@@ -162,7 +171,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, watcher: A
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=loaded.tokenizer,
-        callbacks=[*measuring, watcher, *(thing for thing in made if thing not in measuring)],
+        callbacks=[*measuring, ends[0], *(thing for thing in made if thing not in measuring), ends[1]],
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log a second time
     for call in waiting:
@@ -183,19 +192,19 @@ def _bench(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Any:
     return Bench(asker, data.validation, data.prompts, desk.answering, desk.folder)
 
 
-def _guarded_training(trainer: Any, has_validation: bool, stop: Any) -> tuple[list[dict[str, Any]], float]:
+def _guarded_training(trainer: Any, has_validation: bool, keeper: Any) -> tuple[list[dict[str, Any]], float]:
     """(what the validation before training gave, seconds of training without validation). That validation comes first
     so that a fault in it costs no training."""
     import torch
 
     try:
-        first = [trainer.evaluate()] if has_validation else []
+        first = keeper.first_metrics(has_validation)
         started = time.monotonic()
-        trainer.train()
+        keeper.train()
         evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
         seconds: float = time.monotonic() - started - evaluating
         last = trainer.state.log_history[-2:]
-        if has_validation and stop.signal is None and not any("eval_loss" in entry for entry in last):
+        if has_validation and not keeper.stopping and not any("eval_loss" in entry for entry in last):
             trainer.evaluate()
     except torch.OutOfMemoryError as error:
         raise TrainingError(

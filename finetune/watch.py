@@ -1,49 +1,56 @@
-"""The trainer's callback: metrics to JSONL, the live line, a clean stop on a signal, an end to runs whose loss is not a
-number. Imports transformers: only the runner may import this module, once the backend is ready."""
+"""The trainer's callback: metrics to JSONL, the live line, an end to runs whose loss is not a number.
+Imports transformers: only the runner may import this module, once the backend is ready."""
 
 import json
 import math
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from finetune.errors import TrainingError
 from finetune.recipe.measures import FIGURES
 from finetune.screen import TrainingLine
-from finetune.stopping import StopRequest
 
 
 class Watcher(TrainerCallback):  # type: ignore[misc]
     """Writes every log of the trainer as one JSON line: step, epoch, seconds since the start, and its numbers."""
 
-    def __init__(self, metrics: Path, line: TrainingLine, stop: StopRequest) -> None:
+    def __init__(self, metrics: Path, line: TrainingLine, before: Mapping[str, Any]) -> None:
+        """`before`: what a checkpoint says of the training until then."""
         self.metrics = metrics.open("a", encoding="utf-8", buffering=1)
-        self.line, self.stop = line, stop
-        self.started = time.monotonic()
-        self.evaluating = 0.0
+        self.line = line
+        self.started = time.monotonic() - float(before.get("seconds", 0.0))
+        self.evaluating = float(before.get("evaluating", 0.0))
+        self.resumed = bool(before)
+
+    def seconds(self) -> float:
+        """Since training began, in all the processes that had a part in it."""
+        return time.monotonic() - self.started
+
+    def written(self) -> int:
+        """Bytes of metrics so far, all of them on the disk."""
+        self.metrics.flush()
+        os.fsync(self.metrics.fileno())
+        return os.fstat(self.metrics.fileno()).st_size
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, control, kwargs
         self.line.begin(state.max_steps)
-        self.started, self.evaluating = time.monotonic(), 0.0
+        if not self.resumed:
+            self.started, self.evaluating = time.monotonic(), 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        del args, kwargs
+        del args, control, kwargs
         self.line.step(state.global_step)
-        if self.stop.signal is not None:
-            control.should_training_stop = True
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Whoever asked the run to stop does not wait for a validation that the end of the loop would bring."""
-        del args, state, kwargs
-        if self.stop.signal is not None:
-            control.should_evaluate = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs
-        seconds = time.monotonic() - self.started
+        seconds = self.seconds()
         numbers = {key: value for key, value in (logs or {}).items() if key != "epoch"}
         entry = {"step": state.global_step, "epoch": state.epoch, "seconds": round(seconds, 3), **numbers}
         # JSON has no word for a number that is none.
@@ -81,12 +88,15 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.metrics.close()
 
 
-class LossWatchdog(TrainerCallback):  # type: ignore[misc]
+class LossWatchdog(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Ends the run when the training loss stays above `threshold` for `patience` lines of metrics in a row."""
 
     def __init__(self, threshold: float, patience: int) -> None:
         self.threshold, self.patience = threshold, patience
         self.above = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"threshold": self.threshold, "patience": self.patience}, "attributes": {"above": self.above}}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs

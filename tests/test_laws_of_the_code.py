@@ -30,11 +30,14 @@ LAYERS = (
         "trackers",
         "screen",
         "stopping",
+        "checkpoints",
+        "progress",
+        "continuing",
         "blockers",
         "derived",
         "templates_planned",
     ),
-    ("generation", "watch", "evaluation", "preview", "old_spellings_schema", "schema", "starting"),
+    ("generation", "watch", "keeper", "going", "evaluation", "preview", "old_spellings_schema", "schema", "starting"),
     ("readable",),
     ("resolve", "stages"),
     ("outcome", "advice"),
@@ -46,7 +49,7 @@ LAYERS = (
     ("cli",),
     ("__main__", "__init__"),
 )
-SUBCLASSES = ("watch.py", "measuring.py", "courses.py", "muon.py")
+SUBCLASSES = ("watch.py", "keeper.py", "measuring.py", "courses.py", "muon.py")
 """Files of a class that is a library's kind of callback or optimizer, and so needs the library to be written."""
 LINES_OF_A_FILE = 300
 LINES_OF_A_FUNCTION = 40

@@ -22,6 +22,10 @@ LONG = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--resume", action="store_true", help="go on with the stopped run that output_dir holds")
+    parser.add_argument(
+        "--resume-changed", action="append", default=[], metavar="KEY", help="go on although this key has another value"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the run that output_dir holds")
 
 
@@ -32,17 +36,27 @@ def run(parsed: argparse.Namespace) -> int:
     from finetune.runner import Request
     from finetune.runner import run as train
 
-    checked = load_recipe(parsed.recipe, parsed.overrides)
+    overrides = [*parsed.overrides, *_resuming(parsed)]
+    checked = load_recipe(parsed.recipe, overrides)
     print_faults(checked.heard(checked.notes))
     machine = probe()
     plan = resolved(checked, machine)
     composed = dumped(checked.source)
-    request = Request(parsed.recipe, parsed.overrides, checked.recipe.output_dir, composed, parsed.overwrite)
+    keys = checked.recipe.model_dump(mode="json")
+    request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite)
     try:
         return train(request, plan, machine)
     except FinetuneError as error:
         error.faults = tuple(_at_its_line(fault, error, checked) for fault in error.faults)
         raise
+
+
+def _resuming(parsed: argparse.Namespace) -> list[str]:
+    """The options as what they are: overrides of keys."""
+    changed = [f"resume_changed=[{', '.join(parsed.resume_changed)}]"] if parsed.resume_changed else []
+    named = any(word.startswith("resume_from_checkpoint=") for word in parsed.overrides)
+    auto = parsed.resume or (changed and not named)
+    return changed + ["auto_resume_from_checkpoints=true"] * bool(auto)
 
 
 SUBJECTS = {ModelError: "base_model", DataError: "datasets", RunFolderError: "output_dir"}

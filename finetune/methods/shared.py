@@ -9,6 +9,7 @@ from finetune import tracking
 from finetune.machine import Machine
 from finetune.methods import learning
 from finetune.methods.frozen import TRAINER
+from finetune.methods.surviving import surviving_calls
 from finetune.plan import Call
 from finetune.precision import Precision
 from finetune.recipe.evaluation import EvaluationSection
@@ -41,7 +42,7 @@ def training_calls(
     made = Call(config, chosen | rest, frozen=frozenset(rest))
     before = (*tracking.calls(recipe, recipe.output_dir), *_measuring(recipe, config == "trl.SFTConfig"))
     around = (*_callbacks(recipe), *learning.callbacks(recipe), *learning.set_up_calls(recipe))
-    return (*before, *around, made, trainer)
+    return (*surviving_calls(recipe), *before, *around, made, trainer)
 
 
 def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
@@ -100,8 +101,8 @@ def _saving(recipe: Recipe) -> dict[str, Any]:
     arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
     if strategy in (None, "no"):
         return arguments
-    kept = {"save_total_limit": recipe.save_total_limit or None, "save_only_model": recipe.save_only_model}
-    return arguments | kept | ({"save_steps": steps} if steps else {})
+    # How many are kept is the keeper's to see to.
+    return arguments | {"save_only_model": recipe.save_only_model} | ({"save_steps": steps} if steps else {})
 
 
 def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:

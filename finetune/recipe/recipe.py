@@ -5,6 +5,7 @@ from finetune.recipe.data import DataSection
 from finetune.recipe.evaluation import EvaluationSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
+from finetune.recipe.surviving import SurvivingSection
 from finetune.recipe.tracking import TrackingSection
 from finetune.recipe.training import TrainingSection
 
@@ -14,6 +15,7 @@ SECTIONS = {
     "data": DataSection,
     "adapter": AdapterSection,
     "training": TrainingSection,
+    "surviving": SurvivingSection,
     "evaluation": EvaluationSection,
     "generation": GenerationSection,
     "output": OutputSection,
@@ -26,6 +28,7 @@ class Recipe(
     OutputSection,
     GenerationSection,
     EvaluationSection,
+    SurvivingSection,
     TrainingSection,
     AdapterSection,
     DataSection,

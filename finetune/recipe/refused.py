@@ -35,11 +35,6 @@ REFUSED = (
         "nemo_gym_model_name nemo_gym_multi_turn nemo_gym_max_turns trainer_cls",
     ),
     Refused(
-        "resuming a stopped run is not supported yet",
-        "Remove the line; the run then starts anew",
-        "resume_from_checkpoint auto_resume_from_checkpoints dynamic_checkpoint",
-    ),
-    Refused(
         "publishing to the hub is not supported yet",
         "Remove the line, and publish the finished run with: hf upload ORG/NAME OUTPUT_DIR/adapter",
         "hub_model_id hub_strategy hub_revision hub_private_repo push_to_hub push_hub push_adapter_to_hub "
@@ -188,7 +183,7 @@ REFUSED = (
     Refused(
         "it is not honoured here yet",
         "Remove it, or leave it empty",
-        "save_first_step tokenizer_use_mistral_common tokenizer_legacy torch_compile_options ddp "
+        "tokenizer_use_mistral_common tokenizer_legacy torch_compile_options ddp "
         "device type_of_model capabilities env_capabilities is_preprocess axolotl_config_path",
     ),
 )

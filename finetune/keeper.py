@@ -1,0 +1,248 @@
+"""The trainer's callback that writes checkpoints from which a run goes on bit for bit, and that puts a trainer back to
+where one was written. Imports transformers: only the stages import this module, once the backend is ready."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from finetune import checkpoints, progress
+from finetune.checkpoints import ASIDE, Checkpoint
+from finetune.errors import TrainingError
+from finetune.going import growing
+from finetune.stopping import StopRequest
+from finetune.watch import Watcher
+
+STATE = "trainer_state.json"
+
+
+class NothingLeft(Exception):
+    """Raised in place of a step too many: the run had trained all of them when its checkpoint was written."""
+
+
+@dataclass
+class Surroundings:
+    """What a Keeper needs of the run around it. `facts`: what is sealed with each checkpoint; `before`: the metrics of
+    before the first step. `changed`: keys whose new value counts from here on. `fresh`: hyperparameters as the recipe
+    has them now."""
+
+    trainer: Any
+    watcher: Watcher
+    stop: StopRequest
+    folder: Path
+    facts: Mapping[str, Any]
+    seed: int
+    resumed: Checkpoint | None = None
+    changed: tuple[str, ...] = ()
+    fresh: list[dict[str, Any]] | None = None
+
+
+class Keeper(TrainerCallback):  # type: ignore[misc]
+    """A checkpoint of the last step of an epoch, or of the run, is written after what the epoch's end brings: a run
+    that goes on from it would not come by there again."""
+
+    def __init__(
+        self,
+        *,
+        save_total_limit: int | None,
+        save_first_step: bool,
+        trigger_file: str | None,
+        check_interval: int,
+    ) -> None:
+        self.limit, self.first_step = save_total_limit, save_first_step
+        self.trigger_file, self.check_interval = trigger_file, check_interval
+        self.deferred = self.early = self.due = self.stopping = False
+        self.pending: dict[str, bool] | None = None
+        self.owed: dict[str, bool] | None = None
+        self.random: dict[str, Any] | None = None
+        self.before_evaluation: dict[str, Any] | None = None
+        self.stale: list[Path] = []
+        self.last: Checkpoint | None = None
+
+    def attach(self, around: Surroundings) -> None:
+        self.around = around
+        self.folder = around.folder / "checkpoints"
+        self.last = around.resumed if around.resumed and around.resumed.path.parent == self.folder else None
+        self.trigger = None if self.trigger_file is None else around.folder / self.trigger_file
+
+    @property
+    def goes_on(self) -> str:
+        """What to say of a stopped run."""
+        usable = self.last is not None and self.last.facts["resumable"]
+        return f"; `--resume` goes on from {self.last.path}" if self.last is not None and usable else ""
+
+    def first_metrics(self, has_validation: bool) -> list[dict[str, float]]:
+        """Validation before the first step; a run that goes on has it in its checkpoint."""
+        if self.around.resumed is None:
+            self.first = [self.around.trainer.evaluate()] if has_validation else []
+        else:
+            self.first = list(self.around.resumed.facts["first"])
+        return self.first
+
+    def train(self) -> None:
+        trainer, resumed = self.around.trainer, self.around.resumed
+        try:
+            trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
+        except NothingLeft:
+            trainer._finalize_training(None, 0, time.time())
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del control
+        checkpoints.clear_aside(self.folder)
+        args.output_dir = str(self.folder / ASIDE)
+        progress.order_by_seed(kwargs.get("train_dataloader"), self.around.seed)
+        self.loader = kwargs.get("train_dataloader")
+        resumed, trainer = self.around.resumed, self.around.trainer
+        if resumed is None:
+            return
+        state.compute_steps(args, state.max_steps)  # the checkpoint holds those of the recipe as it was then
+        progress.restore(trainer, resumed.facts["progress"])
+        self._restore_callbacks(state)
+        self.owed = resumed.facts["owed"]
+        best = self.folder / f"checkpoint-{state.best_global_step}"
+        if not best.is_dir():
+            best = resumed.path.parent / best.name
+        state.best_model_checkpoint = str(best) if best.is_dir() and resumed.facts["best"] else None
+        if self.around.fresh is not None:
+            progress.set_hyperparameters(trainer, self.around.fresh)
+        self.stale = [path for path in checkpoints.by_step(self.folder) if checkpoints.step_of(path) > resumed.step]
+        self.early = bool(resumed.facts["early"]) and not self.around.changed
+
+    def _restore_callbacks(self, state: Any) -> None:
+        for callback in self.around.trainer.callback_handler.callbacks:
+            saved = state.stateful_callbacks.get(type(callback).__name__)
+            if isinstance(saved, Mapping):
+                vars(callback).update(saved.get("attributes", {}))
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, control, kwargs
+        resumed, trainer = self.around.resumed, self.around.trainer
+        if self.early or (resumed is not None and state.global_step >= state.max_steps):
+            raise NothingLeft
+        sampler, epoch = progress.sampler_of(self.loader), int(state.epoch or 0)
+        if not hasattr(sampler, "initial_seed") and getattr(sampler, "generator", None) is not None:
+            sampler.generator.manual_seed(self.around.seed + epoch)
+        self.random = None
+        inside = float(state.epoch or 0) != epoch
+        if resumed is not None and state.global_step == resumed.step:
+            if inside:
+                return  # the trainer itself puts them back, after it has skipped the rows
+            trainer._load_rng_state(str(resumed.path))
+        self.random = progress.random_state()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Starting to read rows may draw random numbers, or not, as the workers are kept or not."""
+        del args, kwargs
+        if self.random is not None:
+            progress.set_random_state(self.random)
+            self.random = None
+        if self.owed is not None:
+            owed, self.owed = self.owed, None
+            self._evaluate_late(state, control, owed)
+
+    def _evaluate_late(self, state: Any, control: Any, owed: Mapping[str, bool]) -> None:
+        """The measurement that was due when the run was asked to stop."""
+        trainer = self.around.trainer
+        self.before_evaluation = progress.random_state()
+        metrics = trainer._evaluate(None, None)
+        if trainer._determine_best_metric(metrics, None) and owed["save"] and self.around.resumed is not None:
+            state.best_model_checkpoint = str(self.around.resumed.path)
+        if control.should_training_stop:
+            raise NothingLeft
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        if (self.first_step and state.global_step == 1) or self._triggered(state.global_step):
+            control.should_save = True
+        self.due = bool(control.should_save)
+        if self.around.stop.signal is not None and not control.should_training_stop:
+            self.stopping = control.should_training_stop = control.should_save = True
+            self._owe(control)
+        if control.should_save and (float(state.epoch).is_integer() or control.should_training_stop):
+            self.deferred, control.should_save = True, False
+        self._before_evaluation(control)
+
+    def _before_evaluation(self, control: Any) -> None:
+        """Measuring draws random numbers or not, as its workers are kept or new: training is not to notice."""
+        self.before_evaluation = progress.random_state() if control.should_evaluate else None
+
+    def _owe(self, control: Any) -> None:
+        """Whoever asked the run to stop does not wait for a measurement; the run that goes on makes it."""
+        if control.should_evaluate:
+            self.pending = {"save": self.due}
+            control.should_evaluate = False
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        if self.stopping and not float(state.epoch).is_integer():
+            control.should_evaluate = control.should_save = False
+        elif self.stopping:
+            self.due = self.due or bool(control.should_save)
+            self._owe(control)
+        if self.deferred:
+            self.deferred, control.should_save = False, True
+        self._before_evaluation(control)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, kwargs
+        if self.before_evaluation is not None:
+            progress.set_random_state(self.before_evaluation)
+            self.before_evaluation = None
+        if control.should_training_stop and not self.stopping:
+            self.early = state.global_step < state.max_steps
+
+    def _triggered(self, step: int) -> bool:
+        if self.trigger is None or step % self.check_interval or not self.trigger.exists():
+            return False
+        self.trigger.unlink(missing_ok=True)
+        return True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """TrainingError if the weights are no numbers any more: the checkpoint before stays the last."""
+        del control, kwargs
+        written = self.folder / ASIDE / f"checkpoint-{state.global_step}"
+        bad = progress.bad_weight(self.around.trainer.model)
+        if bad is not None:
+            checkpoints.clear_aside(self.folder)
+            raise TrainingError(
+                f"the weights became infinite or not a number ({bad}), seen at step {state.global_step}"
+            )
+        final = self.folder / written.name
+        if state.best_model_checkpoint == str(written):
+            state.best_model_checkpoint = str(final)
+        state.save_to_json(str(written / STATE))
+        facts = {**self.around.facts, **self._where(state), "resumable": not args.save_only_model}
+        checkpoints.seal(written, facts)
+        checkpoints.publish(written, final)
+        self.last = Checkpoint(final, state.global_step, facts)
+        for path in self.stale:
+            if path.is_dir() and path != final:
+                checkpoints.remove(path)
+        self.stale = []
+        best = [Path(state.best_model_checkpoint).name] if state.best_model_checkpoint else []
+        checkpoints.rotate(self.folder, self.limit, [final.name, *best])
+
+    def _where(self, state: Any) -> dict[str, Any]:
+        watcher = self.around.watcher
+        return {
+            "step": state.global_step,
+            "epoch": state.epoch,
+            "of": state.max_steps,
+            "metrics_bytes": watcher.written(),
+            "lines": {path.name: path.stat().st_size for path in growing(self.around.folder)},
+            "seconds": watcher.seconds(),
+            "evaluating": watcher.evaluating,
+            "progress": progress.capture(self.around.trainer),
+            "best": state.best_model_checkpoint is not None,
+            "early": self.early,
+            "owed": self.pending,
+            "first": self.first,
+        }
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del state, control, kwargs
+        args.output_dir = str(self.folder)
+        checkpoints.clear_aside(self.folder)

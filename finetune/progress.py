@@ -1,0 +1,134 @@
+"""Where a trainer stands beyond what its own checkpoints keep: sums between two logs, sources of random numbers, the
+order of rows. Touches the trainer's inner state, in this one place; decides nothing."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+SUMS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
+"""What transformers and TRL sum up until the next log, or the end of the run, and begin anew in a new process."""
+LISTS = ("_metrics", "_stored_metrics", "_logs")
+"""TRL's numbers since the last log: train or eval -> name -> values."""
+
+
+def capture(trainer: Any) -> dict[str, Any]:
+    """As JSON; floats come back to the last bit."""
+    sums = {name: _plain(getattr(trainer, name)) for name in SUMS if hasattr(trainer, name)}
+    lists = {
+        name: _plain(getattr(trainer, name)) for name in LISTS if isinstance(getattr(trainer, name, None), Mapping)
+    }
+    return {"sums": sums, "lists": lists}
+
+
+def restore(trainer: Any, state: Mapping[str, Any]) -> None:
+    import torch
+
+    for name, value in state["sums"].items():
+        now = getattr(trainer, name)
+        setattr(
+            trainer, name, torch.tensor(value, dtype=now.dtype, device=now.device) if torch.is_tensor(now) else value
+        )
+    for name, values in state["lists"].items():
+        _fill(getattr(trainer, name), values)
+
+
+def _fill(now: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            if name not in now:
+                now[name] = defaultdict(list)
+            _fill(now[name], value)
+        elif hasattr(now.get(name), "extend"):
+            now[name].clear()
+            now[name].extend(value)
+        else:
+            now[name] = value
+
+
+def _plain(value: Any) -> Any:
+    import torch
+
+    if torch.is_tensor(value):
+        return value.item() if value.dim() == 0 else value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return value
+    return [_plain(inner) for inner in value]
+
+
+def random_state() -> dict[str, Any]:
+    """Of every generator that a step may draw from."""
+    import random
+
+    import numpy
+    import torch
+
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": numpy.random.get_state(),
+        "cpu": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    import random
+
+    import numpy
+    import torch
+
+    random.setstate(state["python"])
+    numpy.random.set_state(state["numpy"])
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def sampler_of(loader: Any) -> Any:
+    """What draws the order of the rows, under the layers that accelerate puts around it."""
+    batches: Any = getattr(loader, "batch_sampler", None)
+    while hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler
+    return getattr(batches, "sampler", None)
+
+
+def order_by_seed(loader: Any, seed: int) -> None:
+    """Let the order hang on seed and epoch alone, also where it would be drawn from the common source of random
+    numbers: so a run that goes on in the middle of an epoch sees the rows that it would have seen."""
+    import torch
+
+    sampler = sampler_of(loader)
+    if sampler is not None and getattr(sampler, "generator", seed) is None and not hasattr(sampler, "initial_seed"):
+        sampler.generator = torch.Generator()
+        sampler.generator.manual_seed(seed)
+
+
+def hyperparameters(optimizer: Any) -> list[dict[str, Any]]:
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def set_hyperparameters(trainer: Any, fresh: list[dict[str, Any]]) -> None:
+    """Put those of the recipe as it is now in the place of those that came with the checkpoint, and the learning rate
+    where the recipe's course has it at this step."""
+    scheduler = trainer.lr_scheduler
+    for group, values in zip(trainer.optimizer.param_groups, fresh, strict=True):
+        rate = values.get("initial_lr", values["lr"])
+        group.update(values, initial_lr=rate)
+    scheduler.base_lrs = [group["initial_lr"] for group in trainer.optimizer.param_groups]
+    if not hasattr(scheduler, "lr_lambdas"):
+        return
+    shares = [course(scheduler.last_epoch) for course in scheduler.lr_lambdas]
+    for group, rate, share in zip(trainer.optimizer.param_groups, scheduler.base_lrs, shares, strict=True):
+        group["lr"] = rate * share
+    scheduler._last_lr = [group["lr"] for group in trainer.optimizer.param_groups]
+
+
+def bad_weight(model: Any) -> str | None:
+    """The name of a trained weight that is infinite or not a number."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not bool(weight.isfinite().all()):
+            return str(name)
+    return None
