@@ -26,12 +26,32 @@ class Fault:
 
 LAW_1, LAW_2, LAW_3 = "test_law_1_no_silent_keys", "test_law_2_calls_fit", "test_law_3_calls_are_made"
 CODE, CONTRACT, DATA, RUNS = "test_laws_of_the_code", "test_stop_contract", "test_data", "test_runs"
-SHARED, EXAMPLES = "finetune/methods/shared.py", "finetune/rendering/examples.py"
+PREPARE, PACKING = "test_prepare", "test_packing"
+SHARED, ROWS = "finetune/methods/shared.py", "finetune/rendering/rows.py"
+LABELS = "finetune/rendering/labels.py"
 
 FAULTS = (
-    Fault("a dropped key", SHARED, '        "weight_decay": section.weight_decay,\n', "", LAW_1),
-    Fault("a hard-coded value", "finetune/adapters/lora.py", "section.lora_alpha", "16", LAW_1),
-    Fault("a key that reaches another stage too", SHARED, "section.adam_epsilon", "section.adam_beta1 * 1e-8", LAW_1),
+    Fault(
+        "a dropped key",
+        "finetune/methods/learning.py",
+        '        "weight_decay": section.weight_decay,\n',
+        "",
+        LAW_1,
+    ),
+    Fault(
+        "a hard-coded value",
+        "finetune/adapters/lora.py",
+        '"lora_alpha": section.lora_alpha',
+        '"lora_alpha": 16',
+        LAW_1,
+    ),
+    Fault(
+        "a key that reaches another stage too",
+        "finetune/methods/learning.py",
+        "betas, epsilon = [section.adam_beta1, section.adam_beta2], section.adam_epsilon",
+        "betas, epsilon = [section.adam_beta1, section.adam_beta2], section.adam_beta1 * 1e-8",
+        LAW_1,
+    ),
     Fault(
         "a backend that quietly ignores what it cannot do",
         "finetune/backends/unsloth.py",
@@ -53,46 +73,44 @@ FAULTS = (
     Fault("a heavy import", "finetune/resolve.py", "\nSAMPLE_QUESTIONS", "\nimport torch\n\nSAMPLE_QUESTIONS", CODE),
     Fault(
         "a wrong mask: the header is learned",
-        EXAMPLES,
-        "offsets[place][1] <= start",
-        "offsets[place][1] < start",
+        LABELS,
+        "place = bisect_right(ends, start, lo=place)",
+        "place = bisect_left(ends, start, lo=place)",
         CONTRACT,
     ),
     Fault(
         "a missing end token",
-        "finetune/rendering/conversation.py",
-        "spans.append((start, end + len(turn_end.text)))",
-        "spans.append((start, end))",
+        LABELS,
+        'spans.append((turn.start, turn.mark if ends != "turn" else turn.end))',
+        "spans.append((turn.start, turn.mark))",
         CONTRACT,
     ),
     Fault(
         "an unlearned end of an instruction row",
-        EXAMPLES,
-        "(tokenizer.eos_token, True)",
-        "(tokenizer.eos_token, False)",
+        ROWS,
+        "            spans.append((len(text), len(text) + len(end)))",
+        "            spans.append((len(text), len(text)))",
         CONTRACT,
     ),
     Fault(
-        "labels made from padding",
-        EXAMPLES,
-        "            yield row, Example(ids, labels)",
-        "            pad = work.tokenizer.pad_token_id\n"
-        "            kept = [IGNORED if token == pad else label for token, label in zip(ids, labels)]\n"
-        "            yield row, Example(ids, kept)",
+        "labels made from padding, where that is the end token",
+        ROWS,
+        "        return runs\n\n\ndef _own_words",
+        "        return [(start, end - (ids[end - 1] == self.end)) for start, end in runs]\n\n\ndef _own_words",
         CONTRACT,
     ),
     Fault(
         "a doubled begin token",
-        EXAMPLES,
-        "[text for _, text, _ in texts], add_special_tokens=False",
-        "[text for _, text, _ in texts], add_special_tokens=True",
+        ROWS,
+        "return str(tokenizer.bos_token) if",
+        "return str(tokenizer.bos_token) * 2 if",
         CONTRACT,
     ),
     Fault(
         "a stop token that generation is not told of",
-        EXAMPLES,
-        "ends = {tokenizer.eos_token_id} | ({work.turn_end.token_id} if work.turn_end else set())",
-        "ends = {tokenizer.eos_token_id}",
+        ROWS,
+        "return frozenset(turn if self.end is None else turn | {self.end})",
+        "return frozenset({self.end})",
         CONTRACT,
     ),
     Fault("unknown keys accepted", "finetune/recipe/base.py", 'extra="forbid"', 'extra="ignore"', "test_recipe_faults"),
@@ -106,17 +124,66 @@ FAULTS = (
     ),
     Fault(
         "a split by place instead of content",
-        "finetune/data/split.py",
-        "digests = [row.digest() for row in rows]",
-        'digests = [f"{number * 2654435761 % 2**64:016x}" for number, row in enumerate(rows)]',
-        DATA,
+        "finetune/data/selecting.py",
+        "chosen = table.digests[rows, 0].astype(numpy.float64) / 2.0**64 < val_set_size",
+        "chosen = numpy.arange(len(rows)) / len(rows) < val_set_size",
+        PREPARE,
     ),
     Fault(
-        "a packed row that loses an example",
+        "a row that is measured and trained on",
+        "finetune/data/selecting.py",
+        "kept = training[~numpy.isin(groups[training], groups[validation])]",
+        "kept = training",
+        PREPARE,
+    ),
+    Fault(
+        "a cache that does not look at the data",
+        "finetune/data/cache.py",
+        '        "data": data,\n',
+        "",
+        PREPARE,
+    ),
+    Fault(
+        "a cache that takes what is cut off",
+        "finetune/data/prepared.py",
+        '!= facts["bytes"]:',
+        "< 0:",
+        PREPARE,
+    ),
+    Fault(
+        "a learned token lost where a row is stored",
+        "finetune/data/chunks.py",
+        "tokens[start:end] |= LEARNED",
+        "tokens[start + 1 : end] |= LEARNED",
+        PREPARE,
+    ),
+    Fault(
+        "a JSON name that stands twice, of which one counts",
+        "finetune/data/raw.py",
+        "if len(made) != len(pairs):",
+        "if len(made) > len(pairs):",
+        "test_bad_data",
+    ),
+    Fault(
+        "a packed row that is longer than its model reads",
         "finetune/data/packing.py",
-        "rows[row].append(examples[number])",
-        "pass",
-        DATA,
+        "            free -= length\n",
+        "",
+        PACKING,
+    ),
+    Fault(
+        "positions of a packed row that are not its documents'",
+        "finetune/data/prepared.py",
+        "made.lengths[inside]))",
+        "numpy.sort(made.lengths[inside])))",
+        PACKING,
+    ),
+    Fault(
+        "a model that mixes documents, not tried",
+        "finetune/stages.py",
+        'if plan.backend == "transformers" and (trainer',
+        'if plan.backend == "neither" and (trainer',
+        PACKING,
     ),
     Fault(
         "an old run deleted before the new one stands",
@@ -145,7 +212,7 @@ def noticed_by(fault: Fault, folder: Path) -> list[str]:
     path.write_text(whole.replace(fault.old, fault.new))
     try:
         environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", f"tests/{fault.tests}.py", "-x", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", f"tests/{fault.tests}.py", "-x", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     finally:
         path.write_text(whole)
