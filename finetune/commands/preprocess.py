@@ -34,7 +34,7 @@ def run(parsed: argparse.Namespace) -> int:
     print_faults(checked.heard(checked.notes))
     plan = resolved(checked, probe())
     folder = parsed.output or Path(checked.recipe.output_dir).expanduser() / "prepared"
-    if folder.suffix == ".parquet" or folder.is_file():
+    if folder.is_file():
         raise UsageError(f"--output {folder}: name a folder; {' and '.join(FILES.values())} are written into it")
     began = time.monotonic()
     raise_on_signals()
