@@ -1,6 +1,6 @@
 """Break the code on purpose, one fault at a time in a copy of the repository, and see whether the suite goes red.
 
-Run from the repository root, in an environment in which `make test` passes: python scripts/break_on_purpose.py [TESTS...]
+Run from the repository root, where `make test` passes: python scripts/break_on_purpose.py [TESTS...]
 With names of test files (test_prepare), only the faults that those should notice.
 Prints a Markdown table; exits with 1 if a fault goes unnoticed. Knows where faults hurt, not how they are caught."""
 
