@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.checkpoints import verdict
+from finetune.backends.quantized import asked_of
 from finetune.errors import Fault
 from finetune.machine import installed
 from finetune.recipe.load import Checked
@@ -205,6 +207,14 @@ def _modules(case: Case) -> Iterator[Finding]:
         yield "lora_target_modules", f"{message}; its layers are {', '.join(sorted(there))}", "FT019"
 
 
+def _checkpoint(case: Case) -> Iterator[Finding]:
+    key, why, said = verdict(case.config, asked_of(case.recipe), installed)
+    if why is not None:
+        yield key or "base_model", why, "FT028"
+    elif said:
+        yield "base_model", said, "FT028"
+
+
 def _overruled(case: Case) -> Iterator[Finding]:
     """Lines that another line of the recipe leaves without effect, and which one."""
     recipe, written = case.recipe, case.recipe.model_fields_set
@@ -266,6 +276,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _inputs,
     _templates,
     _modules,
+    _checkpoint,
     _overruled,
     _packages,
 )

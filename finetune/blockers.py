@@ -14,6 +14,7 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
     return (
         *_backend(recipe, backend, machine),
         *_bitsandbytes(recipe, machine),
+        *_torchao(recipe, machine),
         *_numbers(recipe, backend, precision, machine),
         *_packages(recipe, machine),
     )
@@ -35,6 +36,11 @@ def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
 def _bitsandbytes(recipe: Recipe, machine: Machine) -> Iterator[str]:
     if (recipe.load_in_4bit or recipe.load_in_8bit) and not machine.has("bitsandbytes"):
         yield "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
+
+
+def _torchao(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if recipe.load_in_torchao and not machine.has("torchao"):
+        yield "load_in_torchao: pip install torchao==0.18.0"
 
 
 def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> Iterator[str]:

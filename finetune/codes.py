@@ -166,4 +166,11 @@ CODES: dict[str, Code] = {
         "Entries of datasets are rendered under different chat templates. One of them is saved with the tokenizer, and "
         "whoever talks to the model does so under that one.",
     ),
+    "FT028": Code(
+        "warning",
+        "a checkpoint that is quantized already",
+        "The weights in base_model were quantized when the checkpoint was made (its config.json says how), so the keys "
+        "that quantize do not, or contradict it. Where nothing can be trained on such weights, training refuses the "
+        "recipe; the message says what to write instead.",
+    ),
 }

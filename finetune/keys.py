@@ -28,8 +28,8 @@ OWN = frozenset(
     generation_min_p max_dropped_share multiturn on_bad_row recipe_version resume_changed roles_to_train sample_prompts
     sample_steps special_tokens_in_content
     text_chunks train_on_eos train_on_eot truncation_side
-    ia3_feedforward_modules ia3_target_modules num_virtual_tokens prefix_projection prompt_encoder_dropout
-    prompt_encoder_hidden_size prompt_encoder_layers prompt_encoder_type prompt_tuning_init_text
+    load_in_torchao ia3_feedforward_modules ia3_target_modules num_virtual_tokens prefix_projection
+    prompt_encoder_dropout prompt_encoder_hidden_size prompt_encoder_layers prompt_encoder_type prompt_tuning_init_text
     """.split()
 )
 """Recipe keys that Axolotl's configuration does not have, or only for one source."""

@@ -113,6 +113,8 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
         screen.say(line)
     with screen.stage("loading the model"):
         loaded = backend.load(plan.stage("load"))
+    for note in loaded.notes:
+        screen.say(note)
     # The template is saved with the tokenizer that the backend hands on.
     perform(stages.one(plan, "set_template"), tokenizer=loaded.tokenizer)
     _fits_positions(plan, loaded.model, screen)

@@ -83,6 +83,7 @@ NESTED: dict[str, Any] = {
     "test_datasets": ENTRIES[:1],
     "lr_groups": [{"name": "attention", "modules": ["q_proj"], "lr": 1e-5}],
     "special_tokens": TOKENS | {"additional_special_tokens": ["<tool>", "<end>"]},
+    "model_quantization_config_kwargs": {"dequantize": True, "modules_to_not_convert": ["lm_head"]},
     "peft": {"loftq_config": {"loftq_bits": 4}},
     "bnb_config_kwargs": {
         "bnb_4bit_quant_type": "fp4",

@@ -124,6 +124,8 @@ UNSET = _table(
     ("lora_model_dir prompt_tuning_init_text", text),
     ("ia3_target_modules ia3_feedforward_modules", listed(text)),
     ("prompt_encoder_hidden_size", whole(1)),
+    ("load_in_torchao", one_of("int8")),
+    ("model_quantization_config", one_of("Mxfp4Config", "FineGrainedFP8Config")),
     ("save_strategy eval_strategy", one_of("epoch", "steps", "no")),
     (
         "metric_for_best_model",
@@ -317,6 +319,7 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
         {},
     ),
     "peft": ({"loftq_config": lambda value: isinstance(value, dict)}, {}),
+    "model_quantization_config_kwargs": ({"modules_to_not_convert": listed(text, 0)}, {"dequantize": one_of(True)}),
     "loftq_config": ({}, {"loftq_bits": one_of(4)}),
     "bnb_config_kwargs": (
         {

@@ -28,7 +28,7 @@ CASES: dict[str, dict[str, Any]] = {
     "rslora and patterns": {
         "peft_use_rslora": True,
         "lora_rank_pattern": {"q_proj": 4},
-        "lora_alpha_pattern": {"v": 8},
+        "lora_alpha_pattern": {"v_proj": 8},
     },
     "dora": {"peft_use_dora": True},
     "pissa": {"peft_init_lora_weights": "pissa"},
@@ -52,6 +52,7 @@ CASES: dict[str, dict[str, Any]] = {
     "prompt_tuning text": {"adapter": "prompt_tuning", "prompt_tuning_init_text": "the sun", "learning_rate": 3e-2},
     "p_tuning": {"adapter": "p_tuning", "num_virtual_tokens": 4},
     "p_tuning lstm": {"adapter": "p_tuning", "prompt_encoder_type": "lstm", "prompt_encoder_hidden_size": 16},
+    "torchao": {"load_in_torchao": "int8"},
     "p_tuning 8-bit": {"adapter": "p_tuning", "load_in_8bit": True},
 }
 QUICK = ("lora", "loftq", "pissa by iterations", "new tokens", "ia3", "prefix_tuning", "prompt_tuning text", "p_tuning")

@@ -15,11 +15,12 @@ from finetune.recipe.model import ModelSection
 @dataclass(frozen=True)
 class Loaded:
     """A model and its tokenizer. `chat_template` of the tokenizer is set by the format stage. `new_tokens`: those that
-    were not in the vocabulary and appear in the text."""
+    were not in the vocabulary and appear in the text. `notes`: what the user should know of it."""
 
     model: Any
     tokenizer: Any
     new_tokens: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def tokenizer_part(calls: tuple[Call, ...]) -> tuple[Call, ...]:

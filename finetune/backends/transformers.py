@@ -12,11 +12,11 @@ from finetune.backends.loaded import (
     tokenizer_calls,
     tokenizer_part,
 )
+from finetune.backends.quantized import check_call, quantization_calls, quantization_config
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
 from finetune.precision import Precision
-from finetune.recipe.model import BnbConfig
 from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {}
@@ -28,7 +28,7 @@ WAIVES: dict[str, str] = {}
 
 
 def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[Call, ...]:
-    quantization = _quantization(recipe, precision)
+    quantization = quantization_calls(recipe, precision)
     model = Call(
         f"transformers.{recipe.model_type}.from_pretrained",
         {
@@ -45,24 +45,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
         },
         runtime=("quantization_config",) if quantization else (),
     )
-    return (*tokenizer_calls(recipe), *quantization, model, *resize_calls(recipe))
-
-
-def _quantization(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
-    target = "transformers.BitsAndBytesConfig"
-    if recipe.load_in_4bit:
-        chosen = recipe.bnb_config_kwargs or BnbConfig()
-        arguments = {
-            "load_in_4bit": True,
-            "bnb_4bit_quant_type": chosen.bnb_4bit_quant_type,
-            "bnb_4bit_use_double_quant": chosen.bnb_4bit_use_double_quant,
-            "bnb_4bit_compute_dtype": chosen.bnb_4bit_compute_dtype or precision.dtype,
-            "bnb_4bit_quant_storage": chosen.bnb_4bit_quant_storage,
-        }
-        return (Call(target, arguments),)
-    if recipe.load_in_8bit:
-        return (Call(target, {"load_in_8bit": True}),)
-    return ()
+    return (*tokenizer_calls(recipe), check_call(recipe), *quantization, model, *resize_calls(recipe))
 
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
@@ -88,9 +71,10 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     first = tokenizer_part(calls)
     resize = [call for call in calls if call.target.endswith(".make_room")]
-    *quantization, model_call = [call for call in calls if call not in first and call not in resize]
+    check, *quantization, model_call = [call for call in calls if call not in first and call not in resize]
+    said = perform(check)
     tokenizer, new_tokens = load_tokenizer(first)
-    runtime = {"quantization_config": perform(quantization[0])} if quantization else {}
+    runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
     model, found = guarded(model_call, **runtime)
     missing = sorted(found["missing_keys"])
     if missing:
@@ -101,7 +85,7 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     keep_cpu_weights_as_loaded(model)
     for call in resize:
         perform(call, model=model, tokenizer=tokenizer)
-    return Loaded(model, tokenizer, new_tokens)
+    return Loaded(model, tokenizer, new_tokens, (said,) if said else ())
 
 
 def keep_cpu_weights_as_loaded(model: Any) -> None:

@@ -64,6 +64,12 @@ def _pinned_folder(folder: Path, revision: str) -> None:
         )
 
 
+def config_of(name: str, revision: str) -> dict[str, Any]:
+    """config.json of a model, local or on the hub; {} where it cannot be had, and loading will say why."""
+    folder = Path(name)
+    return _json(folder / "config.json") if folder.is_dir() else _hub_config(name, revision)
+
+
 def _named(config: dict[str, Any]) -> list[Any]:
     named = config.get("auto_map")
     values = list(named.values()) if isinstance(named, dict) else [named] if named else []

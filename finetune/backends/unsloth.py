@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune.adapters import lora
 from finetune.backends.loaded import Loaded, guarded, load_tokenizer, partial_calls, tokenizer_calls, tokenizer_part
+from finetune.backends.quantized import check_call
 from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
@@ -27,6 +28,9 @@ REFUSES: dict[str, str] = {
     "peft_layer_replication": "Unsloth cannot replicate layers",
     "peft_trainable_token_indices": "Unsloth cannot train single tokens",
     "peft_autocast_adapter_dtype": "Unsloth chooses the adapter's number type",
+    "load_in_torchao": "Unsloth quantizes with bitsandbytes",
+    "model_quantization_config": "Unsloth unpacks checkpoints in its own way",
+    "model_quantization_config_kwargs": "Unsloth unpacks checkpoints in its own way",
     "peft": "Unsloth applies LoftQ to unquantized weights only, which the adapter then belongs to",
     "lora_model_dir": "Unsloth loads an adapter with the base model that its folder names, not with base_model",
     **dict.fromkeys(("ia3_target_modules", "ia3_feedforward_modules"), "Unsloth has no IA3"),
@@ -89,7 +93,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "use_exact_model_name": True,
         },
     )
-    return (*tokenizer_calls(recipe), model)
+    return (*tokenizer_calls(recipe), check_call(recipe), model)
 
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
@@ -125,7 +129,9 @@ def prepare_process() -> None:
 
 def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
-    model, _ = guarded(calls[-1])
+    *_, check, model_call = calls
+    said = perform(check)
+    model, _ = guarded(model_call)
     # The tokenizer Unsloth returns may be patched; ours is the one both backends tokenize with.
     tokenizer, new_tokens = load_tokenizer(tokenizer_part(calls))
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
@@ -133,7 +139,7 @@ def load(calls: tuple[Call, ...]) -> Loaded:
             "special_tokens bring tokens that are not in the vocabulary, which backend: unsloth has no room for; write "
             "backend: transformers, or use tokens that are there"
         )
-    return Loaded(model, tokenizer, new_tokens)
+    return Loaded(model, tokenizer, new_tokens, (said,) if said else ())
 
 
 def adapt(model: Any, calls: tuple[Call, ...]) -> Any:

@@ -35,7 +35,7 @@ class AdapterSection(Section):
     adapter: Annotated[
         Literal["lora", "qlora", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"] | None,
         Field(examples=["lora", "qlora"]),
-        Reaches("adapt", "save", unsloth=("load", "adapt", "save")),
+        Reaches("load", "adapt", "save"),
     ] = None
     """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. `ia3`: one factor for
     each output of some layers. `prefix_tuning`, `prompt_tuning`, `p_tuning`: learned tokens before the row. Unset: all

@@ -19,7 +19,7 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.header import Header
 from finetune.recipe.messages import faults_of, place_of
-from finetune.recipe.model import BnbConfig, SpecialTokens
+from finetune.recipe.model import BnbConfig, QuantizationKwargs, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
@@ -30,6 +30,7 @@ from finetune.recipe.spellings import today
 SECTIONS: dict[str, type[Section]] = {
     "special_tokens": SpecialTokens,
     "bnb_config_kwargs": BnbConfig,
+    "model_quantization_config_kwargs": QuantizationKwargs,
     "peft": PeftSection,
     "loftq_config": LoftqSection,
     "message_property_mappings": MessageProperties,

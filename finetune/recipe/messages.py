@@ -13,7 +13,7 @@ from finetune.recipe.base import CLEAN_NUMBER
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
 from finetune.recipe.labels import NAMED
-from finetune.recipe.model import BnbConfig, SpecialTokens
+from finetune.recipe.model import BnbConfig, QuantizationKwargs, SpecialTokens
 from finetune.recipe.optimizer import LrGroup
 from finetune.recipe.optimizers import REFUSED_OPTIMIZERS
 from finetune.recipe.recipe import Recipe
@@ -226,6 +226,8 @@ def _known_keys(path: Path_) -> list[str]:
         return list(MessageProperties.model_fields)
     if path[2:3] == ("type",):
         return list(PromptFormat.model_fields)
+    if path[0] == "model_quantization_config_kwargs":
+        return list(QuantizationKwargs.model_fields)
     if path[0] == "peft":
         return list(PeftSection.model_fields if len(path) == 2 else LoftqSection.model_fields)
     if path[0] == "lr_groups":

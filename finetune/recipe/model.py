@@ -42,6 +42,15 @@ class BnbConfig(Section):
     """Number type in which the 4-bit weights are packed. Unset: uint8."""
 
 
+class QuantizationKwargs(Section):
+    dequantize: Annotated[Literal[True], Field(examples=[True]), Reaches("load", unsloth=())] = True
+    """Unpack the weights to 16 bits; packed, they cannot be trained."""
+    modules_to_not_convert: Annotated[
+        list[str] | None, Field(examples=[["lm_head"], ["gate"]]), Reaches("load", unsloth=())
+    ] = None
+    """Modules that are not packed in the checkpoint."""
+
+
 class ModelSection(Section):
     backend: Annotated[
         Literal["auto", "unsloth", "transformers"],
@@ -103,6 +112,23 @@ class ModelSection(Section):
     """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
     load_in_8bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
     """Load the weights as 8-bit integers (bitsandbytes); train an adapter on top."""
+    load_in_torchao: Annotated[
+        Literal["int8"] | None, Field(examples=["int8"]), Reaches("load", unsloth=(), needs={"adapter": "lora"})
+    ] = None
+    """Load the weights as 8-bit integers (torchao, weights alone), on a CPU or a GPU; train an adapter on top. Its
+    4-bit weights cannot be trained on in transformers."""
+    model_quantization_config: Annotated[
+        Literal["Mxfp4Config", "FineGrainedFP8Config"] | None,
+        Field(examples=["Mxfp4Config", "FineGrainedFP8Config"]),
+        Reaches("load", unsloth=()),
+    ] = None
+    """For a checkpoint in mxfp4 or fp8: how its weights are read. They are unpacked to 16 bits, to be trained."""
+    model_quantization_config_kwargs: Annotated[
+        QuantizationKwargs | None,
+        Field(examples=[{"modules_to_not_convert": ["lm_head"]}, {"modules_to_not_convert": ["gate"]}]),
+        Reaches("load", unsloth=(), needs={"model_quantization_config": "Mxfp4Config"}),
+    ] = None
+    """Further arguments of model_quantization_config."""
     bnb_config_kwargs: Annotated[
         BnbConfig | None,
         Field(examples=[{"bnb_4bit_quant_type": "fp4"}, {"bnb_4bit_use_double_quant": False}]),

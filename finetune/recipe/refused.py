@@ -61,12 +61,12 @@ REFUSED = (
         "training in 8-bit floats or with simulated quantization is not supported",
         "Remove the line; load_in_4bit and load_in_8bit train an adapter on quantized weights",
         "fp8 fp8_enable_fsdp_float8_all_gather qat quantization llmcompressor nvfp4_merge_aware "
-        "nvfp4_merge_aware_start_step use_onebitllms model_quantization_config model_quantization_config_kwargs "
+        "nvfp4_merge_aware_start_step use_onebitllms "
         "nonexpert_quantization gemma4_fp8_nonexpert gemma4_nf4_nonexpert",
     ),
     Refused(
-        "GPTQ checkpoints are not supported",
-        "Use load_in_4bit: true with the 16-bit model they were made from",
+        "what a GPTQ checkpoint is made of stands in its own config.json",
+        "Remove the line; base_model may name such a checkpoint where gptqmodel and optimum are installed",
         "gptq gptq_disable_exllama gptq_groupsize gptq_model_v1 quantization_config",
     ),
     Refused(

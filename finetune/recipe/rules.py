@@ -33,15 +33,17 @@ def _no_pattern(text: str) -> str | None:
 
 
 def _quantization(values: Values) -> Iterator[Finding]:
-    four, eight = values.get("load_in_4bit") is True, values.get("load_in_8bit") is True
+    sizes = [key for key in ("load_in_4bit", "load_in_8bit") if values.get(key) is True]
+    sizes += [key for key in ("load_in_torchao", "model_quantization_config") if values.get(key)]
     adapter = values.get("adapter")
-    if four and eight:
-        yield "load_in_8bit", "load_in_4bit and load_in_8bit are both on; a weight has one size. Keep one"
-    if adapter == "qlora" and not four:
+    if len(sizes) > 1:
+        yield sizes[1], f"{sizes[0]} and {sizes[1]} are both on; a weight has one size. Keep one"
+    if adapter == "qlora" and "load_in_4bit" not in sizes:
         yield "adapter", "`adapter: qlora` trains on 4-bit weights: set `load_in_4bit: true`, or write `adapter: lora`"
-    if (four or eight) and adapter is None:
-        key = "load_in_4bit" if four else "load_in_8bit"
-        yield key, f"`{key}: true` needs an adapter, since quantized weights cannot be trained: set `adapter: lora`"
+    key = sizes[0] if sizes else "model_quantization_config"
+    if adapter is None and key != "model_quantization_config":
+        shown = "int8" if key == "load_in_torchao" else "true"
+        yield key, f"`{key}: {shown}` needs an adapter, since quantized weights cannot be trained: set `adapter: lora`"
 
 
 def _precision(values: Values) -> Iterator[Finding]:
