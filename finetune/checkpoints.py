@@ -1,6 +1,7 @@
 """Checkpoints on disk: written aside, sealed, synced and renamed, so that one is either there whole or not there. Knows
 folders and bytes; knows no trainer and nothing of what a checkpoint means."""
 
+import errno
 import hashlib
 import json
 import os
@@ -103,7 +104,8 @@ def rotate(folder: Path, limit: int | None, spared: Iterable[str]) -> None:
     """Delete the oldest until `limit` are left, but none that is `spared` by name: the newest, and the best one."""
     if not limit:
         return
-    found, kept = by_step(folder), set(spared)
+    found = by_step(folder)
+    kept = {path.name for path in found} & set(spared)
     many = len(found)
     for path in found:
         if many <= max(limit, len(kept)):
@@ -122,8 +124,17 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def size_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL_WORDS = ("No space left", "file write failed", "PytorchStreamWriter", "inline_container.cc")
+"""What torch's and safetensors' writers say when a file cannot grow."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return True
+    if type(error).__name__ == "SafetensorError":
+        return "No space left" in str(error) or "File too large" in str(error)
+    return isinstance(error, OSError | RuntimeError) and any(word in str(error) for word in DISK_FULL_WORDS)
 
 
 def _files(folder: Path) -> Iterator[Path]:

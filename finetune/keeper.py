@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from finetune import checkpoints, progress
+from finetune.aftermath import bad_numbers, explained
 from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
 from finetune.going import growing
@@ -54,6 +55,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.limit, self.first_step = save_total_limit, save_first_step
         self.trigger_file, self.check_interval = trigger_file, check_interval
+        self.loader: Any = None
+        self.origin: Any = None
+        self.at = 0
         self.deferred = self.early = self.due = self.stopping = False
         self.pending: dict[str, bool] | None = None
         self.owed: dict[str, bool] | None = None
@@ -77,15 +81,18 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def first_metrics(self, has_validation: bool) -> list[dict[str, float]]:
         """Validation before the first step; a run that goes on has it in its checkpoint."""
         if self.around.resumed is None:
-            self.first = [self.around.trainer.evaluate()] if has_validation else []
+            with explained(self):
+                self.first = [self.around.trainer.evaluate()] if has_validation else []
         else:
             self.first = list(self.around.resumed.facts["first"])
         return self.first
 
     def train(self) -> None:
+        """TrainingError, with rows and a change of the recipe that may help, if the numbers or the memory end it."""
         trainer, resumed = self.around.trainer, self.around.resumed
         try:
-            trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
+            with explained(self):
+                trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
         except NothingLeft:
             trainer._finalize_training(None, 0, time.time())
 
@@ -109,6 +116,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         if self.around.fresh is not None:
             progress.set_hyperparameters(trainer, self.around.fresh)
         self.stale = [path for path in checkpoints.by_step(self.folder) if checkpoints.step_of(path) > resumed.step]
+        spared = [resumed.path.name, best.name, *(path.name for path in self.stale)]
+        checkpoints.rotate(self.folder, self.limit, spared)
         self.early = bool(resumed.facts["early"]) and not self.around.changed
 
     def _restore_callbacks(self, state: Any) -> None:
@@ -136,12 +145,23 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starting to read rows may draw random numbers, or not, as the workers are kept or not."""
         del args, kwargs
+        self.at = state.global_step
         if self.random is not None:
             progress.set_random_state(self.random)
             self.random = None
         if self.owed is not None:
             owed, self.owed = self.owed, None
             self._evaluate_late(state, control, owed)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the weights take harm."""
+        del args, control, kwargs
+        bad = bad_numbers(self.around.trainer)
+        if bad is not None:
+            raise TrainingError(
+                f"{bad} at step {state.global_step + 1}: the run is stopped. Lower learning_rate, or look "
+                "for damaged rows"
+            )
 
     def _evaluate_late(self, state: Any, control: Any, owed: Mapping[str, bool]) -> None:
         """The measurement that was due when the run was asked to stop."""

@@ -1,6 +1,5 @@
 """One run, from a checked recipe to a full run folder. Owns the order of the stages and what happens when one fails."""
 
-import errno
 import logging
 import os
 import signal
@@ -14,8 +13,9 @@ from typing import Any
 from finetune import __version__, stages
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
+from finetune.checkpoints import is_disk_full
 from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
-from finetune.errors import MachineError, RunFolderError
+from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.going import Going
 from finetune.machine import Machine
@@ -27,9 +27,6 @@ from finetune.rundir import RunDir, abandon, finish, keep_aside
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK_FULL_WORDS = ("No space left", "file write failed", "PytorchStreamWriter", "inline_container.cc")
-"""What torch's and safetensors' writers say when a file cannot grow."""
 SOURCES_SHOWN = 10
 """Files whose losses are named on the terminal."""
 
@@ -255,13 +252,10 @@ def _disk_full_named(output_dir: str) -> Iterator[None]:
     """RunFolderError for whatever the libraries raise when the disk is full."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        full = isinstance(error, OSError) and error.errno in DISK_FULL
-        if full or any(word in str(error) for word in DISK_FULL_WORDS):
-            raise RunFolderError(f"the disk of output_dir {output_dir} is full. Free some, or name another") from error
+    except FinetuneError:
         raise
     except Exception as error:
-        if type(error).__name__ == "SafetensorError" and "No space left" in str(error):
+        if is_disk_full(error):
             raise RunFolderError(f"the disk of output_dir {output_dir} is full. Free some, or name another") from error
         raise
 

@@ -11,6 +11,7 @@ from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
 from finetune.data.bad_rows import BadOne
 from finetune.data.entries import Entry
+from finetune.data.origins import Origins, origins
 from finetune.data.packing import Packed
 from finetune.data.prepare import Place, Watch
 from finetune.data.prepared import Prepared
@@ -43,6 +44,7 @@ class Formatted:
     style: str
     skipped: list[BadOne]
     fill: dict[str, float]
+    origin: Origins | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,12 @@ def one(plan: Plan, target: str) -> Call:
 def format_rows(plan: Plan, prepared: Prepared) -> Formatted:
     """DataError if a source lost more of its rows than the recipe allows."""
     share = one(plan, "Place.prepare").arguments["lengths"]["max_dropped_share"]
-    datasets, fill = {}, {}
+    datasets, fill, origin = {}, {}, None
     for purpose in prepared.purposes:
         refuse_losses(prepared.counted[purpose].sources, share)
         packed = packing(plan, prepared, purpose)
         datasets[purpose] = prepared.dataset(purpose, packed)
+        origin = origins(prepared, purpose, packed) if purpose == "train" else origin
         if packed is not None:
             fill[purpose] = packed.fill
     training = prepared.first_rows("train")
@@ -103,6 +106,7 @@ def format_rows(plan: Plan, prepared: Prepared) -> Formatted:
         style_of(training),
         prepared.skipped,
         fill,
+        origin,
     )
 
 
@@ -142,6 +146,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
         if measuring is not None:
             measuring.attach(trainer)
             measuring.try_eval_batch()
+        keeper.origin = data.origin
         keeper.attach(going.surroundings(trainer, watcher, desk.stop, desk.folder))
         first, seconds = _guarded_training(trainer, data.validation is not None, keeper)
         watcher.close()
@@ -195,23 +200,14 @@ def _bench(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk) -> Any:
 def _guarded_training(trainer: Any, has_validation: bool, keeper: Any) -> tuple[list[dict[str, Any]], float]:
     """(what the validation before training gave, seconds of training without validation). That validation comes first
     so that a fault in it costs no training."""
-    import torch
-
-    try:
-        first = keeper.first_metrics(has_validation)
-        started = time.monotonic()
-        keeper.train()
-        evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
-        seconds: float = time.monotonic() - started - evaluating
-        last = trainer.state.log_history[-2:]
-        if has_validation and not keeper.stopping and not any("eval_loss" in entry for entry in last):
-            trainer.evaluate()
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the GPU's memory is full: {str(error).splitlines()[0]} Lower micro_batch_size (and raise "
-            "gradient_accumulation_steps by as much), lower sequence_len, set gradient_checkpointing: true, or "
-            "load_in_4bit: true with adapter: qlora"
-        ) from error
+    first = keeper.first_metrics(has_validation)
+    started = time.monotonic()
+    keeper.train()
+    evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
+    seconds: float = time.monotonic() - started - evaluating
+    last = trainer.state.log_history[-2:]
+    if has_validation and not keeper.stopping and not any("eval_loss" in entry for entry in last):
+        trainer.evaluate()
     return first, seconds
 
 

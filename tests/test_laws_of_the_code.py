@@ -32,6 +32,8 @@ LAYERS = (
         "stopping",
         "checkpoints",
         "progress",
+        "mending",
+        "aftermath",
         "continuing",
         "blockers",
         "derived",

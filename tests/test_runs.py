@@ -210,20 +210,6 @@ def test_damaged_weights_are_an_error_of_the_model(
     assert finetune(write_recipe(base_model=str(tmp_path / "model")))[0] == ModelError.exit_code
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 70 MB: room to start a run, not to save much."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=70m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 # What a run of the tiny model writes then: about 150 MB, and about 220 MB with the optimizer.
 FULL = [{"lora_r": 16384}, {"lora_r": 8192, "save_steps": 1}]
 

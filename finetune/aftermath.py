@@ -1,0 +1,91 @@
+"""A training that fails: what happened, at which step, with which rows, and what would mend it. Adds words to errors
+and turns those of the libraries into ours; the last whole checkpoint stays as it is."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from finetune import checkpoints, mending, progress
+from finetune.errors import RunFolderError, TrainingError
+
+NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "HIP out of memory", "Cannot allocate memory")
+"""What the libraries say where the memory of a GPU, or of the machine, is full."""
+
+
+@contextmanager
+def explained(keeper: Any) -> Iterator[None]:
+    """TrainingError or RunFolderError, with rows and a change of the recipe, for whatever ended the training."""
+    keys = keeper.around.facts["recipe"]
+    try:
+        yield
+    except TrainingError as error:
+        goes_on = bool(keeper.goes_on)
+        mended = mending.told(mending.of_numbers(keys), goes_on)
+        raise TrainingError(f"{error.faults[0].message}{rows_of(keeper)}{mended}") from error
+    except Exception as error:
+        goes_on = bool(keeper.goes_on)
+        if is_no_memory(error):
+            mended = mending.told(mending.of_memory(keys), goes_on)
+            first = (str(error).splitlines() or ["no memory"])[0]
+            raise TrainingError(
+                f"the memory is full in step {keeper.at + 1}: {first}{rows_of(keeper)}{mended}"
+            ) from error
+        if checkpoints.is_disk_full(error):
+            checkpoints.clear_aside(keeper.folder)
+            mended = mending.told(mending.of_disk(keys, len(checkpoints.by_step(keeper.folder))), goes_on)
+            raise RunFolderError(
+                f"the disk of output_dir {keeper.around.folder} is full, after step {keeper.at + 1}: the checkpoint or "
+                f"the metrics of that step could not be written. Free some, or name another{mended}"
+            ) from error
+        raise
+
+
+def is_no_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
+    )
+
+
+def rows_of(keeper: Any) -> str:
+    """The rows of the step that failed, by file and number."""
+    if keeper.loader is None or keeper.origin is None:
+        return ""
+    names = [name for row in rows_in_step(keeper) for name in keeper.origin(row)]
+    return mending.rows_told(names)
+
+
+def rows_in_step(keeper: Any) -> list[int]:
+    """Of the trainer's dataset: their order hangs on seed and epoch alone, so it can be drawn once more."""
+    trainer, loader = keeper.around.trainer, keeper.loader
+    sampler, each = progress.sampler_of(loader), trainer.args.gradient_accumulation_steps
+    if sampler is None or not hasattr(loader, "__len__"):
+        return []
+    per_epoch = max(math.ceil(len(loader) / each), 1)
+    epoch, place = divmod(keeper.at, per_epoch)
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    elif getattr(sampler, "generator", None) is not None:
+        sampler.generator.manual_seed(keeper.around.seed + epoch)
+    batches = loader.batch_sampler
+    while hasattr(batches, "batch_sampler"):
+        batches = batches.batch_sampler
+    drawn = list(batches)[place * each : (place + 1) * each]
+    return [int(row) for batch in drawn for row in batch]
+
+
+def bad_numbers(trainer: Any) -> str | None:
+    """What of the step about to be made is no number: the loss, or the gradients. Under fp16, infinite gradients are
+    part of the method, which leaves out the step."""
+    import torch
+
+    if not bool(torch.isfinite(torch.as_tensor(trainer._tr_loss)).all()):
+        return f"loss is {float(trainer._tr_loss)}"
+    if getattr(trainer.accelerator, "scaler", None) is not None:
+        return None
+    gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
+    if gradients and not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+        return "the gradients are infinite or not a number"
+    return None

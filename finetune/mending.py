@@ -1,0 +1,74 @@
+"""What to say of a training that cannot go on: the smallest change of the recipe that would mend it, as YAML to paste.
+Knows keys and figures; tries nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetune.continuing import HARMLESS
+
+SHOWN = 8
+"""Rows that are named."""
+LOWER = 10
+"""By how much a learning rate under which numbers blew up is divided."""
+WARM = 20
+"""Steps of warm-up where a recipe has none."""
+SMALLEST = 64
+"""Tokens below which sequence_len is no more halved."""
+
+
+def of_memory(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """One step down, the result kept the same where that can be."""
+    micro, tokens = keys.get("micro_batch_size", 1), keys.get("sequence_len", 0)
+    if micro > 1:
+        # Odd sizes too: a step holds at least as many rows as before.
+        half = micro // 2
+        steps = keys.get("gradient_accumulation_steps", 1)
+        return {"micro_batch_size": half, "gradient_accumulation_steps": -(-steps * micro // half)}
+    if not keys.get("gradient_checkpointing"):
+        return {"gradient_checkpointing": True}
+    if keys.get("adapter") in ("lora", "qlora") and not keys.get("load_in_4bit") and not keys.get("load_in_8bit"):
+        return {"adapter": "qlora", "load_in_4bit": True}
+    return {"sequence_len": tokens // 2} if tokens >= 2 * SMALLEST else {}
+
+
+def of_numbers(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Smaller steps; without them already small, the number type."""
+    if keys.get("fp16") is True:
+        return {"fp16": False, "bf16": True}
+    changed = {"learning_rate": float(f"{keys['learning_rate'] / LOWER:.3g}")}
+    if not keys.get("warmup_steps") and not keys.get("warmup_ratio"):
+        changed["warmup_steps"] = WARM
+    if not keys.get("max_grad_norm"):
+        changed["max_grad_norm"] = 1.0
+    return changed
+
+
+def of_disk(keys: Mapping[str, Any], checkpoints: int) -> dict[str, Any]:
+    """Fewer checkpoints at a time, else smaller ones."""
+    if checkpoints > 1:
+        return {"save_total_limit": 1}
+    return {} if keys.get("save_only_model") else {"save_only_model": True}
+
+
+def as_yaml(changed: Mapping[str, Any]) -> str:
+    import yaml
+
+    return "".join(yaml.safe_dump({key: value}) for key, value in changed.items())
+
+
+def told(changed: Mapping[str, Any], goes_on: bool) -> str:
+    """Lines that end a message."""
+    if not changed:
+        return ""
+    text = "\nThe smallest change of the recipe that may mend it:\n" + as_yaml(changed).rstrip()
+    if goes_on:
+        options = ["--resume", *(f"--resume-changed {key}" for key in changed if key not in HARMLESS)]
+        text += f"\nThe last checkpoint is whole; with these lines the run goes on from it: {' '.join(options)}"
+    return text
+
+
+def rows_told(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"\nRows of that step: {', '.join(names[:SHOWN])}{more}"

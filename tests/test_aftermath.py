@@ -1,0 +1,142 @@
+"""What a training that fails says: the step, the rows, a change of the recipe to paste; and what it leaves whole."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from finetune import mending
+from finetune.errors import RunFolderError, TrainingError
+from tests import tiny
+from tests.crashing import metrics
+
+
+@pytest.fixture
+def poisoned(tiny_models: Any, tmp_path: Path) -> tuple[Path, Path]:
+    """A model that gives no number for the letter Z, and 12 rows of which the ninth holds one."""
+    from safetensors.torch import load_file, save_file
+
+    model, rows = tmp_path / "model", tmp_path / "rows.jsonl"
+    shutil.copytree(tiny_models["chatml"], model)
+    file = next(model.glob("*.safetensors"))
+    weights = load_file(file)
+    token = tiny.tokenizer_of("chatml").encode("Z", add_special_tokens=False)
+    weights["model.embed_tokens.weight"][token] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    texts = [f"walk home {'Z' if number == 8 else 'now'} {number}" for number in range(12)]
+    lines = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text}]} for text in texts
+    ]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return model, rows
+
+
+def pasted(text: str) -> dict[str, Any]:
+    """The YAML that a message offers."""
+    lines = text.split("that may mend it:\n")[1].splitlines()
+    end = next((place for place, line in enumerate(lines) if line.startswith("The last")), len(lines))
+    found: dict[str, Any] = yaml.safe_load("\n".join(lines[:end]))
+    return found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dataloader_num_workers": 1, "gradient_accumulation_steps": 2},
+        {"group_by_length": True},
+        {"sample_packing": True, "sequence_len": 64},
+    ],
+    ids=["plain", "workers", "by length", "packed"],
+)
+def test_a_loss_that_is_no_number_names_step_and_rows_and_harms_no_weight(
+    changes: dict[str, Any], poisoned: Any, write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    model, rows = poisoned
+    values = {
+        "datasets": [{"path": str(rows)}],
+        "max_steps": None,
+        "num_epochs": 2,
+        "save_steps": 1,
+        "logging_steps": 50,
+    }
+    path = write_recipe(base_model=str(model), **(values | changes))
+    code, _, err = finetune(path)
+    assert code == TrainingError.exit_code
+    assert "loss is nan at step" in err
+    named = err.split("Rows of that step: ")[1].splitlines()[0]
+    assert f"{rows} row 9" in named, "the row that did it is among those of the step"
+    assert pasted(err) == {"learning_rate": 1e-4, "warmup_steps": 20}
+    step = int(err.split("loss is nan at step ")[1].split(":")[0])
+    kept = [int(path.name.split("-")[1]) for path in (tmp_path / "run" / "checkpoints").glob("checkpoint-*")]
+    assert max(kept, default=0) == step - 1
+
+
+def test_the_last_checkpoint_goes_on_once_the_rows_are_mended(
+    poisoned: Any, write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    model, rows = poisoned
+    path = write_recipe(
+        base_model=str(model), datasets=[{"path": str(rows)}], max_steps=6, save_steps=1, curriculum_sampling=True
+    )
+    code, _, err = finetune(path)
+    assert "loss is nan at step 5" in err and f"{rows} row 9, {rows} row 10" in err
+    rows.write_text(rows.read_text().replace("Z", "now"))
+    code, out, err = finetune(path, "--resume-changed", "datasets")
+    assert code == 0, err
+    assert "goes on after step 4" in out
+    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_full_memory_names_step_rows_and_a_smaller_batch(
+    write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    forward, calls = LlamaForCausalLM.forward, []
+
+    def full(self: Any, *given: Any, **named: Any) -> Any:
+        calls.append(self.training)
+        if sum(calls) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, *given, **named)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", full)
+    code, _, err = finetune(write_recipe(max_steps=4, micro_batch_size=4, save_steps=1))
+    assert code == TrainingError.exit_code
+    assert "the memory is full in step 3" in err and "Tried to allocate 2.00 GiB" in err
+    assert err.split("Rows of that step: ")[1].splitlines()[0].count(" row ") == 4
+    assert pasted(err) == {"micro_batch_size": 2, "gradient_accumulation_steps": 2}
+    assert "--resume --resume-changed" in err
+
+
+def test_each_change_saves_memory_until_nothing_is_left_to_change() -> None:
+    keys = {"micro_batch_size": 3, "gradient_accumulation_steps": 4, "adapter": "lora", "sequence_len": 256}
+    seen = []
+    while changed := mending.of_memory(keys):
+        keys |= changed
+        seen.append(changed)
+    assert seen == [
+        {"micro_batch_size": 1, "gradient_accumulation_steps": 12},
+        {"gradient_checkpointing": True},
+        {"adapter": "qlora", "load_in_4bit": True},
+        {"sequence_len": 128},
+        {"sequence_len": 64},
+    ]
+
+
+def test_a_checkpoint_for_which_the_disk_is_too_full_costs_none_that_is_whole(
+    write_recipe: Any, finetune: Any, small_disk: Path
+) -> None:
+    run = small_disk / "run"
+    path = write_recipe(output_dir=str(run), lora_r=1024, save_steps=1, max_steps=4, sample_prompts=[])
+    code, _, err = finetune(path)
+    assert code == RunFolderError.exit_code and "is full, after step" in err, err
+    assert pasted(err) == {"save_total_limit": 1}
+    assert not (run / "checkpoints" / ".writing").exists()
+    code, out, err = finetune(path, "--resume", "save_total_limit=1")
+    assert code == 0 and "goes on after step" in out, err
