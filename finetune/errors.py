@@ -13,8 +13,8 @@ EXIT_CODES = {
     7: "the run folder cannot be written (exists, not writable, disk full)",
     8: "training failed (loss is not a number, out of memory)",
     129: "stopped because the terminal was closed (SIGHUP); as for 130",
-    130: "stopped by Ctrl-C; what was trained until then is saved if training had begun",
-    143: "stopped by SIGTERM; what was trained until then is saved if training had begun",
+    130: "stopped by Ctrl-C; if training had begun, what was trained is saved and --resume goes on from there",
+    143: "stopped by SIGTERM; as for 130",
 }
 
 
