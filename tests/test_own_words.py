@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from finetune.errors import DataError
-from finetune.formats import FORMATS
+from finetune.formats import FORMATS, detect
 from finetune.formats.meaning import BadRow, Conversation, Fields, Message, Row, Segments
 from finetune.generation import prompt_ids, sample_prompts
 from finetune.rendering.examples import IGNORED, Tokenized, tokenize_rows
@@ -149,6 +149,12 @@ def test_a_null_in_json_text_stays_and_one_in_a_column_is_padding() -> None:
     turn["tool_calls"] = json.dumps(turn["tool_calls"])
     read = FORMATS["chat_template"].read(row, Fields())
     assert read.messages[1].extra["tool_calls"] == [{"name": "f", "arguments": {"x": None}}]
+
+
+def test_messages_kept_as_json_text_are_detected() -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    assert detect({"messages": json.dumps(turns, indent=1)})[0] == "chat_template"
+    assert detect({"chat": "[laughs] hello", "text": "x"})[0] == "completion"
 
 
 def test_a_prompt_in_pieces_is_tokenized_as_its_row_was(tokenizer: Any) -> None:

@@ -39,7 +39,9 @@ def matches(row: Mapping[str, Any]) -> bool:
 
 
 def _turns(value: Any) -> bool:
-    """Whether it looks like messages; an empty list does, and so does one that holds bad ones."""
+    """Whether it looks like messages; an empty list does, and so does one that holds bad ones, or its JSON text."""
+    if isinstance(value, str):
+        return value.lstrip().startswith("[") and value.lstrip()[1:].lstrip().startswith("{")
     return isinstance(value, list) and not (value and isinstance(value[0], str))
 
 

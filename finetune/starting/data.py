@@ -5,11 +5,11 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from finetune.data.files import KINDS, Broken, DataFile, raw_rows
+from finetune.data.files import KINDS, Broken, DataFile, list_files, raw_rows
 from finetune.errors import DataError, Fault, UsageError, Where
 from finetune.formats import FORMATS, chat
 from finetune.formats.meaning import BadRow, Conversation, Fields
@@ -63,8 +63,8 @@ def look_at_data(path: str) -> Data:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}): convert it, for example with iconv") from None
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{path[:80]!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if folder:
-        raise DataError(f"{path} is a folder; name the file in it ({', '.join(KINDS)})")
+    if folder or any(sign in path for sign in "*?["):
+        return _of_several(path)
     if path.startswith((".", "/", "~")) or path.count("/") > 1 or local.suffix.lower() in DATA_ENDINGS:
         raise DataError(f"there is no data file {path}")
     if not HUB_ID.fullmatch(path):
@@ -92,6 +92,24 @@ def _of_file(path: str, local: Path) -> Data:
     total, exact = _total(rows, local.stat().st_size)
     found = _recognised(path, rows)
     return Data(path, found.form, found.entry, found.seen, found.todo, total, exact, found.longest)
+
+
+def _of_several(path: str) -> Data:
+    """A folder or a pattern: told by its first file, as training reads them."""
+    try:
+        files = list_files(path) or []
+    except DataError as error:
+        if Path(os.path.expanduser(path)).is_dir():  # noqa: PTH111 - Path's raises for ~~
+            raise DataError(f"{path} is a folder; name the file in it ({', '.join(KINDS)})") from error
+        raise
+    first = Path(files[0].path)
+    found = _of_file(path, first)
+    if found.rows is None or len(files) == 1:
+        return found
+    size = sum(Path(file.path).stat().st_size for file in files)
+    rows = max(found.rows, round(found.rows * size / max(1, first.stat().st_size)))
+    seen = f"{len(files)} files; looked at {first.name}. {found.seen}"
+    return replace(found, seen=seen, rows=rows, exact=False)
 
 
 def _first_rows(path: Path, ending: str) -> Iterator[Any]:
