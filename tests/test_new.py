@@ -59,14 +59,6 @@ DATA_KINDS = ("sharegpt.jsonl", "messages.jsonl", "alpaca.json", "alpaca.csv", "
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("model", ["tiny", *HUB_MODELS])
-def test_a_folder_or_a_pattern_is_told_by_its_first_file(tmp_path: Path) -> None:
-    for name, rows in (("a.jsonl", 2), ("b.jsonl", 6)):
-        (tmp_path / name).write_text('{"prompt": "q", "completion": "a"}\n' * rows)
-    for path in (str(tmp_path), str(tmp_path / "*.jsonl")):
-        found = look_at_data(path)
-        assert (found.path, found.form, found.rows, found.exact) == (path, "prompt_completion", 8, False)
-
-
 def test_every_recipe_it_writes_validates_without_a_word_and_plans(
     model: str, method: str, tmp_path: Path, tiny_models: dict[str, Path], finetune: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -403,3 +395,11 @@ def test_faults_of_looking_are_the_programs_own() -> None:
             with pytest.raises(FinetuneError):
                 look(name)
     assert look_at_model("gpt2") == Model("gpt2", 0.12, "by its name")
+
+
+def test_a_folder_or_a_pattern_is_told_by_its_first_file(tmp_path: Path) -> None:
+    for name, rows in (("a.jsonl", 2), ("b.jsonl", 6)):
+        (tmp_path / name).write_text('{"prompt": "q", "completion": "a"}\n' * rows)
+    for path in (str(tmp_path), str(tmp_path / "*.jsonl")):
+        found = look_at_data(path)
+        assert (found.path, found.form, found.rows, found.exact) == (path, "prompt_completion", 8, False)

@@ -156,6 +156,9 @@ def _total(rows: Sequence[Any], size: int) -> tuple[int, bool]:
 
 def _recognised(path: str, rows: Sequence[Mapping[str, Any]]) -> Data:
     column = _messages_column(rows[0])
+    if column is None and chat.matches(rows[0]):
+        seen = "It holds lists of messages as JSON text: `type: chat_template`."
+        return _tried(Data(path, "chat_template", seen=seen), rows, Fields())
     if column is not None:
         return _chat(path, rows, column)
     for form, module in FORMATS.items():
