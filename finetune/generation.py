@@ -3,13 +3,23 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from finetune.formats import alpaca
-from finetune.formats.meaning import Conversation, Meaning, Message, Row, Segments, Tokens
-from finetune.rendering.rows import begin_of_text
+from finetune.formats.meaning import (
+    Asked,
+    Conversation,
+    Judged,
+    Meaning,
+    Message,
+    PreferencePair,
+    Row,
+    Segments,
+    Tokens,
+)
 from finetune.rendering.template import as_dicts, renderer_of
+from finetune.rendering.texts import begin_of_text
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,14 @@ OPENING_WORDS = 8
 
 
 PLACE = "{instruction}"
+_SAID = "assistant, before"
+"""Role of an answer that is part of the question."""
 
 
 def style_of(rows: Sequence[Row]) -> str:
     """How a question is put to a model trained on these rows: by the chat template, as it is, or in a text with
     {instruction} in its place."""
-    meaning = rows[0].meaning
+    meaning = _told(rows[0].meaning)
     if isinstance(meaning, Conversation):
         return "chat_template"
     return (meaning.ask if isinstance(meaning, Segments) else None) or "completion"
@@ -66,11 +78,36 @@ def sample_prompts(*, prompts: list[str] | None, from_rows: int, rows: Sequence[
     style = style_of(rows)
     if prompts is not None:
         return [prompt_for(question, style) for question in prompts]
-    found = (_opening(row.meaning) for row in rows)
+    found = (_opening(_told(row.meaning)) for row in rows)
     return [prompt for prompt in found if prompt is not None][:from_rows]
 
 
-def _opening(meaning: Meaning) -> Prompt | None:
+def _told(meaning: Meaning) -> Conversation | Segments | Tokens:
+    """Of a row whose answers are compared, judged or rewarded: the question with the better answer, the one there is,
+    or none."""
+    if isinstance(meaning, PreferencePair):
+        return _last(meaning.chosen)
+    if isinstance(meaning, Judged):
+        return _last(meaning.answer)
+    if isinstance(meaning, Asked):
+        if isinstance(meaning.prompt, Segments):
+            return Segments((*meaning.prompt.pieces, ("", True)))
+        return _last(Conversation((*meaning.prompt.messages, Message("assistant", "")), meaning.prompt.tools))
+    return meaning
+
+
+def _last(told: Conversation | Segments) -> Conversation | Segments:
+    """With the answers before the last as what was said, so that the last is the one that is asked for."""
+    if isinstance(told, Segments):
+        return told
+    *before, answer = told.messages
+    said = [
+        Message(_SAID if turn.role == "assistant" else turn.role, turn.content, extra=turn.extra) for turn in before
+    ]
+    return Conversation((*said, answer), told.tools)
+
+
+def _opening(meaning: Conversation | Segments | Tokens) -> Prompt | None:
     """The row up to its first answer; None where there is nothing before it, or no text at all."""
     if isinstance(meaning, Tokens):
         return None
@@ -87,7 +124,9 @@ def _opening(meaning: Meaning) -> Prompt | None:
         return Prompt(text, text=text, expected=answer, begins=not meaning.closed, cuts=cuts) if text else None
     for number, message in enumerate(meaning.messages):
         if message.role == "assistant":
-            before = meaning.messages[:number]
+            before = tuple(
+                replace(turn, role="assistant") if turn.role == _SAID else turn for turn in meaning.messages[:number]
+            )
             question = next((turn.content for turn in reversed(before) if turn.role == "user"), "")
             return Prompt(question, before, expected=message.content, tools=meaning.tools) if before else None
     return None

@@ -16,10 +16,10 @@ from finetune.readable import reach_texts, type_text, value_text
 from finetune.recipe import dataset_spellings, foreign, spellings
 from finetune.recipe.base import key_texts, reach_of
 from finetune.recipe.data import DatasetEntry
+from finetune.recipe.method import TrlConfig
 from finetune.recipe.recipe import SECTIONS, Recipe
 from finetune.recipe.rules import broken_rules
 from finetune.recipe.source import Source
-from finetune.recipe.waived import DATASET_WAIVED, WAIVED
 from finetune.resolve import resolve
 
 OWN = frozenset(
@@ -230,18 +230,20 @@ def _notes(data: dict[str, Any]) -> list[str]:
 def _refused(waived: bool) -> Iterator[str]:
     """Grouped by reason, since many share one."""
     tables = (
-        ("", foreign.RECIPE_KEYS, WAIVED, Recipe),
-        ("In an entry of datasets: ", foreign.DATASET_KEYS, DATASET_WAIVED, DatasetEntry),
+        ("", "", foreign.RECIPE_KEYS, Recipe),
+        ("In an entry of datasets: ", "datasets", foreign.DATASET_KEYS, DatasetEntry),
+        ("In `trl`: ", "trl", foreign.TRL_KEYS, TrlConfig),
     )
-    for opening, keys, accepted, model in tables:
+    for opening, inside, keys, model in tables:
         groups: dict[str, list[str]] = {}
+        accepted = foreign.WAIVERS[inside]
         for key in sorted(key for key in keys - set(keys_of(model)) if (key in accepted) is waived):
-            reason = accepted[key][1] if waived else _reason(key, bool(opening))
+            reason = accepted[key][1] if waived else _reason(key, inside)
             groups.setdefault(reason, []).append(key)
         for reason, names in groups.items():
             yield f"- {opening}{', '.join(f'`{key}`' for key in names)}: {reason.rstrip('.')}."
     yield ""
 
 
-def _reason(key: str, dataset: bool) -> str:
-    return foreign.refusal(key, dataset).removeprefix(f"`{key}` is a key that Axolotl knows, but ")
+def _reason(key: str, inside: str) -> str:
+    return foreign.refusal(key, inside).removeprefix(f"`{key}` is a key that Axolotl knows, but ")

@@ -17,7 +17,7 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     losses = losses or [entry["train_loss"] for entry in trained.history if "train_loss" in entry]
     evals = [entry["eval_loss"] for entry in trained.history if "eval_loss" in entry]
     perplexities = [entry["eval_perplexity"] for entry in trained.history if "eval_perplexity" in entry]
-    return {
+    return _better(trained.history) | {
         "steps": trained.steps,
         "loss_first": losses[0] if losses else None,
         "loss_last": losses[-1] if losses else None,
@@ -33,6 +33,28 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+MEASURES = (
+    ("rewards/margins", "margin between chosen and rejected"),
+    ("rewards/accuracies", "pairs the right way round"),
+    ("margin", "margin between chosen and rejected"),
+    ("accuracy", "pairs the right way round"),
+    ("reward", "reward"),
+    ("completions/mean_length", "tokens of an answer"),
+)
+"""Figures of the trainers of preferences and rewards, and what they say."""
+
+
+def _better(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first and the last of each measure, of validation and of training."""
+    found: dict[str, Any] = {}
+    for name, _ in MEASURES:
+        for prefix in ("eval_", ""):
+            values = [entry[prefix + name] for entry in history if isinstance(entry.get(prefix + name), float)]
+            if values:
+                found[f"{prefix}{name}"] = {"first": values[0], "last": values[-1]}
+    return {"measures": found} if found else {}
+
+
 def report(folder: RunDir, screen: Screen, facts: dict[str, Any], status: str) -> None:
     folder.status(status, ended=now(), **facts)
     screen.table("Result", _table_rows(facts))
@@ -45,6 +67,11 @@ def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("steps", str(facts["steps"]))]
     rows += arrow("training loss", facts["loss_first"], facts["loss_last"])
     rows += arrow("validation loss", facts["eval_loss_first"], facts["eval_loss_last"])
+    for name, what in MEASURES:
+        for prefix, of in (("eval_", "validation: "), ("", "training: ")):
+            values = facts.get("measures", {}).get(prefix + name)
+            if values is not None:
+                rows += arrow(of + what, values["first"], values["last"])
     if facts["perplexity"] is not None:
         rows.append(("validation perplexity", f"{facts['perplexity']:.2f}"))
     rows += _best_rows(facts)

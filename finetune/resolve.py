@@ -3,15 +3,16 @@
 import math
 from typing import Any
 
+from finetune import methods
 from finetune.adapters.lora import changes_base
 from finetune.backends import BACKENDS
 from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
 from finetune.derived import effective_batch
 from finetune.errors import Fault, RecipeError
+from finetune.formats import name_of
 from finetune.formats.chat import ROLES
 from finetune.machine import Machine
-from finetune.methods import METHODS, name_of
 from finetune.methods.shared import Setting
 from finetune.plan import Call, Plan
 from finetune.precision import choose_precision
@@ -21,8 +22,11 @@ from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import SAME, PromptFormat
 from finetune.templates_planned import template_calls
 
+COLUMNS = ("prompt", "chosen", "rejected", "completion", "label")
 SAMPLE_QUESTIONS = 4
 """Questions taken from the validation rows where the recipe names no sample_prompts."""
+SAMPLE_PAIRS = 4
+"""Pairs whose answers a reward model scores before and after."""
 
 
 class Refused(RecipeError):
@@ -46,7 +50,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
         "load": module.load_calls(recipe, precision, machine),
         "format": _format_calls(recipe),
         "adapt": module.adapt_calls(recipe),
-        "train": METHODS[name_of(recipe)].train_calls(recipe, Setting(precision, machine, checkpointing)),
+        "train": methods.of(recipe).calls(recipe, Setting(precision, machine, checkpointing)),
         "save": _save_calls(recipe),
         "generate": _generate_calls(recipe),
     }
@@ -64,7 +68,7 @@ def _refusals(recipe: Recipe, backend: str) -> list[tuple[str, str]]:
     return [
         (key, f"`{key}` cannot be honoured with `backend: {backend}`: {why}. Remove it, or choose another backend")
         for key, why in refuses.items()
-        if key in recipe.model_fields_set and getattr(recipe, key) is not None
+        if key in recipe.model_fields_set and getattr(recipe, key) is not None and _is_set(recipe, key)
     ] + [
         (
             key,
@@ -73,6 +77,11 @@ def _refusals(recipe: Recipe, backend: str) -> list[tuple[str, str]]:
         for key, reasons in BACKENDS[backend].REFUSES_VALUES.items()
         if (value := getattr(recipe, key)) in reasons
     ]
+
+
+def _is_set(recipe: Recipe, key: str) -> bool:
+    """Whether a switch that is off by default is on."""
+    return getattr(recipe, key) is not False or Recipe.model_fields[key].default is not False
 
 
 def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
@@ -85,11 +94,14 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
     refused = _refusals(recipe, "unsloth")
     if refused:
         return "transformers", f"unsloth cannot honour `{refused[0][0]}`"
+    if recipe.rl is not None:
+        return "transformers", f"rl: {recipe.rl} is not tested with unsloth; backend: unsloth asks for it"
     return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
 
 
 def _format_calls(section: Recipe) -> tuple[Call, ...]:
     entries = [*section.datasets, *(section.test_datasets or ())]
+    kind = methods.of(section).kind
     selection = {
         "val_set_size": section.val_set_size,
         "deduplicate": section.dataset_exact_deduplication,
@@ -97,7 +109,7 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
         "on_bad_row": section.on_bad_row,
     }
     place = {"folder": section.dataset_prepared_path, "processes": section.dataset_num_proc}
-    tokens = {"lengths": _lengths(section), "labels": [_labels(section, entry) for entry in entries]}
+    tokens = {"lengths": _lengths(section, kind), "labels": [_labels(section, entry) for entry in entries]}
     calls = template_calls(section)
     purposes = ["train"] * len(section.datasets) + ["validation"] * len(section.test_datasets or ())
     for group, (purpose, entry) in enumerate(zip(purposes, entries, strict=True)):
@@ -111,13 +123,25 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
     for purpose in packed:
         arguments = {"purpose": purpose, "sequence_len": section.sequence_len}
         calls.append(Call("finetune.data.packing.pack_documents", arguments, runtime=("lengths",)))
-    return tuple(calls)
+    held_out = ["validation"] if section.val_set_size or section.test_datasets is not None else []
+    return (*calls, *(_shape(section, kind, purpose) for purpose in ["train", *held_out] if kind != "rows"))
 
 
-def _lengths(section: Recipe) -> dict[str, Any]:
+def _shape(section: Recipe, kind: str, purpose: str) -> Call:
+    """What makes the trainer's dataset of the prepared rows of a purpose."""
+    name = {"pair": "pairs", "judged": "judged", "prompt": "questions"}[kind]
+    if section.reward_model:
+        name = "scored_pairs"
+    return Call(f"finetune.data.shapes.{name}", {"purpose": purpose}, runtime=("prepared",))
+
+
+def _lengths(section: Recipe, kind: str) -> dict[str, Any]:
     cuts = section.excess_length_strategy == "truncate"
-    return {
-        "sequence_len": section.sequence_len,
+    of_answers = (
+        {} if kind == "rows" else {"max_prompt_len": section.max_prompt_len, "keeps_tail": section.reward_model}
+    )
+    return of_answers | {
+        "sequence_len": section.sequence_len - (methods.online.answer_tokens(section) if kind == "prompt" else 0),
         "excess_length_strategy": section.excess_length_strategy,
         "truncation_side": section.truncation_side if cuts else "right",
         "min_sample_len": section.min_sample_len,
@@ -158,9 +182,9 @@ def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
     arguments: dict[str, Any] = {
         "purpose": purpose,
         "path": entry.path,
-        "form": "custom" if isinstance(entry.type, PromptFormat) else SAME.get(entry.type or "", entry.type),
+        "form": _form(entry, methods.of(section).kind),
         "source": _source(entry) | {"on_bad_row": section.on_bad_row, "max_dropped_share": section.max_dropped_share},
-        "fields": _fields(entry),
+        "fields": _fields(entry, methods.of(section).kind),
     }
     if purpose == "train" and section.streaming:
         # Of a source that is not read to its end nobody knows how many rows it has, so nothing is drawn from them.
@@ -181,7 +205,13 @@ def _enough(entry: DatasetEntry, section: Recipe) -> dict[str, int | None]:
     return {"max_rows": entry.max_rows, "examples": math.ceil(wanted * part), "tokens": None}
 
 
-def _fields(entry: DatasetEntry) -> dict[str, Any]:
+def _form(entry: DatasetEntry, kind: str) -> str | None:
+    if isinstance(entry.type, PromptFormat):
+        return "custom" if kind == "rows" else name_of("user_defined", kind)
+    return entry.type and name_of(SAME.get(entry.type, entry.type), kind)
+
+
+def _fields(entry: DatasetEntry, kind: str) -> dict[str, Any]:
     """The arguments of formats.meaning.Fields."""
     named = entry.message_property_mappings.model_dump(exclude_none=True) if entry.message_property_mappings else {}
     return {
@@ -199,6 +229,8 @@ def _fields(entry: DatasetEntry) -> dict[str, Any]:
         "training_detail": entry.message_field_training_detail,
         "roles": {ours: [names] if isinstance(names, str) else names for ours, names in (entry.roles or {}).items()},
         "prompt": entry.type.model_dump() if isinstance(entry.type, PromptFormat) else None,
+        "columns": {part: name for part in COLUMNS if (name := getattr(entry, f"field_{part}"))},
+        "kind": kind,
     }
 
 
@@ -225,8 +257,10 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
     # Written beside its place and moved there whole, so that a full disk leaves no half adapter.
     partial = {"save_directory": f"{folder}.partial"}
     owner = "peft.PeftModel" if adapter else "transformers.PreTrainedModel"
+    # TRL keeps a copy of the adapter beside it, as the reference that it is compared with.
+    alone = {"selected_adapters": ["default"]} if adapter and recipe.rl is not None else {}
     return (
-        Call(f"{owner}.save_pretrained", partial | converted, runtime=("self",)),
+        Call(f"{owner}.save_pretrained", partial | converted | alone, runtime=("self",)),
         Call("transformers.PreTrainedTokenizerBase.save_pretrained", partial, runtime=("self",)),
         Call("transformers.GenerationConfig.save_pretrained", partial, runtime=("self",)),
         Call("finetune.rundir.publish", {"partial": f"{folder}.partial", "final": folder}),
@@ -234,9 +268,18 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
 
 
 def _generate_calls(section: Recipe) -> tuple[Call, ...]:
+    if section.reward_model:
+        pairs = Call("finetune.scoring.sample_pairs", {"from_rows": SAMPLE_PAIRS}, runtime=("prepared", "tokenizer"))
+        return (pairs, *_answering(section))
     questions = {"prompts": section.sample_prompts, "from_rows": SAMPLE_QUESTIONS}
     return (
         Call("finetune.generation.sample_prompts", questions, runtime=("rows",)),
+        *_answering(section),
+    )
+
+
+def _answering(section: Recipe) -> tuple[Call, ...]:
+    return (
         Call("transformers.GenerationConfig", _sampling(section), runtime=("eos_token_id", "pad_token_id")),
         Call("transformers.set_seed", {"seed": section.seed}),
     )

@@ -24,6 +24,7 @@ from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
 from finetune.rendering.specials import special_text
 from finetune.rundir import RunDir, abandon, finish, keep_aside
+from finetune.scoring import Scored
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
 
@@ -90,6 +91,7 @@ class _Prepared:
     data: stages.Formatted
     config: Any
     before: list[Answer] | None
+    scored: list[Scored]
 
 
 def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
@@ -123,7 +125,7 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
     new_tokens_learn(adapted.model, loaded.new_tokens)
-    return _Prepared(adapted, data, config, before)
+    return _Prepared(adapted, data, config, before, stages.scored(plan, data, adapted))
 
 
 def _going_on(opened: Opened, request: Request, plan: Plan, data: stages.Formatted) -> Going:
@@ -193,6 +195,11 @@ def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.
         return _interrupted(folder, screen, trained, stopped.number)
     folder.write("answers.json", pairs)
     screen.answers(pairs)
+    if prepared.scored:
+        after = stages.scored(plan, data, Loaded(trained.model, loaded.tokenizer))
+        both = [before.beside(now) for before, now in zip(prepared.scored, after, strict=True)]
+        folder.write("scores.json", both)
+        screen.scores(both)
     report(folder, screen, facts_of(trained, pairs), "finished")
     return 0
 

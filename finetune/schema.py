@@ -13,10 +13,11 @@ from finetune.recipe import foreign
 from finetune.recipe.base import CLEAN_NUMBER, LARGEST, Section, key_texts
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
+from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
-from finetune.recipe.waived import ANY, DATASET_WAIVED, WAIVED
+from finetune.recipe.waived import ANY
 
 _NOTHING: list[Any] = [None, False, "", [], {}, 0]
 FILLED: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}
@@ -31,7 +32,7 @@ DEFS: dict[str, Any] = {
     "unset": {"anyOf": [{"enum": _NOTHING}, FILLED]},
     "notWritten": {"anyOf": [{"type": "null"}, FILLED]},
 }
-MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, PromptFormat, BnbConfig)
+MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, PromptFormat, BnbConfig, TrlConfig)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -53,8 +54,9 @@ def recipe_schema() -> dict[str, Any]:
             lenient["description"] = texts[key]
             lenient = lenient if key in found.get("required", []) else _optional(lenient, model.model_fields[key])
             (schema if model is Header else found)["properties"][key] = lenient
-    _foreign(schema["properties"], foreign.RECIPE_KEYS, False)
-    _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS, True)
+    _foreign(schema["properties"], foreign.RECIPE_KEYS, "")
+    _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS, "datasets")
+    _foreign(schema["$defs"]["TrlConfig"]["properties"], foreign.TRL_KEYS, "trl")
     schema["$defs"] |= DEFS
     add_old_spellings(schema)
     _codes(schema["properties"]["silence"])
@@ -137,11 +139,10 @@ def _optional(field: dict[str, Any], known: FieldInfo) -> dict[str, Any]:
     return outer | {"anyOf": [*branches, nothing]}
 
 
-def _foreign(properties: dict[str, Any], keys: frozenset[str], dataset: bool) -> None:
+def _foreign(properties: dict[str, Any], keys: frozenset[str], inside: str) -> None:
     for key in sorted(keys):
-        table = DATASET_WAIVED if dataset else WAIVED
-        accepted, why = table.get(key, ((), ""))
-        text = f"Accepted, and without effect: {why}." if why else f"{foreign.refusal(key, dataset)}."
+        accepted, why = foreign.WAIVERS[inside].get(key, ((), ""))
+        text = f"Accepted, and without effect: {why}." if why else f"{foreign.refusal(key, inside)}."
         if accepted is ANY:
             properties[key] = {"description": text}
             continue

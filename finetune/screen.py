@@ -97,6 +97,19 @@ class Screen:
             table.add_row(*map(escape, shown))
         self.console.print(table)
 
+    def scores(self, pairs: Sequence[dict[str, Any]]) -> None:
+        """Pairs of answers with what a reward model gives them before and after."""
+        table = Table(title="Scores before and after", title_justify="left", show_lines=True)
+        for column in ("chosen", "rejected"):
+            table.add_column(column, ratio=1, overflow="fold")
+        for column in ("before", "after"):
+            table.add_column(f"chosen > rejected, {column}", justify="right")
+        for pair in pairs:
+            texts = [pair[side][:SHOWN] + (" …" if len(pair[side]) > SHOWN else "") for side in ("chosen", "rejected")]
+            given = [f"{pair[when]['chosen']:+.2f}  {pair[when]['rejected']:+.2f}" for when in ("before", "after")]
+            table.add_row(*map(escape, texts), *given)
+        self.console.print(table)
+
 
 class TrainingLine:
     """The live line of a training: a moving bar on a terminal, a line for each logging step elsewhere."""

@@ -21,9 +21,11 @@ from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.going import Going
 from finetune.plan import Call, Plan, perform
+from finetune.promises import answers_end, labels_survive, packs_rows, rewarding
 from finetune.rendering.examples import Counted
-from finetune.rendering.lengths import IGNORED, refuse_losses
+from finetune.rendering.lengths import refuse_losses
 from finetune.rundir import RunDir
+from finetune.scoring import Scored, scores
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
 from finetune.trackers import trackers_last
@@ -44,6 +46,7 @@ class Formatted:
     style: str
     skipped: list[BadOne]
     fill: dict[str, float]
+    prepared: Prepared
     origin: Origins | None = None
 
 
@@ -92,8 +95,9 @@ def format_rows(plan: Plan, prepared: Prepared) -> Formatted:
     for purpose in prepared.purposes:
         refuse_losses(prepared.counted[purpose].sources, share)
         packed = packing(plan, prepared, purpose)
-        datasets[purpose] = prepared.dataset(purpose, packed)
-        origin = origins(prepared, purpose, packed) if purpose == "train" else origin
+        datasets[purpose] = _dataset(plan, prepared, purpose, packed)
+        imitated = prepared.facts["kind"] == "rows"
+        origin = origins(prepared, purpose, packed) if purpose == "train" and imitated else origin
         if packed is not None:
             fill[purpose] = packed.fill
     training = prepared.first_rows("train")
@@ -106,8 +110,17 @@ def format_rows(plan: Plan, prepared: Prepared) -> Formatted:
         style_of(training),
         prepared.skipped,
         fill,
+        prepared,
         origin,
     )
+
+
+def _dataset(plan: Plan, prepared: Prepared, purpose: str, packed: Packed | None) -> Any:
+    """What the trainer takes: token ids and labels, or what the plan makes of preferences, judgements and questions."""
+    for call in plan.stage("format"):
+        if ".shapes." in call.target and call.arguments["purpose"] == purpose:
+            return perform(call, prepared=prepared)
+    return prepared.dataset(purpose, packed)
 
 
 def packing(plan: Plan, prepared: Prepared, purpose: str) -> Packed | None:
@@ -140,8 +153,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     with desk.screen.training() as line:
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
         trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
-        _labels_survive(trainer)
-        if plan.backend == "transformers" and (trainer.args.packing or trainer.args.padding_free):
+        labels_survive(trainer, data.prepared)
+        if plan.backend == "transformers" and packs_rows(trainer.args):
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
         if measuring is not None:
             measuring.attach(trainer)
@@ -165,10 +178,13 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     *before, config, trainer_call = [call for call in plan.stage("train") if not call.target.endswith(OWN_PLACE)]
     # What has to wait for the trainer says so.
     waiting = [call for call in before if "trainer" in call.runtime]
+    rewards = [call for call in before if ".rewards." in call.target]
+    others = [call for call in before if call not in waiting and call not in rewards]
     bench = {"bench": _bench(plan, loaded, data, desk)}
-    made = [perform(call, **(bench if call.runtime else {})) for call in before if call not in waiting]
+    made = [perform(call, **(bench if call.runtime else {})) for call in others]
     made = [thing for thing in made if thing is not None]
     measuring = [thing for thing in made if hasattr(thing, "try_eval_batch")]
+    answers_end(loaded.model, data.stop_ids)
     trainer = perform(
         trainer_call,
         model=loaded.model,
@@ -177,6 +193,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
         eval_dataset=data.validation,
         processing_class=loaded.tokenizer,
         callbacks=[*measuring, ends[0], *(thing for thing in made if thing not in measuring), ends[1]],
+        **rewarding([perform(call) for call in rewards]),
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log a second time
     for call in waiting:
@@ -218,36 +235,6 @@ def _weights_are_numbers(model: Any) -> None:
             raise TrainingError(f"the weights became infinite or not a number ({name}): lower learning_rate")
 
 
-def _labels_survive(trainer: Any) -> None:
-    """Compare the trained tokens of the trainer's first rows with what its collator makes of them; a token at the start
-    of a document has nothing before it that could predict it, and does not count.
-
-    TrainingError if labels got lost, or if packed rows come without the positions that keep documents apart."""
-    dataset = trainer.train_dataset
-    rows = [dataset[number] for number in range(min(8, len(dataset)))]
-    columns = [{key: row[key] for key in ("input_ids", "labels", "seq_lengths") if key in row} for row in rows]
-    promised = 0
-    for row in columns:
-        starts = {0}
-        for length in row.get("seq_lengths", []):
-            starts.add(max(starts) + length)
-        promised += sum(label != IGNORED for place, label in enumerate(row["labels"]) if place not in starts)
-    batch = trainer.data_collator(columns)
-    if "seq_lengths" in columns[0] and "position_ids" not in batch:
-        raise TrainingError(
-            "packed rows reach the model without positions, so documents would see each other: this backend does not "
-            "pack this model. Set sample_packing: false"
-        )
-    carried = int((batch["labels"] != IGNORED).sum())
-    if "position_ids" not in batch:
-        carried -= int((batch["labels"][:, 0] != IGNORED).sum())
-    if carried != promised:
-        raise TrainingError(
-            f"{promised} trained tokens were prepared in the first rows, but the trainer's batch carries {carried}: "
-            "labels were lost on the way. This is a fault of the program or of an untested library version"
-        )
-
-
 def save(plan: Plan, model: Any, tokenizer: Any, generation_config: Any) -> None:
     owners = {
         "PeftModel": model,
@@ -270,7 +257,8 @@ def generation_config(plan: Plan, stop_ids: tuple[int, ...], pad_id: int) -> Any
 
 def prompts_of(plan: Plan, rows: Sequence[Row]) -> list[Prompt]:
     call = plan.one("generate", "sample_prompts")
-    assert call is not None
+    if call is None:
+        return []  # what is trained scores answers and writes none
     found: list[Prompt] = perform(call, rows=rows)
     return found
 
@@ -282,6 +270,14 @@ def answers(plan: Plan, prompts: list[Prompt], model: Any, tokenizer: Any, confi
     # What the plan leaves unset would else be filled in from the checkpoint's own generation_config.
     model.generation_config = config
     return [answer(prompt, model, tokenizer, config) for prompt in prompts]
+
+
+def scored(plan: Plan, data: Formatted, loaded: Loaded) -> list[Scored]:
+    """What a reward model gives the sample pairs; nothing for a model that answers."""
+    call = plan.one("generate", "sample_pairs")
+    if call is None:
+        return []
+    return scores(perform(call, prepared=data.prepared, tokenizer=loaded.tokenizer), loaded.model)
 
 
 def without_adapter(model: Any) -> Any:

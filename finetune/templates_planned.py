@@ -5,15 +5,21 @@ from finetune.plan import Call
 from finetune.recipe.data import DataSection, DatasetEntry
 
 MODULE = "finetune.rendering.templates"
+WORDED = frozenset({"chatml", "llama3"})
+"""Wordings that a type of rows brings (chatml.intel), which are templates too."""
 Named = dict[str, str | None]
 """`name` and `jinja`, as rendering.templates takes them."""
 
 
 def saved(section: DataSection) -> Named:
-    """The template that the tokenizer is saved with: the recipe's, or where it names none, that of its first entry."""
+    """The template that the tokenizer is saved with: the recipe's, or where it names none, that of its first entry, or
+    the one in which the rows' type words them."""
     first = section.datasets[0]
     if "chat_template" not in section.model_fields_set and first.chat_template is not None:
         return _of(first)
+    worded = {str(entry.type).split(".")[0] for entry in section.datasets} & WORDED
+    if "chat_template" not in section.model_fields_set and len(worded) == 1:
+        return {"name": worded.pop(), "jinja": None}
     return {"name": section.chat_template, "jinja": section.chat_template_jinja}
 
 

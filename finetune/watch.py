@@ -74,6 +74,14 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             for key, name, form in (
                 ("loss", "loss", ".3f"),
                 ("eval_loss", "eval loss", ".3f"),
+                ("rewards/margins", "margin", ".3f"),
+                ("rewards/accuracies", "right", ".0%"),
+                ("margin", "margin", ".3f"),
+                ("accuracy", "right", ".0%"),
+                ("reward", "reward", ".3f"),
+                ("eval_rewards/margins", "eval margin", ".3f"),
+                ("eval_margin", "eval margin", ".3f"),
+                ("eval_reward", "eval reward", ".3f"),
                 ("learning_rate", "lr", ".1e"),
             )
             if key in numbers

@@ -20,6 +20,11 @@ READ_IN = {
         ("transformers.modeling_utils", "PreTrainedModel", "from_pretrained"),
         ("transformers.models.auto.auto_factory", "_BaseAutoModelClass", "from_pretrained"),
     ],
+    "transformers.AutoModelForSequenceClassification.from_pretrained": [
+        ("transformers.modeling_utils", "PreTrainedModel", "from_pretrained"),
+        ("transformers.models.auto.auto_factory", "_BaseAutoModelClass", "from_pretrained"),
+        ("transformers.configuration_utils", "PreTrainedConfig", "__post_init__"),
+    ],
     "transformers.AutoTokenizer.from_pretrained": [
         ("transformers.tokenization_utils_base", "PreTrainedTokenizerBase", "from_pretrained"),
         ("transformers.models.auto.tokenization_auto", "AutoTokenizer", "from_pretrained"),
@@ -51,13 +56,13 @@ def _named(function: ast.FunctionDef) -> set[str]:
 
 
 def _popped(function: ast.FunctionDef) -> set[str]:
-    """Names that `kwargs.pop("name")` takes."""
+    """Names that `kwargs.pop("name")` takes, or `kwargs.get("name")`."""
     return {
         str(node.args[0].value)
         for node in ast.walk(function)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "pop"
+        and node.func.attr in ("pop", "get")
         and isinstance(node.func.value, ast.Name)
         and node.func.value.id == "kwargs"
         and node.args

@@ -62,7 +62,7 @@ def prompt_of(form: str, row: dict[str, Any], **fields: Any) -> str:
 def test_the_recipe_offers_exactly_the_forms_there_are() -> None:
     assert set(get_args(Form)) == set(FORMATS) - {"custom"} | set(SAME)
     assert set(SAME.values()) <= set(FORMATS)
-    defaults = {key: field.default for key, field in PromptFormat.model_fields.items()}
+    defaults = {key: field.default for key, field in PromptFormat.model_fields.items() if field.default is not None}
     assert defaults == custom.DEFAULTS
 
 
@@ -95,8 +95,8 @@ def test_columns_that_the_recipe_names_decide_before_those_that_are_there() -> N
     [
         ({"instructions": "q", "outputs": "a"}, "Nearest is `alpaca`"),
         ({"txt": "q"}, "Nearest is `completion`"),
-        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preferences"),
-        ({"prompt": "q", "completion": "a", "label": True}, "preferences"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "pairs of a chosen"),
+        ({"prompt": "q", "completion": "a", "label": True}, "good or bad"),
         ({}, "no columns"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
+from finetune.data import shapes
 from finetune.machine import Machine
 from finetune.recipe.load import load_recipe
 from finetune.rendering.examples import Example
@@ -140,3 +141,37 @@ def test_formats_without_messages_give_axolotls_tokens_row_by_row(variant: str, 
             assert (example.input_ids, example.labels) == (row["input_ids"] + end, row["labels"] + end), number
             different.append(number)
     assert different == WITHOUT_MESSAGES[variant]
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden token sets are not beside this checkout")
+def test_pairs_give_the_tokens_that_trl_makes_of_axolotls_texts(tmp_path: Path) -> None:
+    """Axolotl hands TRL texts; TRL tokenizes the question alone and with each answer, and parts them where they do."""
+    from pyarrow import parquet
+
+    variant = "dpo_chatml_intel"
+    text = "".join(
+        line for line in (GOLDEN / variant / "recipe.yaml").read_text().splitlines(True) if not line.startswith(DROPPED)
+    ).replace("../../", f"{GOLDEN.parent}/")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    plan = resolve(load_recipe(recipe).recipe, Machine())
+    tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
+    prepared = stages.prepare(plan, stages.open_sources(plan), tokenizer)
+    expected = parquet.read_table(GOLDEN / variant / "expected.parquet").to_pylist()
+    ours_ = shapes.pairs(purpose="train", prepared=prepared).to_list()
+    assert len(ours_) >= len(expected)
+    for row, pair in zip(expected, ours_, strict=False):
+        question, chosen, rejected = (
+            tokenizer(row["prompt"] + row[side] if side else row["prompt"])["input_ids"]
+            for side in ("", "chosen", "rejected")
+        )
+        shared = min(common(question, chosen), common(question, rejected))
+        assert pair == {
+            "prompt_ids": question[:shared],
+            "chosen_ids": chosen[shared:],
+            "rejected_ids": rejected[shared:],
+        }
+
+
+def common(one: list[int], other: list[int]) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

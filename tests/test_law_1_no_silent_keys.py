@@ -14,6 +14,8 @@ from finetune.plan import STAGES, Plan, moved_stages
 from finetune.recipe.base import reach_of
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.load import load_recipe
+from finetune.recipe.method import TrlConfig
+from finetune.recipe.method_tables import RLOO_ONLY
 from finetune.recipe.model import SpecialTokens
 from finetune.recipe.optimizer import LrGroup
 from finetune.recipe.recipe import Recipe
@@ -28,12 +30,25 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "lora": {"adapter": "lora", "gradient_checkpointing": True},
     "qlora": {"adapter": "qlora", "load_in_4bit": True},
     "lora 8-bit": {"adapter": "lora", "load_in_8bit": True, "pad_to_sequence_len": True, "val_set_size": 0.1},
+    "dpo": {"rl": "dpo", "adapter": "lora"},
+    "ipo": {"rl": "ipo"},
+    "orpo": {"rl": "orpo", "adapter": "lora"},
+    "simpo": {"rl": "simpo"},
+    "cpo": {"rl": "cpo"},
+    "kto": {"rl": "kto", "val_set_size": 0.1},
+    "reward": {"reward_model": True, "adapter": "lora", "val_set_size": 0.1},
+    "grpo": {"rl": "grpo", "adapter": "lora", "trl": {"reward_funcs": ["rewards.py:short"]}},
+    "gdpo": {"rl": "gdpo", "trl": {"reward_funcs": ["rewards.py:short"]}},
+    "rloo": {"rl": "rloo", "adapter": "lora", "trl": {"reward_funcs": ["rewards.py:short"]}},
 }
+"""Adapters and quantization with fine-tuning, and every other method."""
 MINIMUM = {"base_model": "m", "datasets": [{"path": "d", "type": "chat_template"}], "output_dir": "o"}
 
 
 def recipe_for(key: str, backend: str, context: dict[str, Any]) -> Recipe | None:
     """A recipe in which the key can count, or None where the context forbids it."""
+    if backend == "unsloth" and {"trl", "reward_model"} & set(context):
+        return None  # refused there by name
     values = MINIMUM | {"backend": backend} | context | dict(reach_of(Recipe, key).needs)
     for value in [None, *alternatives(Recipe.model_fields[key])]:
         trial = values if value is None else values | {key: value}
@@ -82,7 +97,7 @@ def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: 
         assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
 
 
-@pytest.mark.parametrize("model", [DatasetEntry, LrGroup, MessageProperties, PromptFormat, SpecialTokens])
+@pytest.mark.parametrize("model", [DatasetEntry, LrGroup, MessageProperties, PromptFormat, SpecialTokens, TrlConfig])
 def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseModel]) -> None:
     def plan_of(inner: dict[str, Any]) -> Plan:
         values: dict[str, Any] = dict(MINIMUM)
@@ -92,6 +107,8 @@ def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseM
             values["lr_groups"] = [{"name": "n", "modules": ["m"], "lr": 1e-3} | inner]
         elif model is MessageProperties:
             values["datasets"] = [{"path": "d", "type": "chat_template", "message_property_mappings": inner}]
+        elif model is TrlConfig:
+            values |= {"rl": "rloo" if set(inner) & set(RLOO_ONLY) else "grpo", "trl": inner}
         elif model is PromptFormat:
             values["datasets"] = [{"path": "d", "type": inner}]
         else:

@@ -17,13 +17,14 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         return (prepare, *_continuing(recipe))
     names = _names(recipe)
     first = {"save_directory": first_adapter(recipe)}
+    task = {"task_type": "SEQ_CLS" if recipe.reward_model else "CAUSAL_LM"}
     loftq = recipe.peft is not None and recipe.peft.loftq_config is not None
     return (
         prepare,
         *((Call("finetune.adapters.targets.check_names", {"names": names}, runtime=("model",)),) if names else ()),
         # peft draws A from the global generator; without this, two runs differ under one seed.
         Call("transformers.set_seed", {"seed": recipe.seed}),
-        Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | {"task_type": "CAUSAL_LM"}),
+        Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | task),
         Call(
             "peft.get_peft_model",
             {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},

@@ -23,6 +23,8 @@ REFUSES: dict[str, str] = {}
 """Key -> why a recipe that sets it cannot run here."""
 REFUSES_VALUES: dict[str, dict[object, str]] = {}
 """Key -> values that it cannot have here, each with why."""
+HEADS = ("score.weight", "classifier.weight", "classifier.bias")
+"""Weights of a head that scores, which a base model lacks."""
 WAIVES: dict[str, str] = {}
 """Key -> why it is accepted here without effect."""
 
@@ -30,7 +32,7 @@ WAIVES: dict[str, str] = {}
 def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[Call, ...]:
     quantization = quantization_calls(recipe, precision)
     model = Call(
-        f"transformers.{recipe.model_type}.from_pretrained",
+        f"transformers.{model_class(recipe)}.from_pretrained",
         {
             "pretrained_model_name_or_path": recipe.base_model,
             "revision": recipe.revision_of_model or "main",
@@ -40,12 +42,22 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             # Weights in Python's pickle format can run code while they are loaded.
             "use_safetensors": not recipe.allow_pickle_weights or None,
             "attn_implementation": "sdpa" if recipe.attn_implementation == "auto" else recipe.attn_implementation,
+            **({"num_labels": 1} if recipe.reward_model else {}),
             # Names the weights the checkpoint lacks: they would be random, and only a log would say so.
             "output_loading_info": True,
         },
         runtime=("quantization_config",) if quantization else (),
     )
-    return (*tokenizer_calls(recipe), check_call(recipe), *quantization, model, *resize_calls(recipe))
+    # The head that scores is new, and drawn at random; without a seed two runs differ.
+    seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if recipe.reward_model else ()
+    return (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, model, *resize_calls(recipe))
+
+
+def model_class(recipe: Recipe) -> str:
+    """The class that loads the model: one that scores where a reward model is trained."""
+    if recipe.reward_model and recipe.model_type == "AutoModelForCausalLM":
+        return "AutoModelForSequenceClassification"
+    return recipe.model_type
 
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
@@ -71,12 +83,16 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     first = tokenizer_part(calls)
     resize = [call for call in calls if call.target.endswith(".make_room")]
-    check, *quantization, model_call = [call for call in calls if call not in first and call not in resize]
+    seeds = [call for call in calls if call.target.endswith(".set_seed")]
+    check, *quantization, model_call = [call for call in calls if call not in (*first, *resize, *seeds)]
     said = perform(check)
     tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
+    for call in seeds:
+        perform(call)
     model, found = guarded(model_call, **runtime)
-    missing = sorted(found["missing_keys"])
+    head = HEADS if "num_labels" in model_call.arguments else ()
+    missing = sorted(name for name in found["missing_keys"] if name not in head)
     if missing:
         raise ModelError(
             f"the checkpoint of base_model lacks {len(missing)} weights ({missing[0]}, …), which would be random. "

@@ -15,6 +15,10 @@ from finetune.precision import Precision
 from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {
+    "reward_model": "Unsloth's loader makes models that answer, and no head that scores",
+    "center_rewards_coefficient": "Unsloth's loader makes models that answer, and no head that scores",
+    "dpo_use_liger_kernel": "Unsloth brings its own kernels",
+    "trl": "Unsloth replaces how TRL generates the answers that are rewarded",
     "gradient_checkpointing_kwargs": "Unsloth's checkpointing takes no arguments",
     "bnb_config_kwargs": "Unsloth quantizes in its own way (NF4 with double quantization)",
     "tokens": "Unsloth adds no tokens here",

@@ -3,7 +3,7 @@
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetune.commands.checking import print_faults, resolved
 from finetune.errors import UsageError
@@ -43,7 +43,7 @@ def run(parsed: argparse.Namespace) -> int:
     with screen.preparing() as watch:
         looked = prepare(plan, watch)
     with screen.stage("writing Parquet"):
-        written = write(folder, looked.data)
+        written = write(folder, looked.data, looked.tokenizer)
     for note in (*looked.data.said(), *looked.notes[len(looked.data.notes) :]):
         screen.say(note)
     for purpose, counted in looked.data.counted.items():
@@ -61,8 +61,10 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def write(folder: Path, prepared: "Prepared") -> dict[str, Path]:
+def write(folder: Path, prepared: "Prepared", tokenizer: Any) -> dict[str, Path]:
     """Write each purpose's file beside its place and move it there whole. UsageError where the folder cannot be had."""
+    from finetune.data import shapes
+
     written = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,10 @@ def write(folder: Path, prepared: "Prepared") -> dict[str, Path]:
                 continue
             partial = folder / f".{name}.partial"
             try:
-                prepared.write_parquet(purpose, partial)
+                if prepared.facts["kind"] == "rows":
+                    prepared.write_parquet(purpose, partial)
+                else:
+                    shapes.write_parquet(prepared, purpose, partial, tokenizer)
                 partial.replace(folder / name)
             finally:
                 partial.unlink(missing_ok=True)

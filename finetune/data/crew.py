@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from finetune.errors import MachineError
 
 if TYPE_CHECKING:
-    from finetune.data.chunks import Chunk, Setup, Stretch
+    from finetune.data.chunks import Setup, Stretch
+    from finetune.data.growing import Chunk
 
 MOST = 8
 AHEAD = 3

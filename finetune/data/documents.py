@@ -25,6 +25,8 @@ class Documents:
     rows: Any
     counted: Counted = field(default_factory=Counted)
     skipped: list[BadOne] = field(default_factory=list)
+    besides: list[str] = field(default_factory=list)
+    """What each row says besides its tokens, as JSON, in the same order; none where rows say nothing else."""
 
 
 def documents_of(table: Table, rows: Any, lengths: Lengths, on_bad_row: str) -> Documents:
@@ -56,6 +58,7 @@ def documents_of(table: Table, rows: Any, lengths: Lengths, on_bad_row: str) -> 
         table.numbers[of_row],
         Counted(len(rows), sources=losses.sources),
         bad.rows,
+        [table.besides[row] for row in of_row.tolist()] if table.besides else [],
     )
     return made
 
@@ -91,7 +94,7 @@ def join(made: Documents, plain: Any, tokens: IO[bytes], limit: int) -> Document
     written once more, behind all others, so that each part stands in one piece. `plain`: which documents they are."""
     import numpy
 
-    from finetune.data.chunks import LEARNED
+    from finetune.data.growing import LEARNED
 
     if not plain.any():
         return made

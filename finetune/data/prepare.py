@@ -108,6 +108,7 @@ class _Work:
                 facts["purposes"][purpose]["first"] = self._first(table, rows, setup)
         skipped = [*chosen.skipped, *(bad for documents in made.values() for bad in documents.skipped)]
         facts |= {
+            "kind": next((reading.fields.kind for reading in setup.readings), "rows"),
             "stop_ids": list(table.stop_ids),
             "notes": chosen.notes,
             "skipped": [vars(bad) for bad in skipped],

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.bad_rows import BadOne
-from finetune.data.chunks import LEARNED
 from finetune.data.documents import COLUMNS, Documents
+from finetune.data.growing import LEARNED
 from finetune.data.packing import Packed
-from finetune.formats import FORMATS
+from finetune.formats import READERS
 from finetune.formats.meaning import Fields, Row
 from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import IGNORED, Lost
@@ -80,7 +80,7 @@ class Prepared:
         found = []
         for one in self.facts["purposes"][purpose]["first"]:
             fields = Fields(**one["fields"])
-            found.append(Row(one["source"], one["row"], FORMATS[one["form"]].read(one["raw"], fields), fields.group))
+            found.append(Row(one["source"], one["row"], READERS[one["form"]].read(one["raw"], fields), fields.group))
         return found
 
     def documents(self, purpose: str) -> Documents:
@@ -101,6 +101,12 @@ class Prepared:
         import numpy
 
         return numpy.frombuffer(os.pread(self._file.fileno(), 4 * count, 4 * start), dtype=numpy.uint32)
+
+    def besides(self, purpose: str) -> list[Any]:
+        """What each document's row says besides its tokens, where rows say anything else."""
+        path = self.folder / f"{purpose}.besides.jsonl"
+        with path.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
 
     def rows(self, purpose: str) -> Iterator[tuple[str, int, list[int], list[int]]]:
         """(source, row, token ids, labels) of each document, in order."""
@@ -256,6 +262,8 @@ def write(folder: Path, facts: Mapping[str, Any], purposes: Mapping[str, Documen
     for purpose, made in purposes.items():
         for name in COLUMNS:
             numpy.save(folder / f"{purpose}.{name}.npy", getattr(made, name))
+        if made.besides:
+            (folder / f"{purpose}.besides.jsonl").write_text("".join(f"{line}\n" for line in made.besides), "utf-8")
     whole = {**facts, "bytes": (folder / TOKENS).stat().st_size}
     (folder / FACTS).write_text(json.dumps(whole), "utf-8")
 

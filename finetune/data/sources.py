@@ -11,7 +11,7 @@ from finetune.data.files import Broken, DataFile, list_files, raw_rows
 from finetune.data.hub import hub_rows
 from finetune.data.schemas import count_rows, refuse_other_schemas
 from finetune.errors import DataError, Fault, Where
-from finetune.formats import FORMATS, detect
+from finetune.formats import READERS, detect
 from finetune.formats.meaning import BadRow, Fields, Row
 from finetune.recipe.expression import BadExpression, compiled
 
@@ -148,7 +148,7 @@ def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]
             if holds is not None and not holds(raw):
                 continue
             form = form or detected_form(raw, reading.fields, reading.path)[0]
-            yield Row(name, number, FORMATS[form].read(raw, reading.fields), reading.fields.group)
+            yield Row(name, number, READERS[form].read(raw, reading.fields), reading.fields.group)
         except BadExpression as wrong:
             yield BadOne(name, number, f"datasets.filter: {wrong}")
         except BadRow as bad:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from finetune.data.bad_rows import BadOne
-from finetune.data.chunks import Chunk
+from finetune.data.growing import Chunk
 from finetune.rendering.lengths import Lost
 
 ROW_COLUMNS = ("numbers", "plain", "examples", "digests")
@@ -46,6 +46,7 @@ class Table:
     refused: dict[int, str]
     too_long: dict[int, str]
     special: dict[int, tuple[str, ...]]
+    besides: dict[int, str]
     said: dict[int, Said]
     stop_ids: tuple[int, ...]
 
@@ -62,7 +63,7 @@ class Collector:
         self._sources: dict[str, int] = {}
         self._said = {number: Said() for number in range(len(enough))}
         self._enough = enough
-        self._by_row: tuple[dict[int, Any], ...] = ({}, {}, {}, {})
+        self._by_row: tuple[dict[int, Any], ...] = ({}, {}, {}, {}, {})
         self._stop_ids: set[int] = set()
         self.rows = self.count = 0
         """How many rows and tokens there are so far."""
@@ -77,7 +78,13 @@ class Collector:
         places = [self._sources.setdefault(name, len(self._sources)) for name in chunk.names]
         self._columns["names"].append(numpy.array(places, dtype=numpy.int32)[chunk.files])
         self._tokens.write(memoryview(chunk.tokens))
-        by_row: tuple[dict[int, Any], ...] = (chunk.lost, dict(chunk.refused), dict(chunk.too_long), chunk.special)
+        by_row: tuple[dict[int, Any], ...] = (
+            chunk.lost,
+            dict(chunk.refused),
+            dict(chunk.too_long),
+            chunk.special,
+            chunk.besides,
+        )
         for total, found in zip(self._by_row, by_row, strict=True):
             total.update({self.rows + row: what for row, what in found.items()})
         said = self._said[chunk.entry]
@@ -109,7 +116,7 @@ class Collector:
             for name, parts in self._columns.items()
         }
         self._columns.clear()
-        lost, refused, too_long, special = self._by_row
+        lost, refused, too_long, special, besides = self._by_row
         ends = numpy.cumsum(whole["lengths"], dtype=numpy.int64)
         lasts = numpy.cumsum(whole["examples"], dtype=numpy.int64)
         return Table(
@@ -120,6 +127,7 @@ class Collector:
             refused=refused,
             too_long=too_long,
             special=special,
+            besides=besides,
             said=self._said,
             stop_ids=tuple(sorted(self._stop_ids)),
             **whole,

@@ -61,11 +61,13 @@ def try_largest_batch(trainer: Any) -> None:
 @contextmanager
 def _forgotten(trainer: Any) -> Iterator[None]:
     """TRL's trainers gather figures of a batch for the next line of metrics."""
-    gathered = getattr(trainer, "_metrics", {}).get("eval")
-    kept = None if gathered is None else {name: list(values) for name, values in gathered.items()}
+    held = [getattr(trainer, name, {}).get("eval") for name in ("_metrics", "_stored_metrics")]
+    kept = [
+        (figures, {name: list(values) for name, values in figures.items()}) for figures in held if figures is not None
+    ]
     try:
         yield
     finally:
-        if gathered is not None and kept is not None:
-            gathered.clear()
-            gathered.update(kept)
+        for figures, before in kept:
+            figures.clear()
+            figures.update(before)

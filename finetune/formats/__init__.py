@@ -1,7 +1,7 @@
 """Dataset formats: one module for each kind, the table that names them, and how one is found where a recipe names none.
 Row -> meaning; no tokenizer, no model.
 
-A format has `matches(row)`, by which it is detected, `COLUMNS`, which says what it reads, and `read(row, fields)`."""
+A form has `matches(row)`, by which it is detected, `COLUMNS`, which says what it reads, and `read(row, fields)`."""
 
 import difflib
 from collections.abc import Mapping
@@ -21,7 +21,10 @@ from finetune.formats import (
     segments,
     tasks,
 )
+from finetune.formats.asked import ASKED
+from finetune.formats.judged import JUDGED
 from finetune.formats.meaning import BadRow, Fields, names_of
+from finetune.formats.preference import PAIRS
 
 FORMATS: Mapping[str, Any] = {
     "pretokenized": pretokenized,
@@ -39,23 +42,41 @@ FORMATS: Mapping[str, Any] = {
     "custom": custom,
 }
 """In the order in which they are tried on a row: what asks for more columns comes before what asks for fewer."""
-PAIRS = (("chosen", "rejected"), ("prompt", "completion", "label"))
-"""Columns of preferences, which are no rows to imitate."""
+KINDS: Mapping[str, Mapping[str, Any]] = {"rows": FORMATS, "pair": PAIRS, "judged": JUDGED, "prompt": ASKED}
+"""What a row is, by the method that learns from it -> the forms it may have."""
+READERS: Mapping[str, Any] = dict(FORMATS) | {
+    f"{kind}:{form}": module for kind, forms in KINDS.items() if kind != "rows" for form, module in forms.items()
+}
+"""All of them, by the names under which plans have them."""
+WHOLE = {
+    "rows": "rows to imitate",
+    "pair": "pairs of a chosen and a rejected answer (rl: dpo, ipo, orpo, simpo, cpo, or reward_model: true)",
+    "judged": "answers that are good or bad (rl: kto)",
+    "prompt": "questions (rl: grpo, gdpo or rloo)",
+}
+
+
+def name_of(form: str, kind: str) -> str:
+    """The name in READERS of a form as a recipe has it."""
+    return form if kind == "rows" else f"{kind}:{form}"
 
 
 def detect(row: Mapping[str, Any], fields: Fields | None = None) -> tuple[str, str]:
-    """(the format, why it is that one), from the columns of a row and those that the recipe names.
+    """(the form, why it is that one), from the columns of a row and those that the recipe names.
 
-    BadRow, with the nearest format, if it fits none; and for preferences, which are not learned from here."""
+    BadRow, with the nearest form, if it fits none; and where the rows are of another kind than the method's."""
+    kind = fields.kind if fields else "rows"
+    if kind != "rows":
+        return _detect_answers(row, kind)
     if fields and fields.messages:
         return "chat_template", "the recipe names field_messages"
     if fields and fields.text:
         return "completion", "the recipe names field"
-    for columns in PAIRS:
-        if all(name in row for name in columns):
+    for other in ("pair", "judged"):
+        if KINDS[other]["chat_template"].matches(row) and _is_kind(row, other):
             raise BadRow(
-                f"the rows have {names_of(row)}: {', '.join(f'`{name}`' for name in columns)} are preferences, which "
-                "are not learned from here yet. Set datasets.type to learn from one column alone"
+                f"the rows have {names_of(row)}: they are {WHOLE[other]}, and this recipe imitates. Write that method, "
+                "or set datasets.type to learn from one column alone"
             )
     for form, module in FORMATS.items():
         if module.matches(row):
@@ -65,6 +86,26 @@ def detect(row: Mapping[str, Any], fields: Fields | None = None) -> tuple[str, s
         f"the rows have {names_of(row)}, which fits no known form. Nearest is `{near}`, which reads "
         f"{FORMATS[near].COLUMNS}. Set datasets.type and name the columns, for example "
         "type: {field_instruction: ..., field_output: ...}, or field_messages"
+    )
+
+
+def _is_kind(row: Mapping[str, Any], kind: str) -> bool:
+    """Whether the columns are of that kind alone: a `label` may be anything beside rows to imitate."""
+    return kind == "pair" or any(name in row for name in ("completion", "kto_tag"))
+
+
+def _detect_answers(row: Mapping[str, Any], kind: str) -> tuple[str, str]:
+    for form, module in KINDS[kind].items():
+        if module.matches(row):
+            return name_of(form, kind), f"the rows have {module.COLUMNS}"
+    others = [
+        WHOLE[other] for other in ("pair", "judged") if other != kind and KINDS[other]["chat_template"].matches(row)
+    ]
+    is_ = f" They look like {others[0]}." if others else ""
+    raise BadRow(
+        f"the rows have {names_of(row)}, and this recipe learns from {WHOLE[kind]}, which have "
+        f"{KINDS[kind]['chat_template'].COLUMNS}.{is_} Name the columns (field_prompt, field_chosen, ...), set "
+        "datasets.type, or choose the method that fits the rows"
     )
 
 

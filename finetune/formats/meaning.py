@@ -32,10 +32,11 @@ class Message:
 @dataclass(frozen=True)
 class Conversation:
     """Turns in order; roles are ours (system, user, assistant, tool). `tools`: what the assistant may call, as the
-    template's `tools`."""
+    template's `tools`. `wording`: the layout in which the row's type writes it, instead of the recipe's template."""
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] | None = field(default=None, hash=False)
+    wording: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,34 @@ class Tokens:
     labels: tuple[int, ...]
 
 
-Meaning = Conversation | Segments | Tokens
+Answered = Conversation | Segments
+
+
+@dataclass(frozen=True)
+class PreferencePair:
+    """Two answers to one question, the first of which is better; each with the question before it."""
+
+    chosen: Answered
+    rejected: Answered
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer, with the question before it, and whether it is good."""
+
+    answer: Answered
+    good: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that the model answers itself. `columns`: what else the row holds, for whoever rewards the answer."""
+
+    prompt: Answered
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+Meaning = Conversation | Segments | Tokens | PreferencePair | Judged | Asked
 
 
 @dataclass(frozen=True)
@@ -115,6 +143,10 @@ class Fields:
     training: str | None = None
     training_detail: str | None = None
     prompt: Mapping[str, str | None] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Part of a preference or judgement (prompt, chosen, rejected, completion, label) -> its column."""
+    kind: str = "rows"
+    """What a row is: one of formats.KINDS."""
     group: int = 0
 
 

@@ -1,8 +1,11 @@
 """What becomes of keys that Axolotl recipes hold and this program does not act on: refused by name when they are on,
 accepted when they are off, and accepted with a note where nothing hangs on them. The tables: refused and waived."""
 
-from finetune.recipe.refused import DATASET_REFUSED, REFUSED, Refused
-from finetune.recipe.waived import ANY, DATASET_WAIVED, WAIVED
+from collections.abc import Mapping
+from typing import Any
+
+from finetune.recipe.refused import DATASET_REFUSED, REFUSED, TRL_REFUSED, Refused
+from finetune.recipe.waived import ANY, DATASET_WAIVED, TRL_WAIVED, WAIVED
 
 # Written 1, these say "no more than one", which is what happens.
 OFF_AT_ONE = frozenset(
@@ -23,9 +26,10 @@ def _table(groups: tuple[Refused, ...]) -> dict[str, Refused]:
     return {key: group for group in groups for key in group.keys.split()}
 
 
-_RECIPE, _DATASET = _table(REFUSED), _table(DATASET_REFUSED)
-RECIPE_KEYS = frozenset(_RECIPE) | frozenset(WAIVED)
-DATASET_KEYS = frozenset(_DATASET) | frozenset(DATASET_WAIVED)
+_TABLES = {"": _table(REFUSED), "datasets": _table(DATASET_REFUSED), "trl": _table(TRL_REFUSED)}
+WAIVERS: Mapping[str, Mapping[str, tuple[Any, str]]] = {"": WAIVED, "datasets": DATASET_WAIVED, "trl": TRL_WAIVED}
+"""Inside which key -> its keys that are accepted; "" is the recipe itself."""
+RECIPE_KEYS, DATASET_KEYS, TRL_KEYS = (frozenset(_TABLES[name]) | frozenset(WAIVERS[name]) for name in _TABLES)
 
 
 def is_off(key: str, value: object) -> bool:
@@ -46,19 +50,19 @@ def is_off(key: str, value: object) -> bool:
     return (value == 0 and key not in ZERO_IS_ON) or (value == 1 and key in OFF_AT_ONE)
 
 
-def waiver(key: str, value: object, dataset: bool = False) -> str | None:
+def waiver(key: str, value: object, inside: str = "") -> str | None:
     """Why the value is accepted although nothing hangs on it, or None where it is not."""
-    accepted, why = (DATASET_WAIVED if dataset else WAIVED).get(key, ((), ""))
+    accepted, why = WAIVERS[inside].get(key, ((), ""))
     if isinstance(value, list) and accepted is not ANY and len(value) > 1:
         # A list is accepted where each of its items is.
-        return why if all(waiver(key, [item], dataset) for item in value) else None
+        return why if all(waiver(key, [item], inside) for item in value) else None
     return why if accepted is ANY or any(value == one and type(value) is type(one) for one in accepted) else None
 
 
-def refusal(key: str, dataset: bool = False) -> str:
+def refusal(key: str, inside: str = "") -> str:
     """Why the key is refused when it is on, and what to write instead."""
-    group = (_DATASET if dataset else _RECIPE).get(key)
+    group = _TABLES[inside].get(key)
     if group is None:
-        why = (DATASET_WAIVED if dataset else WAIVED)[key][1]
+        why = WAIVERS[inside][key][1]
         return f"`{key}` is accepted only where it says what happens anyway: {why}. Remove it"
     return f"`{key}` is a key that Axolotl knows, but {group.why}. {group.instead}"

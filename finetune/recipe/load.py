@@ -19,6 +19,7 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.header import Header
 from finetune.recipe.messages import faults_of, place_of
+from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, QuantizationKwargs, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
@@ -35,13 +36,17 @@ SECTIONS: dict[str, type[Section]] = {
     "loftq_config": LoftqSection,
     "message_property_mappings": MessageProperties,
     "type": PromptFormat,
+    "trl": TrlConfig,
 }
 """Keys that hold a section of keys of their own."""
 FOREIGN: dict[type[Section], frozenset[str]] = {
     Recipe: foreign.RECIPE_KEYS,
     DatasetEntry: foreign.DATASET_KEYS,
     **dict.fromkeys(SECTIONS.values(), frozenset()),
+    TrlConfig: foreign.TRL_KEYS,
 }
+INSIDE: dict[type[Section], str] = {DatasetEntry: "datasets", TrlConfig: "trl"}
+"""Where a section's keys stand, as the tables of foreign keys have it."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def _without_off(data: Mapping[str, Any], source: Source) -> tuple[dict[str, Any
         for key, value in values.items():
             if key in FOREIGN[model]:
                 if not foreign.is_off(key, value):
-                    faults.append(_foreign(key, value, source.where((*path, key)), model is DatasetEntry))
+                    faults.append(_foreign(key, value, source.where((*path, key)), INSIDE.get(model, "")))
             elif key in SECTIONS and isinstance(value, dict) and key in model.model_fields:
                 # People leave whole blocks of keys empty.
                 if inside := dict(kept(value, (*path, key), SECTIONS[key])):
@@ -183,8 +188,8 @@ def _without_off(data: Mapping[str, Any], source: Source) -> tuple[dict[str, Any
     return values, faults
 
 
-def _foreign(key: str, value: Any, where: Where, dataset: bool) -> Fault:
-    why = foreign.waiver(key, value, dataset)
+def _foreign(key: str, value: Any, where: Where, inside: str) -> Fault:
+    why = foreign.waiver(key, value, inside)
     if why is None:
-        return Fault(foreign.refusal(key, dataset), where, code="FT004")
+        return Fault(foreign.refusal(key, inside), where, code="FT004")
     return Fault(f"`{key}` is accepted and does nothing here: {why}", where, "note", "FT023")

@@ -3,6 +3,7 @@
 from finetune.recipe.adapter import AdapterSection
 from finetune.recipe.data import DataSection
 from finetune.recipe.evaluation import EvaluationSection
+from finetune.recipe.method import MethodSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
 from finetune.recipe.surviving import SurvivingSection
@@ -13,6 +14,7 @@ from finetune.recipe.training import TrainingSection
 SECTIONS = {
     "model": ModelSection,
     "data": DataSection,
+    "method": MethodSection,
     "adapter": AdapterSection,
     "training": TrainingSection,
     "surviving": SurvivingSection,
@@ -31,6 +33,7 @@ class Recipe(
     SurvivingSection,
     TrainingSection,
     AdapterSection,
+    MethodSection,
     DataSection,
     ModelSection,
 ):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune.recipe.base import Reaches, Section
+from finetune.recipe.row_types import JudgedForm, PairForm, PromptForm
 
 _CHAT = {"type": "chat_template"}
 Role = Literal[
@@ -62,6 +63,36 @@ class PromptFormat(Section):
         "{system}"
     )
     """How a system message is written before the rest, with `{system}` in its place. Empty: it is left out."""
+    field_prompt: Annotated[str | None, Field(min_length=1, examples=["question", "input"]), Reaches("format")] = None
+    """Of preferences and judgements: column with the question. Unset: `prompt`."""
+    field_chosen: Annotated[str | None, Field(min_length=1, examples=["better", "good"]), Reaches("format")] = None
+    """Of preferences: column with the chosen answer. Unset: `chosen`."""
+    field_rejected: Annotated[str | None, Field(min_length=1, examples=["worse", "bad"]), Reaches("format")] = None
+    """Of preferences: column with the rejected answer. Unset: `rejected`."""
+    field_completion: Annotated[str | None, Field(min_length=1, examples=["answer", "text"]), Reaches("format")] = None
+    """Of judgements: column with the answer. Unset: `completion`."""
+    field_label: Annotated[str | None, Field(min_length=1, examples=["good", "liked"]), Reaches("format")] = None
+    """Of judgements: column that says whether the answer is good. Unset: `label`."""
+    prompt_format: Annotated[
+        str | None,
+        Field(pattern=r"\{prompt\}", examples=["[INST] {prompt} [/INST]", "{system}\nQ: {prompt}\nA: "]),
+        Reaches("format"),
+    ] = None
+    """Of preferences and judgements: what stands before an answer, with `{prompt}` and `{system}` in their places.
+    Unset: `{prompt}`."""
+    chosen_format: Annotated[
+        str | None, Field(pattern=r"\{chosen\}", examples=["{chosen}</s>", " {chosen}"]), Reaches("format")
+    ] = None
+    """Of preferences: how the chosen answer is written. Unset: `{chosen}`; an end token follows unless it ends with
+    one."""
+    rejected_format: Annotated[
+        str | None, Field(pattern=r"\{rejected\}", examples=["{rejected}</s>", " {rejected}"]), Reaches("format")
+    ] = None
+    """Of preferences: how the rejected answer is written. Unset: `{rejected}`."""
+    completion_format: Annotated[
+        str | None, Field(pattern=r"\{completion\}", examples=["{completion}</s>", " {completion}"]), Reaches("format")
+    ] = None
+    """Of judgements: how the answer is written. Unset: `{completion}`."""
 
 
 Form = Literal[
@@ -125,6 +156,7 @@ Form = Literal[
     "input_output",
     "pretokenized",
 ]
+AnyForm = Literal[Form, PairForm, JudgedForm, PromptForm]
 SAME = {
     "alpaca:instruct": "alpaca",
     "alpaca_instruct": "alpaca",
@@ -144,14 +176,16 @@ class RowKeys(Section):
     """The part of an entry of datasets that says how its rows are read."""
 
     type: Annotated[
-        Form | PromptFormat | None,
+        AnyForm | PromptFormat | None,
         Field(examples=["chat_template", "alpaca", {"field_instruction": "question", "field_output": "answer"}]),
         Reaches("format"),
     ] = None
     """Form of a row: `chat_template` (a list of messages), `completion` (plain text, all of it learned), `alpaca` and
     the other instruction formats by Axolotl's names, `prompt_completion`, `question_answer`, `summarization` and
     `translation` by their columns, `input_output` (pieces of text, each learned or not), `pretokenized` (token ids and
-    labels), or a mapping: a prompt format of your own. Unset: detected from the columns of the first row."""
+    labels), or a mapping: a prompt format of your own. Of preferences, judgements and questions: `chat_template`
+    (columns under the recipe's template), Axolotl's names for columns and a wording of their own (`chatml.intel`), or
+    `passthrough` (plain texts as they are, as TRL takes them). Unset: detected from the columns of the first row."""
     field: Annotated[
         str | None, Field(min_length=1, examples=["text", "content"]), Reaches("format", needs={"type": "completion"})
     ] = None
@@ -180,6 +214,17 @@ class RowKeys(Section):
         str | None, Field(min_length=1, examples=["system_prompt", "rules"]), Reaches("format", needs=_CHAT)
     ] = None
     """Column with the system message of a conversation that does not open with one. Unset: `system`."""
+    field_prompt: Annotated[str | None, Field(min_length=1, examples=["question", "ask"]), Reaches("format")] = None
+    """Column with the question of a preference, a judgement or a row without an answer. Unset: `prompt`, or what the
+    type reads."""
+    field_chosen: Annotated[str | None, Field(min_length=1, examples=["better", "good"]), Reaches("format")] = None
+    """Column with the chosen answer: text, a message or messages. Unset: `chosen`."""
+    field_rejected: Annotated[str | None, Field(min_length=1, examples=["worse", "bad"]), Reaches("format")] = None
+    """Column with the rejected answer. Unset: `rejected`."""
+    field_completion: Annotated[str | None, Field(min_length=1, examples=["answer", "text"]), Reaches("format")] = None
+    """Column with the answer that is good or bad. Unset: `completion`."""
+    field_label: Annotated[str | None, Field(min_length=1, examples=["good", "liked"]), Reaches("format")] = None
+    """Column that says whether the answer is good. Unset: `label`."""
     field_tools: Annotated[
         str | None, Field(min_length=1, examples=["functions", "apis"]), Reaches("format", needs=_CHAT)
     ] = None

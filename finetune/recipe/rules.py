@@ -8,6 +8,7 @@ from typing import Any
 from finetune.recipe import evaluation_rules
 from finetune.recipe.adapter_rules import beginnings, continuing, ia3_modules, learned_tokens, target_text
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
+from finetune.recipe.method_rules import method_keys
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 
 Values = Mapping[str, Any]
@@ -204,6 +205,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _pairs,
     scheduler_keys,
     part_rates,
+    method_keys,
     row_keys,
     _roles,
     taken_rows,

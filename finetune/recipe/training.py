@@ -62,7 +62,11 @@ class TrainingSection(OptimizerSection):
     """Liger's output layer and cross-entropy in one, which never holds the logits of a whole batch."""
     neftune_noise_alpha: Annotated[Number | None, Field(gt=0, examples=[5.0, 10.0]), Reaches("train")] = None
     """Scale of the noise added to embeddings while training (NEFTune)."""
-    seed: Annotated[Whole, Field(ge=0, le=2**32 - 1, examples=[3407, 7]), Reaches("adapt", "train", "generate")] = 42
+    seed: Annotated[
+        Whole,
+        Field(ge=0, le=2**32 - 1, examples=[3407, 7]),
+        Reaches("load", "adapt", "train", "generate", unsloth=("adapt", "train", "generate")),
+    ] = 42
     """Start of every random number: adapter weights, data order, dropout, sampling."""
     data_seed: Annotated[Whole | None, Field(ge=0, le=2**32 - 1, examples=[1, 2]), Reaches("train")] = None
     """Start of the random order of the rows alone. Unset: as seed."""

@@ -10,8 +10,9 @@ from finetune.errors import DataError, ModelError
 from finetune.formats.meaning import BadRow, Row, Tokens
 from finetune.rendering.labels import settings_of
 from finetune.rendering.lengths import IGNORED, Joiner, Lengths, Losses, Lost, is_plain_text, pieces_of, refuse_losses
-from finetune.rendering.rows import RowTexts, Text, Unlearned
+from finetune.rendering.rows import RowTexts, Unlearned
 from finetune.rendering.specials import Specials
+from finetune.rendering.texts import Text
 
 BATCH_ROWS = 1000
 

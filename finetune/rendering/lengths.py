@@ -17,7 +17,9 @@ Piece = tuple[int, int]
 
 @dataclass(frozen=True)
 class Lengths:
-    """The recipe's section on lengths. `text_chunks`: document, joined or whole, for plain text."""
+    """The recipe's section on lengths. `text_chunks`: document, joined or whole, for plain text. Of preferences,
+    judgements and questions: `max_prompt_len`, tokens of a question at most; `keeps_tail`, whether what stands behind
+    an answer's end token is kept."""
 
     sequence_len: int
     excess_length_strategy: str = "drop"
@@ -25,6 +27,8 @@ class Lengths:
     min_sample_len: int = 0
     text_chunks: str = "document"
     max_dropped_share: float = 1.0
+    max_prompt_len: int | None = None
+    keeps_tail: bool = False
 
 
 @dataclass

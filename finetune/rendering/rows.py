@@ -3,35 +3,18 @@ rows into examples, made from the tokenizer and the plan's settings. Knows no le
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from finetune.formats.meaning import BadRow, Conversation, Meaning, Segments
+from finetune.formats.meaning import Asked, BadRow, Conversation, Judged, Meaning, PreferencePair, Segments
+from finetune.rendering.answers import AnswerTexts
 from finetune.rendering.beside import beside
 from finetune.rendering.conversation import Conversations
 from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs, without_masked
 from finetune.rendering.specials import Specials, encode_in_parts
+from finetune.rendering.texts import Text, begin_of_text
 
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One text of a row. `spans`: learned characters; `closes`: whether the last of them ends with an end token;
-    `flagged`: the row's own flags say what is learned; `special`: special-token texts in its own content; `cuts` and
-    `plain`: as encode_in_parts takes them, empty where the text is tokenized whole; `masked`: characters of which no
-    token is learned, whatever else it holds."""
-
-    text: str
-    spans: list[Span]
-    closes: bool
-    flagged: bool = False
-    special: tuple[str, ...] = ()
-    cuts: tuple[int, ...] = ()
-    plain: tuple[Span, ...] = ()
-    masked: tuple[Span, ...] = ()
-
-    @property
-    def whole(self) -> bool:
-        return not self.cuts and not self.plain
+ANSWERS = (PreferencePair, Judged, Asked)
+"""Meanings of which one answer counts, or none; the others are imitated."""
 
 
 class Unlearned(BadRow):
@@ -49,6 +32,7 @@ class RowTexts:
         self.end: int | None = tokenizer.eos_token_id
         self._begin_text = begin_of_text(tokenizer)
         self._conversations: Conversations | None = None
+        self._answers: AnswerTexts | None = None
 
     @property
     def conversations(self) -> Conversations:
@@ -65,11 +49,15 @@ class RowTexts:
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end what was rendered so far."""
         turn = {self._conversations.turn_end.token_id} if self._conversations else set()
+        turn |= self._answers.stop_ids if self._answers else set()
         return frozenset(turn if self.end is None else turn | {self.end})
 
     def texts(self, meaning: Meaning) -> list[Text]:
         """None for a row of empty text. BadRow if the template refuses the row, or its content holds special tokens
         under `error`."""
+        if isinstance(meaning, ANSWERS):
+            self._answers = self._answers or AnswerTexts(self.tokenizer, self.settings, self.specials)
+            return self._answers.texts(meaning)
         if isinstance(meaning, Segments) and not any(text for text, _ in meaning.pieces):
             return []
         assert isinstance(meaning, Conversation | Segments), "a row that was tokenized elsewhere has no text"
@@ -163,9 +151,3 @@ def _own_words(meaning: Conversation | Segments) -> list[str]:
         return [*(message.content for message in meaning.messages), *beside(meaning)]
     text = "".join(piece for piece, _ in meaning.pieces) if meaning.own else ""
     return [text[start:end] for start, end in meaning.own]
-
-
-def begin_of_text(tokenizer: Any) -> str:
-    """The begin-of-sequence token where this tokenizer puts one before plain text, else nothing."""
-    begins = tokenizer("a", add_special_tokens=True)["input_ids"][:1] == [tokenizer.bos_token_id]
-    return str(tokenizer.bos_token) if tokenizer.bos_token and begins else ""

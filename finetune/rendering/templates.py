@@ -108,17 +108,17 @@ def is_file(jinja: str) -> bool:
 def _given(defaults: Mapping[str, Any], system: str | None) -> str:
     """Jinja that sets what was not given; whoever gives a value when rendering is heard."""
     lines = [
-        f"{{% if {name} is not defined %}}{{% set {name} = {_literal(value)} %}}{{% endif %}}"
+        f"{{% if {name} is not defined %}}{{% set {name} = {literal(value)} %}}{{% endif %}}"
         for name, value in sorted(defaults.items())
     ]
     if system is not None:
-        message = f"{{'role': 'system', 'content': {_literal(system)}}}"
+        message = f"{{'role': 'system', 'content': {literal(system)}}}"
         first = "messages and messages[0]['role'] != 'system'"
         lines.append(f"{{% if {first} %}}{{% set messages = [{message}] + messages %}}{{% endif %}}")
     return "".join(lines)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """A value as jinja writes it: like Python's, but in plain ASCII and with no brace that could end a block."""
     if isinstance(value, str):
         return (

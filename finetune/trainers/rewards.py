@@ -1,0 +1,120 @@
+"""What rewards an answer, loaded: a function of a file whose bytes are those of the plan, or a reward model."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import ModelError, RecipeError, TrainingError
+
+
+@dataclass(frozen=True)
+class Rewarder:
+    """`model_tokenizer`: of a reward model, else None."""
+
+    reward: Any
+    model_tokenizer: Any = None
+
+
+def load_function(*, file: str, name: str, sha256: str) -> Rewarder:
+    """The function of a file. RecipeError if the file is gone, is not the one that was planned with, cannot be run, or
+    has no such function."""
+    try:
+        code = Path(file).read_bytes()
+    except OSError as error:
+        raise RecipeError(f"reward_funcs: {file} cannot be read: {error.strerror or error}") from None
+    digest = hashlib.sha256(code).hexdigest()
+    if not digest.startswith(sha256):
+        raise RecipeError(
+            f"reward_funcs: {file} has the sha256 {digest[:16]}..., and the recipe's plan has {sha256[:16]}...: it "
+            "changed. Read it, and write the new one"
+        )
+    space: dict[str, Any] = {"__name__": Path(file).stem, "__file__": file}
+    try:
+        exec(compile(code, file, "exec"), space)
+    except Exception as error:
+        raise RecipeError(f"reward_funcs: {file} cannot be run: {type(error).__name__}: {error}") from error
+    found = space.get(name)
+    if not callable(found):
+        there = sorted(one for one, value in space.items() if callable(value) and not one.startswith("_"))
+        raise RecipeError(f"reward_funcs: {file} has no function {name}; it has {', '.join(there) or 'none'}")
+    return Rewarder(_checked(found, f"{Path(file).name}:{name}"))
+
+
+def _checked(function: Callable[..., Any], shown: str) -> Callable[..., Any]:
+    """The function, whose faults and wrong answers are named as its own."""
+
+    def rewarded(**columns: Any) -> list[Any]:
+        try:
+            given = function(**columns)
+        except Exception as error:
+            raise TrainingError(f"reward_funcs: {shown} failed: {type(error).__name__}: {error}") from error
+        count = len(columns["completions"])
+        numbers = list(given) if hasattr(given, "__iter__") else None
+        if numbers is None or len(numbers) != count:
+            raise TrainingError(f"reward_funcs: {shown} should give a list of {count} numbers, one for each answer")
+        for number in numbers:
+            if number is not None and (isinstance(number, str) or not _is_number(number)):
+                raise TrainingError(f"reward_funcs: {shown} gave {number!r}, which is no number")
+        return [None if number is None else float(number) for number in numbers]
+
+    rewarded.__name__ = getattr(function, "__name__", shown)
+    return rewarded
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return float(value) == float(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def load_model(*, path: str, dtype: str, device_map: dict[str, Any]) -> Rewarder:
+    """A reward model: a run folder, a model or an adapter there, or a hub id. ModelError if it is none, or scores with
+    more than one number."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = _weights(path)
+    base = _base_of(folder)
+    arguments = {"num_labels": 1, "dtype": dtype, "device_map": device_map, "use_safetensors": True}
+    try:
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            base or folder, output_loading_info=True, **arguments
+        )
+        if base is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # safetensors, peft, tokenizers and the hub each raise types of their own
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the reward model {path!r} cannot be loaded: {first[:300]}") from error
+    if base is None and any("score" in name or "classifier" in name for name in found["missing_keys"]):
+        raise ModelError(
+            f"{path!r} is no reward model: it has no head that scores, which would be random. Train one with "
+            "reward_model: true"
+        )
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Rewarder(model, tokenizer)
+
+
+def _weights(path: str) -> str:
+    """The folder with weights, of a run's folder that of its adapter or model."""
+    for name in ("adapter", "model"):
+        if (Path(path) / name).is_dir():
+            return str(Path(path) / name)
+    return path
+
+
+def _base_of(folder: str) -> str | None:
+    """What an adapter stands on; None for a whole model."""
+    config = Path(folder) / "adapter_config.json"
+    if not config.is_file():
+        return None
+    return str(json.loads(config.read_text("utf-8"))["base_model_name_or_path"])
