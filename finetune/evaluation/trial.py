@@ -61,13 +61,14 @@ def try_largest_batch(trainer: Any) -> None:
 @contextmanager
 def _forgotten(trainer: Any) -> Iterator[None]:
     """TRL's trainers gather figures of a batch for the next line of metrics."""
-    held = [getattr(trainer, name, {}).get("eval") for name in ("_metrics", "_stored_metrics")]
-    kept = [
-        (figures, {name: list(values) for name, values in figures.items()}) for figures in held if figures is not None
+    stores = [
+        store for name in ("_metrics", "_stored_metrics") if isinstance(store := getattr(trainer, name, None), dict)
     ]
+    kept = [{name: list(values) for name, values in store.get("eval", {}).items()} for store in stores]
     try:
         yield
     finally:
-        for figures, before in kept:
+        for store, before in zip(stores, kept, strict=True):
+            figures = store.get("eval", {})
             figures.clear()
             figures.update(before)
