@@ -1,0 +1,56 @@
+"""A step learns the same however its rows are split into batches, with every method; two runs of one seed are equal."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.methods import METHODS
+from tests.crashing import differences, metrics
+
+SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
+"""(micro_batch_size, gradient_accumulation_steps) of eight rows."""
+RECIPES: dict[str, dict[str, Any]] = {"sft": {}}
+"""What the recipe of a method needs besides."""
+PATHS: dict[str, dict[str, Any]] = {
+    "unpacked": {},
+    "packed": {"sample_packing": True, "sequence_len": 96},
+    "whole model": {"adapter": None},
+    "checkpointing": {"gradient_checkpointing": True},
+}
+LONG = ("whole model", "checkpointing")
+
+
+def test_every_method_is_tried() -> None:
+    assert set(RECIPES) == set(METHODS), "name the method in RECIPES, with what its recipe needs"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param(path, id=name, marks=[pytest.mark.slow] * (name in LONG)) for name, path in PATHS.items()],
+)
+@pytest.mark.parametrize("method", RECIPES)
+def test_loss_and_gradient_of_a_step_do_not_hang_on_how_its_rows_are_split(
+    method: str, changes: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    found = []
+    # Gradients are compared before they are shortened, on rows of different lengths.
+    base = {"max_steps": 2, "max_grad_norm": 100.0, "sample_prompts": [], "save_strategy": "no"}
+    for micro, steps in SPLITS:
+        split = {"micro_batch_size": micro, "gradient_accumulation_steps": steps}
+        run = tmp_path / f"{micro}x{steps}"
+        code, _, err = finetune(write_recipe(**(base | RECIPES[method] | changes | split)), f"output_dir={run}")
+        assert code == 0, err
+        found.append([(line["loss"], line["grad_norm"]) for line in metrics(run) if "loss" in line])
+    for split, other in zip(SPLITS[1:], found[1:], strict=True):
+        for one, two in zip(found[0], other, strict=True):
+            assert two == pytest.approx(one, rel=2e-5), f"{split[0]} rows x {split[1]} differ from {SPLITS[0][0]} rows"
+
+
+def test_two_runs_of_one_seed_are_equal_to_the_last_bit(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    path = write_recipe(
+        lora_dropout=0.1, neftune_noise_alpha=5.0, dataloader_num_workers=2, val_set_size=0.2, save_steps=2, max_steps=4
+    )
+    for name in ("one", "two"):
+        assert finetune(path, f"output_dir={tmp_path / name}")[0] == 0
+    assert differences(tmp_path / "one", tmp_path / "two") == []
