@@ -10,6 +10,8 @@ from typing import Any
 from finetune.errors import Fault
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.reward_files import PLACE as REWARDS
+from finetune.recipe.reward_files import anchored_rewards
 from finetune.recipe.source import Path_, Source
 
 KINDS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "txt", "md", "arrow")
@@ -56,6 +58,9 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
         "datasets": entries("datasets", recipe.datasets),
         "test_datasets": entries("test_datasets", recipe.test_datasets),
     }
+    if recipe.trl is not None and recipe.trl.reward_funcs:
+        rewards = anchored_rewards(recipe.trl.reward_funcs, source, lambda text: anchor(text, REWARDS))
+        update["trl"] = recipe.trl.model_copy(update={"reward_funcs": rewards})
     update = {key: value for key, value in update.items() if value is not None}
     warnings += _pinning(recipe, update["base_model"], source)
     # Only what was written counts as written: model_copy would mark test_datasets as set.

@@ -26,6 +26,8 @@ def load_function(*, file: str, name: str, sha256: str) -> Rewarder:
     except OSError as error:
         raise RecipeError(f"reward_funcs: {file} cannot be read: {error.strerror or error}") from None
     digest = hashlib.sha256(code).hexdigest()
+    if not sha256:
+        raise RecipeError(f"reward_funcs: {file} is not pinned: write {file}:{name}@{digest[:16]}")
     if not digest.startswith(sha256):
         raise RecipeError(
             f"reward_funcs: {file} has the sha256 {digest[:16]}..., and the recipe's plan has {sha256[:16]}...: it "
