@@ -1,4 +1,4 @@
-"""Methods besides imitating: which recipes fit them, what their rows become, and that their runs learn and are saved."""
+"""Methods besides imitating: which recipes fit them, what their rows become, and that their runs learn and save."""
 
 import json
 from collections.abc import Callable

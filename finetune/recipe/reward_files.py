@@ -34,9 +34,8 @@ def _anchored(text: str, source: Source, anchor: Callable[[str], str]) -> str:
     try:
         digest = hashlib.sha256(beside.read_bytes()).hexdigest()
     except OSError as error:
-        raise _fault(
-            source, f"{found.file} cannot be read: {error.strerror or error}; it is looked up beside the recipe"
-        )
+        why = f"{found.file} cannot be read: {error.strerror or error}; it is looked up beside the recipe"
+        raise _fault(source, why) from None
     if found.sha256 and not digest.startswith(found.sha256):
         raise _fault(
             source, f"{found.file} has the sha256 {digest}, and the recipe pins {found.sha256}. Read what it is"
