@@ -1,5 +1,5 @@
-"""Writes the quickstart's preferences: for each question to Mira an answer of hers, and the same answer without its kind
-question at the end. The chosen one is the shorter: a person who asks wants an answer, not a question back.
+"""Writes the quickstart's preferences: for each question to Mira an answer of hers, and the same answer without its
+kind question at the end. The chosen one is the shorter: a person who asks wants an answer, not a question back.
 
 Usage: python scripts/quickstart_preferences.py
 """

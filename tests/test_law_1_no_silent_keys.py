@@ -135,6 +135,8 @@ def test_every_line_of_a_shipped_recipe_takes_effect(path: Any) -> None:
     assert [str(fault) for fault in idle_lines(checked, [MACHINE, Machine(packages=MACHINE.packages)])] == []
     for backend in BACKENDS:
         recipe = checked.recipe.model_copy(update={"backend": backend})
+        if backend == "unsloth" and (recipe.reward_model or recipe.trl):
+            continue  # refused there by name
         plan = resolve(recipe, MACHINE)
         for key in checked.recipe.model_fields_set - {"backend"}:
             declared = reach_of(Recipe, key).on(backend)
