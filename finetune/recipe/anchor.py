@@ -58,13 +58,18 @@ def anchored(recipe: Recipe, source: Source) -> tuple[Recipe, list[Fault]]:
         "datasets": entries("datasets", recipe.datasets),
         "test_datasets": entries("test_datasets", recipe.test_datasets),
     }
-    if recipe.trl is not None and recipe.trl.reward_funcs:
-        rewards = anchored_rewards(recipe.trl.reward_funcs, source, lambda text: anchor(text, REWARDS))
-        update["trl"] = recipe.trl.model_copy(update={"reward_funcs": rewards})
+    update |= _rewards(recipe, source, anchor)
     update = {key: value for key, value in update.items() if value is not None}
     warnings += _pinning(recipe, update["base_model"], source)
     # Only what was written counts as written: model_copy would mark test_datasets as set.
     return recipe.model_copy(update=update), warnings
+
+
+def _rewards(recipe: Recipe, source: Source, anchor: Callable[[str, Path_], str]) -> dict[str, Any]:
+    if recipe.trl is None or not recipe.trl.reward_funcs:
+        return {}
+    rewards = anchored_rewards(recipe.trl.reward_funcs, source, lambda text: anchor(text, REWARDS))
+    return {"trl": recipe.trl.model_copy(update={"reward_funcs": rewards})}
 
 
 def _template(jinja: str, anchor: Callable[[str, Path_], str], place: Path_) -> str:
