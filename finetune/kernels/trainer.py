@@ -1,0 +1,152 @@
+"""TRL's trainer on batches without padding: an optimizer step in as few passes as a bound on tokens allows, the loss
+straight from the hidden states. Proves on the loaded model that both give what it would give row by row.
+
+Imports trl: only the runner's stages may import it, inside a function."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import SFTTrainer
+
+from finetune.errors import TrainingError
+from finetune.kernels import attention
+from finetune.kernels.flat import FlatCollator, batch_of, passes_of
+from finetune.kernels.loss import summed_loss
+
+PROBE = (29, 23)
+"""Tokens of the documents with which a model is tried."""
+ALIKE = 0.05
+"""Largest difference that rounding explains, as a share of the size. A document that sees another is far off."""
+OURS = ("lengths", "learned", "targets")
+"""What a batch holds for the trainer alone."""
+
+
+class FlatTrainer(SFTTrainer):  # type: ignore[misc]
+    """`tokens_per_pass`: unset, a batch is one pass. `cut_cross_entropy`: never store the logits of a whole pass.
+    `pad_to`: fill each batch up to a multiple of so many tokens. `remarks`: what of this the model did not allow.
+
+    TrainingError if the model lets documents of one row see each other."""
+
+    def __init__(
+        self, *, tokens_per_pass: int | None, cut_cross_entropy: bool, pad_to: int | None, **runtime: Any
+    ) -> None:
+        super().__init__(**runtime)
+        self.data_collator = FlatCollator(self.processing_class.pad_token_id, pad_to)
+        self.tokens_per_pass = tokens_per_pass
+        self.whole = self.accelerator.unwrap_model(self.model)
+        self.remarks: list[str] = []
+        with _judged(self.model):
+            _documents_stay_apart(self)
+            self.cut = cut_cross_entropy and self._head_is_plain()
+        if cut_cross_entropy and not self.cut:
+            self.remarks.append("the model makes its logits in its own way: the loss stores them whole")
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Sum of the losses of all passes; num_items_in_batch, which divides each, belongs to the whole step."""
+        total: Tensor | None = None
+        passes = list(passes_of(inputs, self.tokens_per_pass)) or [dict(inputs)]
+        for number, one in enumerate(passes):
+            last = number == len(passes) - 1
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                loss = super().training_step(model, one, num_items_in_batch)
+            total = loss if total is None else total + loss
+        assert total is not None
+        return total
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
+        given = self._given(inputs)
+        if self.cut:
+            with self.accelerator.autocast():
+                hidden = self._last_hidden(model, given)[0].index_select(0, inputs["learned"])
+                loss = summed_loss(hidden, self.whole.get_output_embeddings().weight, inputs["targets"]) / max(count, 1)
+            outputs = {"loss": loss}
+        else:
+            outputs = model(**given, labels=inputs["labels"], num_items_in_batch=count)
+            loss = outputs["loss"]
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        """Loss alone: the logits of rows laid end to end are nobody's."""
+        del prediction_loss_only, ignore_keys
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def _given(self, inputs: Any) -> dict[str, Any]:
+        given = {name: value for name, value in inputs.items() if name not in (*OURS, "labels")}
+        given |= {"cu_seq_lens_k": inputs["cu_seq_lens_q"], "max_length_k": inputs["max_length_q"], "use_cache": False}
+        if self.whole.config.get_text_config()._attn_implementation == attention.NAME:
+            # A finished mask is handed on as it is: none has to be made, and none is read.
+            given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=inputs["input_ids"].device)
+        return given
+
+    def _last_hidden(self, model: Any, given: dict[str, Any]) -> Tensor:
+        """(1, T, H) before the output head, which is asked for no token's logits."""
+        seen: list[Tensor] = []
+        decoder = _inner(self.whole).get_decoder()
+        hook = decoder.register_forward_hook(lambda module, args, output: seen.append(output.last_hidden_state))
+        none = torch.empty(0, dtype=torch.long, device=given["input_ids"].device)
+        try:
+            model(**given, logits_to_keep=none)
+        finally:
+            hook.remove()
+        return seen[-1]
+
+    def _head_is_plain(self) -> bool:
+        """Whether the logits are the last hidden states times one matrix, tried on a few tokens."""
+        head = _inner(self.whole).get_output_embeddings()
+        if type(head) is not torch.nn.Linear or head.bias is not None:
+            return False
+        given = self._given(self._probe(PROBE))
+        with torch.no_grad(), self.accelerator.autocast():
+            try:
+                hidden = self._last_hidden(self.model, given)
+            except (TypeError, AttributeError):
+                return False  # a model that gives no such states, or takes no logits_to_keep
+            logits = self.model(**given).logits
+            return _alike(hidden.to(head.weight.dtype) @ head.weight.T, logits)
+
+    def _probe(self, lengths: tuple[int, ...]) -> dict[str, Any]:
+        """The last documents of PROBE, so many, always the same tokens."""
+        made = torch.Generator().manual_seed(0)
+        size = _inner(self.whole).get_input_embeddings().weight.shape[0]
+        ids = torch.randint(0, size, (sum(PROBE),), generator=made)[-sum(lengths) :]
+        moved: dict[str, Any] = self._prepare_inputs(batch_of(ids, ids, lengths))
+        return moved
+
+
+def _inner(model: Any) -> Any:
+    """The model below an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextmanager
+def _judged(model: Any) -> Iterator[None]:
+    """Without dropout, and left as it was found."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _documents_stay_apart(trainer: FlatTrainer) -> None:
+    with torch.no_grad(), trainer.accelerator.autocast():
+        alone = trainer.model(**trainer._given(trainer._probe(PROBE[1:]))).logits
+        behind = trainer.model(**trainer._given(trainer._probe(PROBE))).logits[:, -PROBE[1] :]
+    if not _alike(behind, alone):
+        raise TrainingError(
+            f"{type(_inner(trainer.whole)).__name__} reads a document otherwise where another stands before it in the "
+            "same row, so rows must be padded instead: set sample_packing: false and batch_flattening: false"
+        )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    one, other = one.float(), other.float()
+    return bool((one - other).norm() <= ALIKE * other.norm())

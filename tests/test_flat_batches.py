@@ -1,0 +1,188 @@
+"""Rows laid end to end teach what padded rows teach, in however many passes, on every loss path."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+from finetune.errors import TrainingError
+from finetune.kernels import attention, lora
+from finetune.kernels.flat import FlatCollator, passes_of
+from finetune.kernels.trainer import FlatTrainer
+from tests import tiny
+from tests.test_kernels import model_of
+
+
+def dataset(count: int = 16) -> Dataset:
+    made = torch.Generator().manual_seed(5)
+    rows = []
+    for _ in range(count):
+        length = int(torch.randint(3, 40, (1,), generator=made))
+        ids = torch.randint(3, 96, (length,), generator=made).tolist()
+        asked = int(torch.randint(1, length, (1,), generator=made))
+        rows.append({"input_ids": ids, "labels": [-100] * asked + ids[asked:]})
+    return Dataset.from_list(rows)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_model(tmp_path_factory.mktemp("model"))
+
+
+def trained(folder: Path, out: Path, flat: dict[str, Any] | None, **chosen: Any) -> tuple[list[float], Any]:
+    """(loss and gradient norm of each step, the trainer)."""
+    adapted = chosen.pop("adapted", True)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    if adapted:
+        config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        torch.manual_seed(0)
+        model = get_peft_model(model, lora.fuse(peft_config=config) if flat else config)
+    if flat is not None and flat.pop("varlen", True):
+        assert attention.take(model=model) == ""
+    args = SFTConfig(
+        **{
+            "output_dir": str(out),
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "logging_steps": 1,
+            "learning_rate": 1e-3,
+            "optim": "adamw_torch",
+            "bf16": False,
+            "use_cpu": True,
+            "report_to": "none",
+            "save_strategy": "no",
+            "gradient_checkpointing": False,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "max_length": None,
+            "seed": 1,
+            "data_seed": 1,
+        }
+        | chosen
+    )
+    given = {"model": model, "args": args, "train_dataset": dataset(), "eval_dataset": dataset(6)}
+    given["processing_class"] = AutoTokenizer.from_pretrained(folder)
+    if flat is None:
+        trainer = SFTTrainer(**given)
+    else:
+        trainer = FlatTrainer(**{"tokens_per_pass": None, "cut_cross_entropy": True, "pad_to": None} | flat, **given)
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    return [figure for entry in logs for figure in (entry["loss"], entry["grad_norm"])], trainer
+
+
+@pytest.fixture(scope="module")
+def padded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], Any]:
+    return trained(folder, tmp_path_factory.mktemp("padded"), None)
+
+
+@pytest.mark.parametrize(
+    ("flat", "chosen"),
+    [
+        ({}, {}),
+        ({"cut_cross_entropy": False}, {}),
+        ({"varlen": False}, {}),
+        ({"tokens_per_pass": 64}, {}),
+        ({"tokens_per_pass": 1}, {}),
+        ({"pad_to": 64}, {}),
+        ({}, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}),
+        ({"tokens_per_pass": 30}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}),
+        ({"tokens_per_pass": 64}, {"gradient_checkpointing": True}),
+        ({}, {"dataloader_num_workers": 1}),
+    ],
+    ids=str,
+)
+def test_every_layout_and_split_gives_the_same_steps(
+    folder: Path, tmp_path: Path, padded: tuple[list[float], Any], flat: dict[str, Any], chosen: dict[str, Any]
+) -> None:
+    found, _ = trained(folder, tmp_path, dict(flat), **chosen)
+    assert found == pytest.approx(padded[0], rel=2e-4)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_all_weights_learn_the_same(folder: Path, tmp_path: Path, cut: bool) -> None:
+    theirs, trainer = trained(folder, tmp_path / "a", None, adapted=False)
+    ours, flat = trained(folder, tmp_path / "b", {"cut_cross_entropy": cut}, adapted=False)
+    assert ours == pytest.approx(theirs, rel=2e-4)
+    for (name, weight), other in zip(flat.model.named_parameters(), trainer.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-2, atol=2e-5, msg=name)
+
+
+def test_validation_loss_is_that_of_padded_rows(folder: Path, tmp_path: Path, padded: tuple[list[float], Any]) -> None:
+    theirs = padded[1].evaluate()["eval_loss"]
+    _, trainer = trained(folder, tmp_path, {"tokens_per_pass": 16}, per_device_eval_batch_size=8)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(theirs, rel=2e-4)
+
+
+def test_passes_are_few_and_lose_nothing() -> None:
+    rows = list(dataset(12))
+    batch = FlatCollator(0)(rows)
+    lengths = [len(row["input_ids"]) for row in rows]
+    for tokens in (1, 40, 64, 200, 10_000):
+        passes = list(passes_of(batch, tokens))
+        learned = torch.cat([one["targets"] for one in passes])
+        assert learned.tolist() == batch["targets"].tolist()
+        assert all(sum(one["lengths"]) <= max(tokens, *lengths) for one in passes)
+        assert all(
+            sum(one["lengths"]) + following["lengths"][0] > tokens
+            for one, following in zip(passes, passes[1:], strict=False)
+        )
+    assert len(list(passes_of(batch, 10_000))) == 1
+
+
+def test_packed_rows_keep_their_documents() -> None:
+    row = {"input_ids": [5, 6, 7, 8, 9], "labels": [5, 6, 7, 8, 9], "seq_lengths": [2, 3]}
+    batch = FlatCollator(0, pad_to=8)([row, {"input_ids": [3], "labels": [3], "seq_lengths": [1]}])
+    assert batch["position_ids"].tolist() == [[0, 1, 0, 1, 2, 0, 0, 1]]
+    assert batch["cu_seq_lens_q"].tolist() == [0, 2, 5, 6, 8]
+    assert batch["targets"].tolist() == [6, 8, 9]
+    assert batch["learned"].tolist() == [0, 2, 3]
+
+
+def test_a_model_whose_documents_see_each_other_is_refused(folder: Path, tmp_path: Path) -> None:
+    class Forgetful(attention_of()):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            kwargs.pop("position_ids", None)
+            return super().forward(*args, **{k: v for k, v in kwargs.items() if not k.startswith(("cu_", "max_l"))})
+
+    model = Forgetful.from_pretrained(folder)
+    given = {"model": model, "train_dataset": dataset(), "processing_class": AutoTokenizer.from_pretrained(folder)}
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        report_to="none",
+    )
+    with pytest.raises(TrainingError, match="another stands before it"):
+        FlatTrainer(tokens_per_pass=None, cut_cross_entropy=True, pad_to=None, args=args, **given)
+
+
+def attention_of() -> Any:
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM
+
+
+def test_logits_that_are_more_than_a_product_are_stored_whole(folder: Path, tmp_path: Path) -> None:
+    model = model_of("granite")
+    model.config.logits_scaling = model.model.config.logits_scaling = 3.0
+    args = SFTConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        bf16=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        report_to="none",
+    )
+    given = {"model": model, "train_dataset": dataset(), "processing_class": AutoTokenizer.from_pretrained(folder)}
+    given["processing_class"].pad_token_id = 0
+    trainer = FlatTrainer(tokens_per_pass=None, cut_cross_entropy=True, pad_to=None, args=args, **given)
+    assert not trainer.cut
+    assert "logits" in trainer.remarks[0]
