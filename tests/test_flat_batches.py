@@ -1,5 +1,6 @@
 """Rows laid end to end teach what padded rows teach, in however many passes, on every loss path."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,7 @@ def test_passes_are_few_and_lose_nothing() -> None:
         assert learned.tolist() == batch["targets"].tolist()
         assert all(sum(one["lengths"]) <= max(tokens, *lengths) for one in passes)
         assert all(
-            sum(one["lengths"]) + following["lengths"][0] > tokens
-            for one, following in zip(passes, passes[1:], strict=False)
+            sum(one["lengths"]) + following["lengths"][0] > tokens for one, following in itertools.pairwise(passes)
         )
     assert len(list(passes_of(batch, 10_000))) == 1
 
