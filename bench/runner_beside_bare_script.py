@@ -1,4 +1,5 @@
-"""Our runner beside a bare script that makes the same library calls: pairs of processes in turn, ratios pair by pair.
+"""Our runner beside a bare script that makes the libraries' own calls, with padded batches: pairs of processes in turn,
+ratios pair by pair.
 
 Run from the repository root: python bench/runner_beside_bare_script.py [PAIRS]"""
 
@@ -21,7 +22,7 @@ OVERRIDES = ["max_steps=120", "test_datasets=null", "sample_prompts=[]", "loggin
 
 def prepare(folder: Path) -> Path:
     """Write the plan and the tokenized rows for the bare script."""
-    plan = resolve(load_recipe(Path(RECIPE), OVERRIDES).recipe, probe())
+    plan = resolve(load_recipe(Path(RECIPE), [*OVERRIDES, "batch_flattening=false"]).recipe, probe())
     tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
     prepared = stages.prepare(plan, stages.open_sources(plan), tokenizer)
     _, _, ids, labels = zip(*prepared.rows("train"), strict=True)

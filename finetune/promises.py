@@ -86,7 +86,8 @@ def _imitated(trainer: Any) -> None:
             "packed rows reach the model without positions, so documents would see each other: this backend does not "
             "pack this model. Set sample_packing: false"
         )
-    carried = int((batch["labels"] != IGNORED).sum())
+    # Laid end to end, what is learned stands beside the labels, and the loss looks at it alone.
+    carried = len(batch["targets"]) if "targets" in batch else int((batch["labels"] != IGNORED).sum())
     if "position_ids" not in batch:
         carried -= int((batch["labels"][:, 0] != IGNORED).sum())
     if carried != promised:

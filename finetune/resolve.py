@@ -50,7 +50,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
         "load": module.load_calls(recipe, precision, machine),
         "format": _format_calls(recipe),
         "adapt": module.adapt_calls(recipe),
-        "train": methods.of(recipe).calls(recipe, Setting(precision, machine, checkpointing)),
+        "train": methods.of(recipe).calls(recipe, Setting(precision, machine, checkpointing, backend)),
         "save": _save_calls(recipe),
         "generate": _generate_calls(recipe),
     }

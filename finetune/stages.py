@@ -153,6 +153,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     with desk.screen.training() as line:
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
         trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
+        for remark in getattr(trainer, "remarks", ()):
+            desk.screen.say(remark)
         labels_survive(trainer, data.prepared)
         if plan.backend == "transformers" and packs_rows(trainer.args):
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits

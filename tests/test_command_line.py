@@ -69,7 +69,7 @@ def test_a_refused_key_is_shown_at_its_line(finetune: Any, tmp_path: Path) -> No
 def test_plan_shows_every_call_and_why_this_machine_cannot_run_it(finetune: Any) -> None:
     code, out, _ = finetune("plan", ROOT / "recipes" / "phi35_samantha.yaml", "fp16=true")
     assert code == 0
-    assert "[train] trl.SFTConfig" in out and "per_device_train_batch_size = 2" in out
+    assert "[train] finetune.kernels.trainer.FlatSFTConfig" in out and "per_device_train_batch_size = 2" in out
     assert "this machine cannot run it: fp16: true needs a CUDA GPU" in out
     code, out, _ = finetune("plan", ROOT / "recipes" / "phi35_samantha.yaml", "--gpu", "24GB", "--json")
     plan = json.loads(out)

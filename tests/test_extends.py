@@ -8,6 +8,7 @@ import pytest
 from finetune.backends import BACKENDS
 from finetune.errors import RecipeError
 from finetune.machine import assumed
+from finetune.plan import find
 from finetune.recipe.load import Checked, load_recipe
 from finetune.recipe.recipe import Recipe
 from finetune.resolve import resolve
@@ -90,12 +91,10 @@ def test_what_cannot_be_extended_is_said_at_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_every_argument_of_the_trainer_is_passed(context: str, backend: str) -> None:
     """So that no library's new default changes a run."""
-    import trl
-
     recipe = Recipe.model_validate(MINIMUM | {"backend": backend} | CONTEXTS[context])
-    config = resolve(recipe, assumed()).one("train", "trl.SFTConfig")
+    config = resolve(recipe, assumed()).one("train", "SFTConfig")
     assert config is not None
-    assert set(config.arguments) == set(inspect.signature(trl.SFTConfig).parameters)
+    assert set(config.arguments) == set(inspect.signature(find(config.target)).parameters)
 
 
 DEPRECATED = {"vllm_importance_sampling_cap", "use_transformers_paged"}

@@ -1,5 +1,6 @@
 """Rows laid end to end teach what padded rows teach, in however many passes, on every loss path."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from finetune.errors import TrainingError
 from finetune.kernels import attention, lora
 from finetune.kernels.flat import FlatCollator, passes_of
-from finetune.kernels.trainer import FlatTrainer
+from finetune.kernels.trainer import FlatSFTConfig, FlatSFTTrainer
 from tests import tiny
 from tests.test_kernels import model_of
 
@@ -42,10 +43,13 @@ def trained(folder: Path, out: Path, flat: dict[str, Any] | None, **chosen: Any)
     if adapted:
         config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
         torch.manual_seed(0)
-        model = get_peft_model(model, lora.fuse(peft_config=config) if flat else config)
+        if flat:
+            lora.fuse(peft_config=config)
+        model = get_peft_model(model, config)
     if flat is not None and flat.pop("varlen", True):
         assert attention.take(model=model) == ""
-    args = SFTConfig(
+    layout = {"cut_cross_entropy": True} | (flat or {}) if flat is not None else {}
+    args = (SFTConfig if flat is None else FlatSFTConfig)(
         **{
             "output_dir": str(out),
             "max_steps": 4,
@@ -65,13 +69,11 @@ def trained(folder: Path, out: Path, flat: dict[str, Any] | None, **chosen: Any)
             "data_seed": 1,
         }
         | chosen
+        | layout
     )
     given = {"model": model, "args": args, "train_dataset": dataset(), "eval_dataset": dataset(6)}
     given["processing_class"] = AutoTokenizer.from_pretrained(folder)
-    if flat is None:
-        trainer = SFTTrainer(**given)
-    else:
-        trainer = FlatTrainer(**{"tokens_per_pass": None, "cut_cross_entropy": True, "pad_to": None} | flat, **given)
+    trainer = (SFTTrainer if flat is None else FlatSFTTrainer)(**given)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return [figure for entry in logs for figure in (entry["loss"], entry["grad_norm"])], trainer
@@ -90,7 +92,7 @@ def padded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
         ({"varlen": False}, {}),
         ({"tokens_per_pass": 64}, {}),
         ({"tokens_per_pass": 1}, {}),
-        ({"pad_to": 64}, {}),
+        ({"fill_batch_to": 64}, {}),
         ({}, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}),
         ({"tokens_per_pass": 30}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}),
         ({"tokens_per_pass": 64}, {"gradient_checkpointing": True}),
@@ -152,7 +154,7 @@ def test_a_model_whose_documents_see_each_other_is_refused(folder: Path, tmp_pat
 
     model = Forgetful.from_pretrained(folder)
     given = {"model": model, "train_dataset": dataset(), "processing_class": AutoTokenizer.from_pretrained(folder)}
-    args = SFTConfig(
+    args = FlatSFTConfig(
         output_dir=str(tmp_path),
         use_cpu=True,
         bf16=False,
@@ -160,8 +162,11 @@ def test_a_model_whose_documents_see_each_other_is_refused(folder: Path, tmp_pat
         max_length=None,
         report_to="none",
     )
-    with pytest.raises(TrainingError, match="another stands before it"):
-        FlatTrainer(tokens_per_pass=None, cut_cross_entropy=True, pad_to=None, args=args, **given)
+    with pytest.raises(TrainingError, match="lets documents in one row see each other"):
+        FlatSFTTrainer(args=dataclasses.replace(args, flat_or_fail=True), **given)
+    trainer = FlatSFTTrainer(args=args, **given)
+    assert not trainer.flat
+    assert "batches are padded" in trainer.remarks[0]
 
 
 def attention_of() -> Any:
@@ -173,7 +178,7 @@ def attention_of() -> Any:
 def test_logits_that_are_more_than_a_product_are_stored_whole(folder: Path, tmp_path: Path) -> None:
     model = model_of("granite")
     model.config.logits_scaling = model.model.config.logits_scaling = 3.0
-    args = SFTConfig(
+    args = FlatSFTConfig(
         output_dir=str(tmp_path),
         use_cpu=True,
         bf16=False,
@@ -183,6 +188,6 @@ def test_logits_that_are_more_than_a_product_are_stored_whole(folder: Path, tmp_
     )
     given = {"model": model, "train_dataset": dataset(), "processing_class": AutoTokenizer.from_pretrained(folder)}
     given["processing_class"].pad_token_id = 0
-    trainer = FlatTrainer(tokens_per_pass=None, cut_cross_entropy=True, pad_to=None, args=args, **given)
+    trainer = FlatSFTTrainer(args=args, **given)
     assert not trainer.cut
     assert "logits" in trainer.remarks[0]

@@ -132,7 +132,9 @@ def test_a_piece_without_anything_to_learn_costs_nothing() -> None:
 def adapted(model: Any, fused: bool, **more: Any) -> Any:
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **more)
     torch.manual_seed(7)
-    wrapped = get_peft_model(model, lora.fuse(peft_config=config) if fused else config)
+    if fused:
+        lora.fuse(peft_config=config)
+    wrapped = get_peft_model(model, config)
     for name, weight in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

@@ -51,7 +51,6 @@ def test_a_line_that_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> 
         ("gc_steps: -1", "FT010 `gc_steps: -1`"),
         ("torch_compile: auto", "FT010 `torch_compile: auto` is written `torch_compile: true`"),
         ("optimizer: adamw_hf", "FT010 `optimizer: adamw_hf` is written `optimizer: adamw_torch`"),
-        ("cut_cross_entropy: true", "FT023 `cut_cross_entropy` is accepted"),
         ("liger_rms_norm_gated: true", "FT023 `liger_rms_norm_gated` is accepted"),
         ("use_kernels: true", "FT023 `use_kernels` is accepted"),
         ("gc_collect_steps: 5", "FT023 `gc_collect_steps` is accepted"),

@@ -63,12 +63,15 @@ def test_a_run_that_packs_refuses_such_a_family(write_recipe: Any, finetune: Any
     from tests import tiny
 
     tokenizer = tiny.tokenizer_of("chatml")
-    others = MIXING["opt"][1] | {"vocab_size": len(tokenizer)}
-    model_of("opt", "sdpa", **others).save_pretrained(tmp_path / "opt")
-    tokenizer.save_pretrained(tmp_path / "opt")
-    recipe = write_recipe(base_model=str(tmp_path / "opt"), adapter=None, sample_packing=True)
+    others = MIXING["bloom"][1] | {"vocab_size": len(tokenizer)}
+    model_of("bloom", "eager", **others).save_pretrained(tmp_path / "bloom")
+    tokenizer.save_pretrained(tmp_path / "bloom")
+    recipe = write_recipe(base_model=str(tmp_path / "bloom"), adapter=None, sample_packing=True)
     code, _, err = finetune("train", recipe)
     assert code == 8 and "lets documents in one row see each other" in err
+    code, out, err = finetune("train", write_recipe(base_model=str(tmp_path / "bloom"), adapter=None), "--overwrite")
+    assert code == 0, err
+    assert "batches are padded: this model (BloomForCausalLM)" in out
 
 
 def test_batch_flattening_trains_the_same_without_padding(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:

@@ -215,7 +215,8 @@ def test_packed_rows_without_positions_stop_the_run(write_recipe: Any, finetune:
         return {key: value for key, value in whole(self, examples).items() if key != "position_ids"}
 
     monkeypatch.setattr(sft_trainer.DataCollatorForLanguageModeling, "torch_call", without)
-    code, _, err = finetune(write_recipe(sample_packing=True))
+    # TRL lays out the batches of a model that is compiled.
+    code, _, err = finetune(write_recipe(sample_packing=True, torch_compile=True))
     assert code == TrainingError.exit_code and "documents would see each other" in err
 
 
@@ -244,21 +245,29 @@ def test_a_template_whose_tokens_the_tokenizer_lacks_is_refused() -> None:
         set_template(name="jinja", jinja="{% for %}", tokenizer=tiny.tokenizer_of("chatml"))
 
 
-@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize(("packing", "flattening"), [(False, "auto"), (True, "auto"), (False, False)])
 def test_labels_that_get_lost_on_the_way_to_the_trainer_stop_the_run(
-    packing: bool, write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch
+    packing: bool, flattening: Any, write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from trl.trainer import sft_trainer
 
-    whole = sft_trainer.DataCollatorForLanguageModeling.torch_call
+    from finetune.kernels import flat
+
+    padded, laid = sft_trainer.DataCollatorForLanguageModeling.torch_call, flat.batch_of
 
     def forgetful(self: Any, examples: Any) -> Any:
-        batch = whole(self, examples)
+        batch = padded(self, examples)
         batch["labels"][0, (batch["labels"][0] != IGNORED).nonzero()[-1]] = IGNORED
         return batch
 
+    def forgotten(ids: Any, labels: Any, lengths: Any) -> Any:
+        labels = labels.clone()
+        labels[(labels != IGNORED).nonzero()[-1]] = IGNORED
+        return laid(ids, labels, lengths)
+
     monkeypatch.setattr(sft_trainer.DataCollatorForLanguageModeling, "torch_call", forgetful)
-    code, _, err = finetune(write_recipe(sample_packing=packing, train_on_inputs=True))
+    monkeypatch.setattr(flat, "batch_of", forgotten)
+    code, _, err = finetune(write_recipe(sample_packing=packing, batch_flattening=flattening, train_on_inputs=True))
     assert code == TrainingError.exit_code and "labels were lost" in err
 
 

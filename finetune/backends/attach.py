@@ -25,6 +25,7 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         # peft draws A from the global generator; without this, two runs differ under one seed.
         Call("transformers.set_seed", {"seed": recipe.seed}),
         Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | task),
+        *((Call("finetune.kernels.lora.fuse", {}, runtime=("peft_config",)),) if _fuses(recipe) else ()),
         Call(
             "peft.get_peft_model",
             {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
@@ -34,6 +35,10 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         # What the adapter began with is taken off again when it is saved.
         *((Call("peft.PeftModel.save_pretrained", first, runtime=("self",)),) if changes_base(recipe) else ()),
     )
+
+
+def _fuses(recipe: Recipe) -> bool:
+    return recipe.lora_kernels and recipe.adapter in ("lora", "qlora")
 
 
 def first_adapter(recipe: Recipe) -> str:

@@ -41,7 +41,8 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "device_map": recipe.device_map or {"": 0 if machine.cuda else "cpu"},
             # Weights in Python's pickle format can run code while they are loaded.
             "use_safetensors": not recipe.allow_pickle_weights or None,
-            "attn_implementation": "sdpa" if recipe.attn_implementation == "auto" else recipe.attn_implementation,
+            # Unset, sdpa where the model has it, else eager.
+            "attn_implementation": None if recipe.attn_implementation == "auto" else recipe.attn_implementation,
             **({"num_labels": 1} if recipe.reward_model else {}),
             # Names the weights the checkpoint lacks: they would be random, and only a log would say so.
             "output_loading_info": True,
@@ -50,7 +51,8 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
     )
     # The head that scores is new, and drawn at random; without a seed two runs differ.
     seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if recipe.reward_model else ()
-    return (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, model, *resize_calls(recipe))
+    made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, model)
+    return (*made, *resize_calls(recipe), *_attention(recipe))
 
 
 def model_class(recipe: Recipe) -> str:
@@ -58,6 +60,14 @@ def model_class(recipe: Recipe) -> str:
     if recipe.reward_model and recipe.model_type == "AutoModelForCausalLM":
         return "AutoModelForSequenceClassification"
     return recipe.model_type
+
+
+def _attention(recipe: Recipe) -> tuple[Call, ...]:
+    """Variable-length attention where the model can, which only the loaded model tells; where rows are to be imitated,
+    since those of other methods are padded."""
+    if recipe.attn_implementation != "auto" or recipe.rl or recipe.reward_model:
+        return ()
+    return (Call("finetune.kernels.attention.take", {}, runtime=("model",)),)
 
 
 def adapt_calls(recipe: Recipe) -> tuple[Call, ...]:
@@ -82,10 +92,10 @@ def prepare_process() -> None:
 def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     first = tokenizer_part(calls)
-    resize = [call for call in calls if call.target.endswith(".make_room")]
+    after = [call for call in calls if call.target.endswith((".make_room", ".attention.take"))]
     seeds = [call for call in calls if call.target.endswith(".set_seed")]
-    check, *quantization, model_call = [call for call in calls if call not in (*first, *resize, *seeds)]
-    said = perform(check)
+    check, *quantization, model_call = [call for call in calls if call not in (*first, *after, *seeds)]
+    said = [perform(check)]
     tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
     for call in seeds:
@@ -99,9 +109,10 @@ def load(calls: tuple[Call, ...]) -> Loaded:
             "Its config.json does not belong to its weights, or the download is not whole"
         )
     keep_cpu_weights_as_loaded(model)
-    for call in resize:
-        perform(call, model=model, tokenizer=tokenizer)
-    return Loaded(model, tokenizer, new_tokens, (said,) if said else ())
+    things = {"model": model, "tokenizer": tokenizer}
+    reasons = [perform(call, **{name: things[name] for name in call.runtime}) for call in after]
+    said += [f"attention stays {model.config._attn_implementation}: {reason}" for reason in reasons if reason]
+    return Loaded(model, tokenizer, new_tokens, tuple(note for note in said if note))
 
 
 def keep_cpu_weights_as_loaded(model: Any) -> None:

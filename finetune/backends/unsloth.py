@@ -51,6 +51,7 @@ REFUSES: dict[str, str] = {
         "Unsloth has no learned tokens",
     ),
     "activation_offloading": "Unsloth offloads with gradient_checkpointing: unsloth",
+    "tokens_per_pass": "Unsloth computes each batch in one pass",
     "torch_compile": "Unsloth compiles the model itself",
     "torch_compile_backend": "Unsloth compiles the model itself",
     "torch_compile_mode": "Unsloth compiles the model itself",
@@ -76,6 +77,8 @@ REFUSES_VALUES: dict[str, dict[object, str]] = {
 WAIVES: dict[str, str] = {
     "model_type": "Unsloth picks the class from the checkpoint's config",
     "attn_implementation": "Unsloth picks its own attention kernel",
+    "cut_cross_entropy": "Unsloth computes its loss in its own way",
+    "lora_kernels": "Unsloth brings its own",
 }
 
 

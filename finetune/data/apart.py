@@ -1,6 +1,7 @@
 """Whether a model keeps the documents of a packed row apart: tried on the model itself, not looked up by its name.
 Knows no data."""
 
+from collections.abc import Callable
 from typing import Any
 
 from finetune.errors import TrainingError
@@ -11,7 +12,19 @@ SHARE = 0.2
 ADVICE = "Set sample_packing: false (and batch_flattening: false); group_by_length: true saves padding too"
 
 
-def refuse_mixed_documents(model: Any) -> None:
+Laid = Callable[[Any, list[int]], dict[str, Any]]
+"""Tokens (T,) and how long each document of them is -> what the model is given of the row."""
+
+
+def by_positions(ids: Any, lengths: list[int]) -> dict[str, Any]:
+    """Documents told apart by positions that begin again."""
+    import torch
+
+    positions = torch.cat([torch.arange(length) for length in lengths]).to(ids.device)
+    return {"input_ids": ids[None], "position_ids": positions[None], "use_cache": False}
+
+
+def refuse_mixed_documents(model: Any, laid: Laid = by_positions) -> None:
     """TrainingError if what stands before a document in its row changes the model's answers in it: families whose
     layers carry a state along, or ignore positions, do so."""
     import torch
@@ -19,15 +32,13 @@ def refuse_mixed_documents(model: Any) -> None:
     size = model.get_input_embeddings().num_embeddings
     first = torch.arange(DOCUMENT) * 7 % size
     other, last = (first + size // 2) % size, (torch.arange(DOCUMENT) * 11 + 3) % size
-    one_text = torch.arange(2 * DOCUMENT)
-    apart = torch.arange(DOCUMENT).repeat(2)
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
             mixed, whole = (
-                _difference(model, torch.cat([first, last]), torch.cat([other, last]), positions)
-                for positions in (apart, one_text)
+                _difference(model, laid, (torch.cat([first, last]), torch.cat([other, last])), lengths)
+                for lengths in ([DOCUMENT, DOCUMENT], [2 * DOCUMENT])
             )
     except TypeError as error:
         if "position_ids" not in str(error):
@@ -44,13 +55,8 @@ def refuse_mixed_documents(model: Any) -> None:
         )
 
 
-def _difference(model: Any, one: Any, other: Any, positions: Any) -> float:
+def _difference(model: Any, laid: Laid, rows: tuple[Any, Any], lengths: list[int]) -> float:
     """How far the answers in the second document part, where only the first differs."""
     device = model.get_input_embeddings().weight.device
-    logits = [
-        model(input_ids=ids[None].to(device), position_ids=positions[None].to(device), use_cache=False).logits[
-            0, DOCUMENT:
-        ]
-        for ids in (one, other)
-    ]
+    logits = [model(**laid(ids.to(device), lengths)).logits[0, DOCUMENT:] for ids in rows]
     return float((logits[0].float() - logits[1].float()).abs().max())

@@ -58,7 +58,9 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
 
     def attach(self, trainer: Any) -> None:
         self.trainer = trainer
-        if self.per_token:
+        if getattr(trainer, "flat", False):
+            trainer.on_measured.append(self.batches.append)
+        elif self.per_token:
             trainer.model.register_forward_hook(self._note_loss, with_kwargs=True)
 
     def _note_loss(self, model: Any, positional: Any, named: Mapping[str, Any], output: Any) -> None:

@@ -12,8 +12,8 @@ from peft.tuners.lora.layer import Linear
 from torch import Tensor
 
 
-def fuse(*, peft_config: Any) -> Any:
-    """The LoraConfig, told to make these layers instead of its own."""
+def fuse(*, peft_config: Any) -> None:
+    """Tell a LoraConfig to make these layers instead of peft's own."""
     layers: dict[type, type] = {}
     if is_bnb_4bit_available():
         from bitsandbytes.nn import Linear4bit
@@ -27,7 +27,6 @@ def fuse(*, peft_config: Any) -> Any:
     layers[_Unquantized] = FusedLinear
     # peft keeps these out of what it saves; a saved adapter is plain LoRA.
     peft_config._register_custom_module(layers)
-    return peft_config
 
 
 class _Exactly(type):

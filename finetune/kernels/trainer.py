@@ -3,14 +3,17 @@ straight from the hidden states. Proves on the loaded model that both give what 
 
 Imports trl: only the runner's stages may import it, inside a function."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
+from finetune.data.apart import refuse_mixed_documents
 from finetune.errors import TrainingError
 from finetune.kernels import attention
 from finetune.kernels.flat import FlatCollator, batch_of, passes_of
@@ -19,35 +22,62 @@ from finetune.kernels.loss import summed_loss
 PROBE = (29, 23)
 """Tokens of the documents with which a model is tried."""
 ALIKE = 0.05
-"""Largest difference that rounding explains, as a share of the size. A document that sees another is far off."""
+"""Largest difference that rounding explains, as a share of the size."""
 OURS = ("lengths", "learned", "targets")
 """What a batch holds for the trainer alone."""
 
 
-class FlatTrainer(SFTTrainer):  # type: ignore[misc]
-    """`tokens_per_pass`: unset, a batch is one pass. `cut_cross_entropy`: never store the logits of a whole pass.
-    `pad_to`: fill each batch up to a multiple of so many tokens. `remarks`: what of this the model did not allow.
+@dataclass
+class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
+    """`flat_or_fail`: no model is let off that mixes the documents of a row. `tokens_per_pass`: unset, a batch is one
+    pass. `cut_cross_entropy`: never store the logits of a whole pass. `fill_batch_to`: fill each batch up to a multiple
+    of so many tokens."""
+
+    flat_or_fail: bool = False
+
+    tokens_per_pass: int | None = None
+    cut_cross_entropy: bool = True
+    fill_batch_to: int | None = None
+
+
+class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
+    """`remarks`: what of its configuration the model did not allow. `on_measured`: told of each batch of a measurement
+    the sum of its losses, and over how many tokens.
 
     TrainingError if the model lets documents of one row see each other."""
 
-    def __init__(
-        self, *, tokens_per_pass: int | None, cut_cross_entropy: bool, pad_to: int | None, **runtime: Any
-    ) -> None:
-        super().__init__(**runtime)
-        self.data_collator = FlatCollator(self.processing_class.pad_token_id, pad_to)
-        self.tokens_per_pass = tokens_per_pass
+    @functools.wraps(SFTTrainer.__init__)  # type: ignore[misc]
+    def __init__(self, *given: Any, **runtime: Any) -> None:
+        super().__init__(*given, **runtime)
         self.whole = self.accelerator.unwrap_model(self.model)
         self.remarks: list[str] = []
+        self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
         with _judged(self.model):
-            _documents_stay_apart(self)
-            self.cut = cut_cross_entropy and self._head_is_plain()
-        if cut_cross_entropy and not self.cut:
+            self.flat = self._keeps_documents_apart()
+            self.cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
+        if self.flat:
+            self.data_collator = FlatCollator(self.processing_class.pad_token_id, self.args.fill_batch_to)
+        if self.flat and self.args.cut_cross_entropy and not self.cut:
             self.remarks.append("the model makes its logits in its own way: the loss stores them whole")
+
+    def _keeps_documents_apart(self) -> bool:
+        try:
+            with self.accelerator.autocast():
+                refuse_mixed_documents(self.model, self._laid)
+        except TrainingError as error:
+            if self.args.flat_or_fail:
+                raise
+            self.remarks.append(f"batches are padded: {error.faults[0].message.split('. ')[0]}")
+            return False
+        return True
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Sum of the losses of all passes; num_items_in_batch, which divides each, belongs to the whole step."""
+        if not self.flat:
+            padded: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return padded
         total: Tensor | None = None
-        passes = list(passes_of(inputs, self.tokens_per_pass)) or [dict(inputs)]
+        passes = list(passes_of(inputs, self.args.tokens_per_pass)) or [dict(inputs)]
         for number, one in enumerate(passes):
             last = number == len(passes) - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
@@ -59,6 +89,8 @@ class FlatTrainer(SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        if not self.flat:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
         given = self._given(inputs)
         if self.cut:
@@ -73,9 +105,15 @@ class FlatTrainer(SFTTrainer):  # type: ignore[misc]
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         """Loss alone: the logits of rows laid end to end are nobody's."""
+        if not self.flat:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
         del prediction_loss_only, ignore_keys
+        count = len(inputs["targets"])
         with torch.no_grad(), self.compute_loss_context_manager():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+            loss = self.compute_loss(model, self._prepare_inputs(inputs)).detach()
+        for measured in self.on_measured:
+            measured((loss.double() * count, count))
+        return loss, None, None
 
     def _given(self, inputs: Any) -> dict[str, Any]:
         given = {name: value for name, value in inputs.items() if name not in (*OURS, "labels")}
@@ -102,7 +140,8 @@ class FlatTrainer(SFTTrainer):  # type: ignore[misc]
         head = _inner(self.whole).get_output_embeddings()
         if type(head) is not torch.nn.Linear or head.bias is not None:
             return False
-        given = self._given(self._probe(PROBE))
+        ids = torch.arange(sum(PROBE)) * 7 % _inner(self.whole).get_input_embeddings().weight.shape[0]
+        given = self._laid(ids, list(PROBE))
         with torch.no_grad(), self.accelerator.autocast():
             try:
                 hidden = self._last_hidden(self.model, given)
@@ -111,13 +150,9 @@ class FlatTrainer(SFTTrainer):  # type: ignore[misc]
             logits = self.model(**given).logits
             return _alike(hidden.to(head.weight.dtype) @ head.weight.T, logits)
 
-    def _probe(self, lengths: tuple[int, ...]) -> dict[str, Any]:
-        """The last documents of PROBE, so many, always the same tokens."""
-        made = torch.Generator().manual_seed(0)
-        size = _inner(self.whole).get_input_embeddings().weight.shape[0]
-        ids = torch.randint(0, size, (sum(PROBE),), generator=made)[-sum(lengths) :]
-        moved: dict[str, Any] = self._prepare_inputs(batch_of(ids, ids, lengths))
-        return moved
+    def _laid(self, ids_T: Tensor, lengths: list[int]) -> dict[str, Any]:
+        """What the model is given of documents with which it is tried."""
+        return self._given(self._prepare_inputs(batch_of(ids_T.cpu(), ids_T.cpu(), lengths)))
 
 
 def _inner(model: Any) -> Any:
@@ -134,17 +169,6 @@ def _judged(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _documents_stay_apart(trainer: FlatTrainer) -> None:
-    with torch.no_grad(), trainer.accelerator.autocast():
-        alone = trainer.model(**trainer._given(trainer._probe(PROBE[1:]))).logits
-        behind = trainer.model(**trainer._given(trainer._probe(PROBE))).logits[:, -PROBE[1] :]
-    if not _alike(behind, alone):
-        raise TrainingError(
-            f"{type(_inner(trainer.whole)).__name__} reads a document otherwise where another stands before it in the "
-            "same row, so rows must be padded instead: set sample_packing: false and batch_flattening: false"
-        )
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

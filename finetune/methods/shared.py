@@ -28,6 +28,7 @@ class Setting:
     precision: Precision
     machine: Machine
     checkpointing: bool
+    backend: str = "transformers"
 
 
 def training_calls(

@@ -56,7 +56,9 @@ class EvaluationSection(Section):
     eval_batch_size: Annotated[Whole | None, Field(ge=1, examples=[8, 4]), Reaches("train", needs=_EVAL)] = None
     """Rows in one forward pass of a measurement. Unset: micro_batch_size."""
     eval_sample_packing: Annotated[
-        bool | None, Field(examples=[True, False]), Reaches("format", "train", needs=_EVAL | {"sample_packing": True})
+        bool | None,
+        Field(examples=[True, False]),
+        Reaches("format", unsloth=("format", "train"), needs=_EVAL | {"sample_packing": True}),
     ] = None
     """Pack validation rows too. Unset: as sample_packing."""
     do_causal_lm_eval: Annotated[

@@ -53,6 +53,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
 }
 """Key -> the methods with which it counts."""
 ONE_ANSWER = "of a row only the answer counts that is compared or judged, with its end token"
+_PADDED = "its rows are padded, and its loss compares or scores whole answers"
 _ALONE = "each row is computed by itself"
 _LIGER = (
     "TRL's switch for Liger changes the loss of this method itself; `dpo_use_liger_kernel` is honoured with rl: dpo"
@@ -60,6 +61,7 @@ _LIGER = (
 _ORDER = "the trainer of this method draws rows in an order of its own"
 NOT_FOR_ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("sample_packing", "eval_sample_packing"), _ALONE),
+    **dict.fromkeys(("batch_flattening", "tokens_per_pass", "cut_cross_entropy"), _PADDED),
     **dict.fromkeys(("train_on_inputs", "roles_to_train", "train_on_eos", "train_on_eot", "multiturn"), ONE_ANSWER),
     "text_chunks": "there is no plain text to cut",
     **dict.fromkeys(

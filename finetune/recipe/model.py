@@ -105,9 +105,10 @@ class ModelSection(Section):
     attn_implementation: Annotated[
         Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"],
         Field(examples=["eager", "sdpa"]),
-        Reaches("load", unsloth=()),
+        Reaches("load", "train", unsloth=()),
     ] = "auto"
-    """Attention kernel. `auto` is PyTorch's own (sdpa)."""
+    """Attention kernel. `auto`: PyTorch's own (sdpa), in its variable-length kind where rows lie end to end and the
+    model can."""
     load_in_4bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
     """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
     load_in_8bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
@@ -138,7 +139,7 @@ class ModelSection(Section):
     device_map: Annotated[
         Literal["auto", "balanced", "sequential", "cpu", "cuda", "cuda:0"] | dict[str, int | str] | None,
         Field(examples=["auto", {"": 0}]),
-        Reaches("load", unsloth=()),
+        Reaches("load", "train", unsloth=()),
     ] = None
     """Where the weights are placed. Unset: on the first GPU, or the CPU without one."""
     bf16: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", "train")] = "auto"

@@ -6,6 +6,7 @@ from finetune.recipe.evaluation import EvaluationSection
 from finetune.recipe.method import MethodSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
+from finetune.recipe.speed import SpeedSection
 from finetune.recipe.surviving import SurvivingSection
 from finetune.recipe.tracking import TrackingSection
 from finetune.recipe.training import TrainingSection
@@ -17,6 +18,7 @@ SECTIONS = {
     "method": MethodSection,
     "adapter": AdapterSection,
     "training": TrainingSection,
+    "speed": SpeedSection,
     "surviving": SurvivingSection,
     "evaluation": EvaluationSection,
     "generation": GenerationSection,
@@ -31,6 +33,7 @@ class Recipe(
     GenerationSection,
     EvaluationSection,
     SurvivingSection,
+    SpeedSection,
     TrainingSection,
     AdapterSection,
     MethodSection,

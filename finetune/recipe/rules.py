@@ -10,6 +10,7 @@ from finetune.recipe.adapter_rules import beginnings, continuing, ia3_modules, l
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 from finetune.recipe.method_rules import method_keys
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
+from finetune.recipe.speed_rules import speed
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
@@ -230,4 +231,5 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     evaluation_rules.figures,
     _template,
     _validation_share,
+    speed,
 )

@@ -74,9 +74,6 @@ class TrainingSection(OptimizerSection):
     """Take the rows in their order instead of a random one."""
     group_by_length: Annotated[bool, Reaches("train")] = False
     """Batches of rows of similar length, so that less is padded."""
-    batch_flattening: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("train")] = False
-    """Lay the rows of a batch behind one another in one row without padding; they never attend to each other. `auto`:
-    with attn_implementation flash_attention_2 or _3, which compute no more for it."""
     dataloader_num_workers: Annotated[Whole, Field(ge=0, examples=[2, 1]), Reaches("train")] = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
     dataloader_prefetch_factor: Annotated[
