@@ -116,7 +116,7 @@ class MethodSection(Section):
     rl: Annotated[
         Literal["dpo", "ipo", "orpo", "simpo", "cpo", "kto", "grpo", "gdpo", "rloo"] | None,
         Field(examples=["dpo", "orpo"]),
-        Reaches("format", "train", "save"),
+        Reaches("load", "format", "train", "save", unsloth=("format", "train", "save")),
     ] = None
     """How is learned, and from which rows. Pairs of a chosen and a rejected answer: `dpo`, `ipo`, `orpo`, `simpo`,
     `cpo`. Single answers that are good or bad: `kto`. Questions whose answers are rewarded: `grpo`, `gdpo`, `rloo`.
