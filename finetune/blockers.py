@@ -15,6 +15,7 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         *_backend(recipe, backend, machine),
         *_bitsandbytes(recipe, machine),
         *_torchao(recipe, machine),
+        *_dora(recipe, machine),
         *_numbers(recipe, backend, precision, machine),
         *_packages(recipe, machine),
     )
@@ -36,6 +37,14 @@ def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
 def _bitsandbytes(recipe: Recipe, machine: Machine) -> Iterator[str]:
     if (recipe.load_in_4bit or recipe.load_in_8bit) and not machine.has("bitsandbytes"):
         yield "bitsandbytes is not installed: pip install bitsandbytes==0.50.2"
+
+
+def _dora(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if recipe.peft_use_dora and recipe.adapter in ("lora", "qlora") and recipe.load_in_8bit and not machine.cuda:
+        yield (
+            "peft_use_dora on 8-bit weights fails on a CPU with bitsandbytes 0.50.2; write load_in_torchao: int8 "
+            "instead of load_in_8bit: true, or load_in_4bit: true"
+        )
 
 
 def _torchao(recipe: Recipe, machine: Machine) -> Iterator[str]:

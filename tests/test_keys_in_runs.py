@@ -165,3 +165,65 @@ def test_what_a_recipe_extends_is_filled_in_where_the_run_keeps_it(
     assert (tmp_path / "run" / "recipe.yaml").read_text() == (tmp_path / "top.yaml").read_text()
     assert finetune("validate", kept)[0] == 0
     assert base.exists()
+
+
+def test_only_the_rows_behind_a_pattern_learn(
+    write_recipe: Any, finetune: Any, tmp_path: Path, tiny_models: Any
+) -> None:
+    from safetensors.torch import load_file
+
+    lines = {"adapter": None, "unfrozen_parameters": ["model.embed_tokens.weight$[100:]", "lm_head"]}
+    code, _, err = finetune(write_recipe(**lines))
+    assert code == 0, err
+    before = load_file(next(Path(tiny_models["chatml"]).glob("*.safetensors")))
+    after = load_file(next((tmp_path / "run" / "model").glob("*.safetensors")))
+    changed = (before["model.embed_tokens.weight"] != after["model.embed_tokens.weight"]).any(dim=1)
+    assert not changed[:100].any() and changed[100:].any()
+    assert (before["model.norm.weight"] == after["model.norm.weight"]).all()
+    lines["unfrozen_parameters"] = ["model.embed_tokens.weight$[100:9999]"]
+    code, _, err = finetune(write_recipe(**lines), "--overwrite")
+    assert code == 5 and "names rows 100 to 9999, but model.embed_tokens.weight has" in err
+    code, _, err = finetune("validate", write_recipe(**lines, weight_decay=0.1))
+    assert code == 3 and "`weight_decay` would also pull at the rows" in err
+
+
+@pytest.mark.parametrize("key", ["lora_modules_to_save", "peft_trainable_token_indices"])
+def test_new_tokens_of_a_tied_model_are_saved_loaded_and_merged_as_trained(
+    key: str, write_recipe: Any, finetune: Any, tmp_path: Path, tiny_models: Any
+) -> None:
+    import shutil
+
+    import torch
+    from peft import PeftModel
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    base = tmp_path / "tied"
+    shutil.copytree(tiny_models["chatml"], base)
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(base)
+    config.tie_word_embeddings = True
+    LlamaForCausalLM(config).save_pretrained(base)
+    new = len(AutoTokenizer.from_pretrained(base))
+    lines: dict[str, Any] = {"lora_modules_to_save": ["embed_tokens"], "peft_ensure_weight_tying": True}
+    if key == "peft_trainable_token_indices":
+        lines = {key: [new]}
+    path = write_recipe(base_model=str(base), tokens=["<tool>"], max_steps=4, learning_rate=1e-2, **lines)
+    code, _, err = finetune(path)
+    assert code == 0, err
+    adapter = tmp_path / "run" / "adapter"
+    assert AutoTokenizer.from_pretrained(adapter).convert_tokens_to_ids("<tool>") == new
+    model = LlamaForCausalLM.from_pretrained(base)
+    first = model.get_input_embeddings().weight.detach().clone()
+    model.resize_token_embeddings(new + 1, mean_resizing=False)
+    ids = torch.tensor([[1, 2, new, 3]])
+    with torch.no_grad():
+        loaded = PeftModel.from_pretrained(model, str(adapter)).eval()
+        before = loaded(input_ids=ids).logits
+        merged = loaded.merge_and_unload()
+        assert (merged(input_ids=ids).logits - before).abs().max() < 1e-5
+        merged.save_pretrained(tmp_path / "merged")
+        again = LlamaForCausalLM.from_pretrained(tmp_path / "merged").eval()
+        assert (again(input_ids=ids).logits - before).abs().max() < 1e-5, "input and output are still one matrix"
+    assert again.get_output_embeddings().weight is again.get_input_embeddings().weight
+    kept = (again.get_input_embeddings().weight[:new] == first[:new]).all()
+    assert bool(kept) == (key == "peft_trainable_token_indices"), "other tokens change only where all are trained"

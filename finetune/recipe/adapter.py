@@ -178,7 +178,8 @@ class AdapterSection(Section):
     """p_tuning with prompt_encoder_type lstm: share of its values set to zero while training."""
     unfrozen_parameters: Annotated[
         Names | None,
-        Field(examples=[["lm_head"], ["model.layers.1\\."]]),
+        Field(examples=[["lm_head"], ["model.layers.1\\."], ["model.embed_tokens.weight$[:1000]"]]),
         Reaches("adapt"),
     ] = None
-    """Regular expressions: without an adapter, train only parameters whose name begins with one of them."""
+    """Regular expressions: without an adapter, train only parameters whose name begins with one of them. Rows behind
+    it, as in `model.embed_tokens.weight$[32000:]`, train only those."""

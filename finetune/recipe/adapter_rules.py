@@ -9,6 +9,7 @@ Finding = tuple[str, str]
 LORA = ("lora", "qlora")
 VIRTUAL = ("prefix_tuning", "prompt_tuning", "p_tuning")
 CHANGES_BASE = ("pissa", "olora")
+QUANTIZING = ("load_in_4bit", "load_in_8bit", "load_in_torchao")
 BROKEN_LIST = re.compile(r"\s|,(?![^{]*\})")
 """A space, or a comma that is no `{1,2}`: neither is in any module's name."""
 
@@ -44,7 +45,7 @@ def ia3_modules(values: Values) -> Iterator[Finding]:
 def beginnings(values: Values) -> Iterator[Finding]:
     """Ways to begin an adapter that other keys rule out."""
     first = str(values.get("peft_init_lora_weights"))
-    quantized = next((key for key in ("load_in_4bit", "load_in_8bit") if values.get(key) is True), None)
+    quantized = next((key for key in QUANTIZING if values.get(key)), None)
     if values.get("adapter") not in LORA:
         return
     if quantized and first.startswith((*CHANGES_BASE, "orthogonal")):

@@ -123,9 +123,10 @@ def _unfrozen(values: Values) -> Iterator[Finding]:
         yield "unfrozen_parameters", f"{message}, or use lora_modules_to_save"
     given = values.get("unfrozen_parameters")
     for pattern in given if isinstance(given, list) else ():
-        if re.search(r"\[\d*:\d*\]$", str(pattern)):
-            yield "unfrozen_parameters", f"{pattern!r}: a part of a parameter cannot be trained alone; name it whole"
-        elif why := _no_pattern(str(pattern)):
+        if re.search(r"\[\d*:\d*\]$", str(pattern)) and values.get("weight_decay"):
+            message = f"`weight_decay` would also pull at the rows that {str(pattern)[:80]!r} leaves frozen"
+            yield "weight_decay", f"{message}: set it to 0"
+        if why := _no_pattern(re.sub(r"\[\d*:\d*\]$", "", str(pattern))):
             yield "unfrozen_parameters", f"{str(pattern)[:80]!r} is not a regular expression: {why}"
 
 
