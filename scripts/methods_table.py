@@ -1,5 +1,5 @@
 """Train every combination of method, adapter and weights, at tiny size on the CPU, and write what came of each into
-docs/methods_table.md: python scripts/methods_table.py [FOLDER] [--only METHOD]
+docs/methods_table.md: python scripts/methods_table.py [FOLDER] [METHOD ...]
 
 A cell is a real run through the command line. It says how many steps were run, whether the loss fell (for a reward:
 whether it rose), whether the saved adapter or model loads again as it was, and whether it gives the same when it is
@@ -210,7 +210,8 @@ def saved_logits() -> Iterator[list[Any]]:
             owner.save_pretrained = whole[owner]
 
 
-def page(methods: list[str], folder: Path) -> str:
+def write_page(methods: list[str], folder: Path) -> None:
+    """Method by method, so that a run that is stopped leaves what it has."""
     from tests import tiny
 
     missing = {name: {"adapter": name} for name in ADAPTERS if name not in {one.split(",")[0] for one in SEVERAL}}
@@ -221,8 +222,9 @@ def page(methods: list[str], folder: Path) -> str:
         f"Every combination, trained for real on a CPU: a Llama of 2 layers, {STEPS} steps, 48 rows. Written by "
         "`python scripts/methods_table.py`.",
         "",
-        "The loss is that of validation rows, before and after. *reload*: the largest difference of logits between the model that was trained and what is loaded from the run "
-        "folder. *merge*: between the adapter beside the base model and merged into it, in float32.",
+        "The loss is that of validation rows, before and after. *reload*: the largest difference of logits between the "
+        "model that was trained and what is loaded from the run folder. *merge*: between the adapter beside the base "
+        "model and merged into it, in float32.",
         "",
     ]
     for method in methods:
@@ -236,14 +238,14 @@ def page(methods: list[str], folder: Path) -> str:
                 print(f"{method} | {name} | {weights}: {found[-1]} ({time.monotonic() - started:.0f} s)", flush=True)
             lines.append(f"| {name} | {' | '.join(found)} |")
         lines.append("")
-    return "\n".join(lines)
+        PAGE.write_text("\n".join(lines), "utf-8")
 
 
 if __name__ == "__main__":
     import tempfile
 
     warnings.simplefilter("ignore")
-    given = [word for word in sys.argv[1:] if word not in ("--only",) and word not in METHODS]
+    given = [word for word in sys.argv[1:] if word not in METHODS]
     only = [word for word in sys.argv[1:] if word in METHODS] or list(METHODS)
     with tempfile.TemporaryDirectory() as default:
-        PAGE.write_text(page(only, Path(given[0] if given else default)), "utf-8")
+        write_page(only, Path(given[0] if given else default))
