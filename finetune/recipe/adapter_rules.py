@@ -9,6 +9,8 @@ Finding = tuple[str, str]
 LORA = ("lora", "qlora")
 VIRTUAL = ("prefix_tuning", "prompt_tuning", "p_tuning")
 CHANGES_BASE = ("pissa", "olora")
+COMPARING = ("dpo", "ipo", "kto", "grpo", "gdpo", "rloo")
+"""Methods whose reference is the model without its adapter."""
 QUANTIZING = ("load_in_4bit", "load_in_8bit", "load_in_torchao")
 BROKEN_LIST = re.compile(r"\s|,(?![^{]*\})")
 """A space, or a comma that is no `{1,2}`: neither is in any module's name."""
@@ -51,6 +53,9 @@ def beginnings(values: Values) -> Iterator[Finding]:
     if quantized and first.startswith((*CHANGES_BASE, "orthogonal")):
         message = f"`peft_init_lora_weights: {first}` begins from unquantized weights: remove it, or `{quantized}`"
         yield "peft_init_lora_weights", message
+    if first.startswith(CHANGES_BASE) and values.get("rl") in COMPARING:
+        message = f"`peft_init_lora_weights: {first}` changes the base model's weights, with which"
+        yield "peft_init_lora_weights", f"{message} `rl: {values['rl']}` compares: remove it"
     if first.startswith(CHANGES_BASE):
         for key in ("peft_use_dora", "lora_modules_to_save", "peft_trainable_token_indices", "lora_model_dir"):
             if values.get(key):
