@@ -98,6 +98,17 @@ FAMILIES: tuple[dict[str, Any], ...] = (
     {"adapter": "lora", "backend": "transformers"},
     {"optimizer": "adamw_torch"},
     {"adapter": "lora", "backend": "unsloth"},
+    *(
+        {"backend": "transformers", "datasets": [{"path": "org/pairs"}]} | method
+        for method in (
+            {"rl": "dpo", "dpo_loss_type": ["sigmoid", "hinge"]},
+            {"rl": "orpo"},
+            {"rl": "simpo"},
+            {"rl": "kto"},
+            {"reward_model": True},
+            {"rl": "grpo", "trl": {"reward_funcs": ["org/reward"], "num_generations": 4}},
+        )
+    ),
 )
 HEADERS = (
     '# yaml-language-server: $schema=../schemas/recipe.schema.json\n#\n# Written for a test: 2 x "as it is".\n\n',
