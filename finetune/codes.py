@@ -166,6 +166,12 @@ CODES: dict[str, Code] = {
         "Entries of datasets are rendered under different chat templates. One of them is saved with the tokenizer, and "
         "whoever talks to the model does so under that one.",
     ),
+    "FT027": Code(
+        "note",
+        "a sweep that this command does not run",
+        "The recipe holds a `sweep` section. `finetune sweep` tries its values; every other command goes by the values "
+        "that the recipe's own lines have.",
+    ),
     "FT028": Code(
         "warning",
         "a checkpoint that is quantized already",

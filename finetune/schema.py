@@ -17,6 +17,7 @@ from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
+from finetune.recipe.sweep import SweepRange, SweepSection
 from finetune.recipe.waived import ANY
 
 _NOTHING: list[Any] = [None, False, "", [], {}, 0]
@@ -32,7 +33,16 @@ DEFS: dict[str, Any] = {
     "unset": {"anyOf": [{"enum": _NOTHING}, FILLED]},
     "notWritten": {"anyOf": [{"type": "null"}, FILLED]},
 }
-MODELS: tuple[type[Section], ...] = (DatasetEntry, SpecialTokens, MessageProperties, PromptFormat, BnbConfig, TrlConfig)
+MODELS: tuple[type[Section], ...] = (
+    DatasetEntry,
+    SpecialTokens,
+    MessageProperties,
+    PromptFormat,
+    BnbConfig,
+    TrlConfig,
+    SweepSection,
+    SweepRange,
+)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -40,6 +50,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     header = Header.model_json_schema()
     schema["properties"] |= header["properties"]
+    schema["$defs"] |= header.pop("$defs", {})
     parts: tuple[tuple[type[Section], dict[str, Any]], ...] = (
         (Recipe, schema),
         (Header, header),

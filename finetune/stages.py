@@ -28,7 +28,7 @@ from finetune.rundir import RunDir
 from finetune.scoring import Scored, scores
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
-from finetune.trackers import trackers_last
+from finetune.trackers import go_offline_where_needed, trackers_last
 
 OWN_PLACE = (".Wish", ".Keeper")
 """Calls of the stage of training that are not made with the others, in their order."""
@@ -187,10 +187,12 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     made = [thing for thing in made if thing is not None]
     measuring = [thing for thing in made if hasattr(thing, "try_eval_batch")]
     answers_end(loaded.model, data.stop_ids)
+    args = perform(config)
+    go_offline_where_needed(args, desk.folder.path, desk.screen.say)
     trainer = perform(
         trainer_call,
         model=loaded.model,
-        args=perform(config),
+        args=args,
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=loaded.tokenizer,
@@ -200,7 +202,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     trainer.remove_callback(PrinterCallback)  # it prints every log a second time
     for call in waiting:
         perform(call, trainer=trainer)
-    trackers_last(trainer, desk.screen.say)
+    trackers_last(trainer, desk.folder.path, desk.screen.say)
     return trainer, measuring[0] if measuring else None
 
 

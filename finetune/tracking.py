@@ -57,6 +57,7 @@ TRACKERS = {
             "comet_workspace": "COMET_WORKSPACE",
             "comet_experiment_key": "COMET_EXPERIMENT_KEY",
             "comet_mode": "COMET_START_MODE",
+            "comet_online": "COMET_START_ONLINE",
         },
     ),
     "trackio": Tracker("trackio", "use_trackio", "trackio_project_name", "trackio_run_name", {}),
@@ -66,12 +67,21 @@ TRACKERS = {
         "swanlab_project",
         "swanlab_experiment_name",
         {
-            "swanlab_project": "SWANLAB_PROJECT",
-            "swanlab_workspace": "SWANLAB_WORKSPACE",
+            "swanlab_project": "FINETUNE_SWANLAB_PROJECT",
+            "swanlab_workspace": "FINETUNE_SWANLAB_WORKSPACE",
             "swanlab_mode": "SWANLAB_MODE",
         },
     ),
 }
+
+
+PLACES = {
+    "tensorboard": (("TENSORBOARD_LOGGING_DIR", "/tensorboard"),),
+    "wandb": (("WANDB_DIR", ""),),
+    "comet_ml": (("COMET_OFFLINE_DIRECTORY", "/comet"),),
+    "swanlab": (("SWANLAB_LOG_DIR", "/swanlog"),),
+}
+"""Tracker -> the variables that say where it keeps things, and the places in the run folder."""
 
 
 def trackers(section: TrackingSection) -> list[str]:
@@ -99,13 +109,15 @@ def arguments(section: TrackingSection) -> dict[str, Any]:
 def calls(section: TrackingSection, output_dir: str) -> tuple[Call, ...]:
     """What must happen before the trainer starts its trackers."""
     # What a tracker keeps on disk belongs to the run.
-    variables: dict[str, str] = {"WANDB_DIR": output_dir} if "wandb" in trackers(section) else {}
+    variables: dict[str, str] = {
+        variable: f"{output_dir}{place}" for name in trackers(section) for variable, place in PLACES.get(name, ())
+    }
     for name in trackers(section):
         if name in TRACKERS:
             for key, variable in TRACKERS[name].environment.items():
                 value = getattr(section, key)
-                if value not in (None, False):
-                    variables[variable] = "TRUE" if value is True else str(value)
+                if value is not None and (value is not False or key == "comet_online"):
+                    variables[variable] = str(value).upper() if isinstance(value, bool) else str(value)
     return (Call("finetune.tracking.set_environment", {"variables": variables}),) if variables else ()
 
 

@@ -143,7 +143,7 @@ UNSET = _table(
         ),
     ),
     ("eval_labels", listed(text, 2)),
-    ("do_causal_lm_eval generate_samples generation_do_sample", flag),
+    ("do_causal_lm_eval generate_samples generation_do_sample comet_online", flag),
     ("eval_generation_rows sample_steps", whole(1)),
     ("torch_compile_mode", one_of("default", "reduce-overhead", "max-autotune")),
     ("wandb_mode", one_of("online", "offline", "disabled")),

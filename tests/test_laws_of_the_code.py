@@ -44,7 +44,7 @@ LAYERS = (
     ("readable",),
     ("resolve", "stages"),
     ("outcome", "advice"),
-    ("judge", "runner", "previewing"),
+    ("judge", "runner", "previewing", "sweeping"),
     ("effects",),
     ("explain", "keys", "forms_page"),
     ("chat", "doctor", "differ"),

@@ -84,3 +84,12 @@ def test_the_embedded_model_and_data_are_small_and_apart() -> None:
 
     prompts = yaml.safe_load((ROOT / "recipes" / "quickstart.yaml").read_text())["sample_prompts"]
     assert not said["conversations"] & set(prompts)
+
+
+def test_the_scored_quickstart_keeps_the_checkpoint_with_the_best_answers(finetune: Any, tmp_path: Path) -> None:
+    short = ["num_epochs=null", "max_steps=4", "eval_steps=2", "evals_per_epoch=null", "saves_per_epoch=null"]
+    few = ["save_steps=2", "eval_generation_rows=4", "eval_max_new_tokens=8", "warmup_steps=0", "sample_prompts=[]"]
+    code, _, err = finetune(ROOT / "recipes" / "quickstart_scored.yaml", f"output_dir={tmp_path / 'run'}", *short, *few)
+    assert code == 0, err
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["figure"] == "eval_rougeL" and facts["weights"] == "best" and facts["best"]["step"] in (2, 4)

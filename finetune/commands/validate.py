@@ -87,6 +87,7 @@ def _faults(path: Path) -> list[Fault]:
     from finetune.judge import judgements
     from finetune.machine import Machine, assumed
     from finetune.recipe.load import load_recipe
+    from finetune.sweeping.checking import sweep_faults
 
     # What changes something on a GPU or without one is no idle line.
     machines = (assumed(), Machine(packages=assumed().packages))
@@ -94,6 +95,8 @@ def _faults(path: Path) -> list[Fault]:
         checked = load_recipe(path)
         for machine in machines:
             resolved(checked, machine)
+        if checked.sweep is not None and (wrong := sweep_faults(path, (), checked)):
+            return wrong
     except RecipeError as error:
         return list(error.faults)
     return judgements(checked, machines)

@@ -1,10 +1,12 @@
-"""Keys about the recipe file itself: what it extends and which warnings are silenced. They never reach a library."""
+"""Keys about the recipe file itself: what it extends, which warnings are silenced, what a sweep tries. They never reach
+a library."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from finetune.recipe.base import Section
+from finetune.recipe.sweep import SweepSection
 
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -20,3 +22,8 @@ class Header(Section):
         Field(examples=[{"FT012": "a small model learns well at 1e-3"}]),
     ] = None
     """Code of a warning -> why it is not shown for this recipe. Errors cannot be silenced."""
+    sweep: Annotated[
+        SweepSection | None,
+        Field(examples=[{"method": "grid", "parameters": {"lora_r": [8, 16], "learning_rate": [1e-4, 3e-4]}}]),
+    ] = None
+    """What `finetune sweep` tries; every other command goes by the recipe's own values."""

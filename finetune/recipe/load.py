@@ -27,6 +27,7 @@ from finetune.recipe.rules import broken_rules
 from finetune.recipe.secrets import refuse_secrets
 from finetune.recipe.source import Path_, Source
 from finetune.recipe.spellings import today
+from finetune.recipe.sweep import SweepSection
 
 SECTIONS: dict[str, type[Section]] = {
     "special_tokens": SpecialTokens,
@@ -58,6 +59,7 @@ class Checked:
     source: Source
     notes: tuple[Fault, ...]
     silence: Mapping[str, str] = field(default_factory=dict)
+    sweep: SweepSection | None = None
 
     def heard(self, faults: Sequence[Fault]) -> list[Fault]:
         """The faults that the recipe does not silence."""
@@ -78,15 +80,19 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     notes += [fault for fault in foreigners if fault.severity == "note"]
     faults += [fault for fault in foreigners if fault.severity == "error"]
     silence, found = _silence(values, source)
+    sweep, wrong_sweep = _sweep(values, source)
     recipe, values, wrong = _validated(values, source)
     # What stays in its old spelling is no unknown key.
-    faults += [*found, *(fault for fault in wrong if fault.where not in spelt)]
+    faults += [*found, *wrong_sweep, *(fault for fault in wrong if fault.where not in spelt)]
     faults += [Fault(message, source.where((key,)), code="FT005") for key, message in broken_rules(values)]
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
     source = replace(source, data=values)
     recipe, warnings = anchored(recipe, source)
-    return Checked(recipe, source, (*notes, *warnings), silence)
+    if sweep is not None:
+        message = "`sweep` is for `finetune sweep`; any other command goes by the recipe's own values"
+        notes.append(Fault(message, source.where(("sweep",)), "note", "FT027"))
+    return Checked(recipe, source, (*notes, *warnings), silence, sweep)
 
 
 def _validated(values: dict[str, Any], source: Source) -> tuple[Recipe | None, dict[str, Any], list[Fault]]:
@@ -159,6 +165,17 @@ def _silence(values: dict[str, Any], source: Source) -> tuple[dict[str, str], li
             why = "is no code; docs/codes.md lists them" if code not in CODES else "is an error, which must be mended"
             faults.append(Fault(f"`silence.{code}`: {code} {why}", source.where(("silence", code)), code="FT003"))
     return silenced, faults
+
+
+def _sweep(values: dict[str, Any], source: Source) -> tuple[SweepSection | None, list[Fault]]:
+    """The section of a sweep, taken out of the values."""
+    given = values.pop("sweep", None)
+    if given is None:
+        return None, []
+    try:
+        return Header.model_validate({"sweep": given}).sweep, []
+    except ValidationError as error:
+        return None, list(faults_of(error, source))
 
 
 def _without_off(data: Mapping[str, Any], source: Source) -> tuple[dict[str, Any], list[Fault]]:

@@ -194,7 +194,7 @@ REFUSED = (
         "Remove the line",
         "swanlab_description swanlab_log_completions swanlab_completion_log_interval swanlab_completion_max_buffer "
         "swanlab_log_model swanlab_web_host swanlab_api_host swanlab_lark_webhook_url swanlab_lark_secret "
-        "comet_online comet_experiment_config",
+        "comet_experiment_config",
     ),
     Refused(
         "it is not honoured here yet",

@@ -58,6 +58,8 @@ class TrackingSection(Section):
     """Comet workspace."""
     comet_experiment_key: Annotated[_Name | None, Field(examples=["abc123", "def456"]), _COMET] = None
     """Key of an experiment in Comet to go on with."""
+    comet_online: Annotated[bool | None, Field(examples=[False, True]), _COMET] = None
+    """false keeps the experiment in the run folder, for `comet upload`. Unset: where Comet can be reached."""
     comet_mode: Annotated[
         Literal["get", "create", "get_or_create"] | None, Field(examples=["create", "get"]), _COMET
     ] = None

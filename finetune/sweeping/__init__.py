@@ -1,0 +1,1 @@
+"""`finetune sweep`: the trials of a recipe's `sweep:` section, run one after another and compared."""
