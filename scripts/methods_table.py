@@ -87,7 +87,8 @@ def lines_for(method: str, folder: Path) -> dict[str, Any]:
             "    texts = [one if isinstance(one, str) else one[0]['content'] for one in completions]\n"
             "    return [float(text.count('a')) for text in texts]\n"
         )
-        lines = lines | {"trl": {"reward_funcs": [f"{folder}/rewards.py:calm"], "num_generations": 2, "max_completion_length": 8}}
+        rewarded = {"reward_funcs": [f"{folder}/rewards.py:calm"], "num_generations": 2, "max_completion_length": 8}
+        lines = lines | {"trl": rewarded}
         return lines | {"datasets": [entry]}
     return lines | {"datasets": [entry], "val_set_size": 0.2}
 
