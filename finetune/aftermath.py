@@ -13,12 +13,18 @@ NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "HIP out of memory",
 """What the libraries say where the memory of a GPU, or of the machine, is full."""
 
 
+class Explained(TrainingError):
+    """Its message names the rows and a change of the recipe already."""
+
+
 @contextmanager
 def explained(keeper: Any) -> Iterator[None]:
     """TrainingError or RunFolderError, with rows and a change of the recipe, for whatever ended the training."""
     keys = keeper.around.facts["recipe"]
     try:
         yield
+    except Explained:
+        raise
     except TrainingError as error:
         goes_on = bool(keeper.goes_on)
         mended = mending.told(mending.of_numbers(keys), goes_on)

@@ -19,12 +19,18 @@ SMALLEST = 64
 def of_memory(keys: Mapping[str, Any]) -> dict[str, Any]:
     """One step down, the result kept the same where that can be."""
     micro, tokens = keys.get("micro_batch_size", 1), keys.get("sequence_len", 0)
-    if micro > 1:
+    at_once = keys.get("tokens_per_pass")
+    if isinstance(at_once, int) and at_once > tokens:
+        return {"tokens_per_pass": max(at_once // 2, tokens)}
+    if not isinstance(micro, int):
+        # Chosen from an estimate, which was too low: one row a pass, and as many rows in a step as before.
+        return {"micro_batch_size": 1}
+    if micro > 1 and not at_once:
         # Odd sizes too: a step holds at least as many rows as before.
         half = micro // 2
         steps = keys.get("gradient_accumulation_steps", 1)
         return {"micro_batch_size": half, "gradient_accumulation_steps": -(-steps * micro // half)}
-    if not keys.get("gradient_checkpointing"):
+    if keys.get("gradient_checkpointing") in (False, None, "auto"):
         return {"gradient_checkpointing": True}
     if keys.get("adapter") in ("lora", "qlora") and not keys.get("load_in_4bit") and not keys.get("load_in_8bit"):
         return {"adapter": "qlora", "load_in_4bit": True}

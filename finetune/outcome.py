@@ -25,7 +25,8 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
         "eval_loss_last": evals[-1] if evals else None,
         "perplexity": perplexities[-1] if perplexities and math.isfinite(perplexities[-1]) else None,
         "tokens_per_second": trained.tokens / trained.seconds if trained.seconds else None,
-        "peak_memory_gib": _peak_memory_gib(),
+        "peak_memory_gib": max(_peak_memory_gib(), (trained.memory or {}).get("before_gib", 0.0)),
+        "memory": trained.memory,
         "train_seconds": trained.seconds,
         "stopped": sum(pair["after"]["stopped"] for pair in pairs),
         "asked": len(pairs),
@@ -78,10 +79,19 @@ def _table_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if facts["tokens_per_second"]:
         rows.append(("tokens per second", f"{facts['tokens_per_second']:,.0f}"))
     rows.append(("peak memory", f"{facts['peak_memory_gib']:.2f} GiB"))
+    rows += _memory_rows(facts["memory"])
     rows.append(("training time", f"{facts['train_seconds']:.1f} s"))
     if facts["asked"]:
         rows.append(("answers that stopped by themselves", f"{facts['stopped']} of {facts['asked']}"))
     return rows
+
+
+def _memory_rows(memory: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """The peak of training beside its estimate."""
+    if memory is None or memory["estimate"] is None:
+        return []
+    estimate = memory["estimate"]["peak_gib"]
+    return [("peak of training", f"{memory['measured_gib']:.2f} GiB (estimated {estimate:.2f})")]
 
 
 def _best_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

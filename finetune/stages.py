@@ -53,7 +53,8 @@ class Formatted:
 @dataclass(frozen=True)
 class Trained:
     """`seconds` and `tokens` of the training loop alone; `history` is the trainer's log. `best`: which measurement was
-    the best, if any was made, and which checkpoints there are. `goes_on`: how a stopped run goes on."""
+    the best, if any was made, and which checkpoints there are. `goes_on`: how a stopped run goes on.
+    `memory`: what it took on a GPU, and what was foreseen."""
 
     model: Any
     seconds: float
@@ -62,6 +63,7 @@ class Trained:
     history: list[dict[str, Any]]
     best: dict[str, Any]
     goes_on: str = ""
+    memory: dict[str, Any] | None = None
 
 
 def open_sources(plan: Plan) -> list[Entry]:
@@ -145,6 +147,7 @@ class Desk:
 def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going) -> Trained:
     """Train, with validation loss before the first step and after the last. TrainingError if labels got lost on the way
     to the trainer, the loss is not a number, or memory runs out."""
+    from finetune.memory.trying import first_of
     from finetune.watch import Watcher
 
     keep = plan.one("train", ".Keeper")
@@ -163,13 +166,16 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
             measuring.try_eval_batch()
         keeper.origin = data.origin
         keeper.attach(going.surroundings(trainer, watcher, desk.stop, desk.folder))
+        tried = first_of(plan, going.facts["recipe"])
+        tried.attach(trainer)
         first, seconds = _guarded_training(trainer, data.validation is not None, keeper)
         watcher.close()
     _weights_are_numbers(trainer.model)
     history = first + trainer.state.log_history
     tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
     best = best_and_last(trainer.args, trainer.state, desk.folder.path)
-    return Trained(trainer.model, seconds, int(tokens), trainer.state.global_step, history, best, keeper.goes_on)
+    done = trainer.state.global_step
+    return Trained(trainer.model, seconds, int(tokens), done, history, best, keeper.goes_on, tried.facts())
 
 
 def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tuple[Any, Any]) -> tuple[Any, Any]:

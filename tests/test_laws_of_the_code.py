@@ -42,7 +42,7 @@ LAYERS = (
     ("trainers", "scoring", "promises"),
     ("generation", "watch", "keeper", "going", "evaluation", "preview", "old_spellings_schema", "schema", "starting"),
     ("readable",),
-    ("resolve", "stages"),
+    ("resolve", "stages", "memory"),
     ("outcome", "advice"),
     ("judge", "runner", "previewing", "sweeping"),
     ("effects",),
@@ -52,7 +52,7 @@ LAYERS = (
     ("cli",),
     ("__main__", "__init__"),
 )
-SUBCLASSES = ("watch.py", "keeper.py", "measuring.py", "courses.py", "muon.py")
+SUBCLASSES = ("first.py", "watch.py", "keeper.py", "measuring.py", "courses.py", "muon.py")
 """Files of a class that is a library's kind of callback or optimizer, and so needs the library to be written."""
 LINES_OF_A_FILE = 300
 LINES_OF_A_FUNCTION = 40

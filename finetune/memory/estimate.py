@@ -1,0 +1,150 @@
+"""The peak of a training's memory, part by part: what is there all the time, and the highest of the moments of a step.
+Knows sizes and planned work; reads no file."""
+
+from dataclasses import dataclass
+
+from finetune.memory.activations import Tokens, fuses, tokens_of
+from finetune.memory.losses import loss_of
+from finetune.memory.optimizers import state_bytes, step_bytes
+from finetune.memory.shapes import Shape
+from finetune.memory.weights import Weights, weights_of
+from finetune.memory.work import Work
+
+GIB = 2**30
+LIBRARIES = 40 * 2**20
+"""Work space of the matrix products (32 MiB on recent GPUs), and what a batch and its labels take."""
+OUTSIDE = 0.55 * GIB
+"""What the driver and the libraries' kernels take beside PyTorch's memory."""
+SCATTERED = 0.05
+"""Share of the peak that lies between allocations, and cannot be used."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The largest forward pass. `tokens`: with padding; `learned`: those that the loss counts; `longest`: of a row."""
+
+    tokens: int
+    learned: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes. The parts add up to `peak`, which is what PyTorch allocates at most; `moment`: when that is."""
+
+    weights: float
+    quantization: float
+    adapter: float
+    gradients: float
+    optimizer: float
+    activations: float
+    loss: float
+    workspace: float
+    moment: str
+    largest: Pass
+
+    @property
+    def peak(self) -> float:
+        parts = (self.weights, self.quantization, self.adapter, self.gradients, self.optimizer)
+        return sum(parts) + self.activations + self.loss + self.workspace
+
+    @property
+    def needed(self) -> float:
+        """Memory of a GPU on which this fits."""
+        return self.peak * (1 + SCATTERED) + OUTSIDE
+
+    def as_json(self) -> dict[str, object]:
+        parts = ("weights", "quantization", "adapter", "gradients", "optimizer", "activations", "loss", "workspace")
+        gib = {name: round(getattr(self, name) / GIB, 3) for name in parts}
+        return {"peak_gib": round(self.peak / GIB, 3), "needed_gib": round(self.needed / GIB, 3), "parts_gib": gib} | {
+            "moment": self.moment,
+            "largest_pass": vars(self.largest),
+        }
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What is there at one moment of a step, besides what is always there."""
+
+    name: str
+    gradients: float = 0.0
+    activations: float = 0.0
+    loss: float = 0.0
+    workspace: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.gradients + self.activations + self.loss + self.workspace
+
+
+def estimated(shape: Shape, work: Work, largest: Pass) -> Estimate:
+    """The peak of training with this largest pass."""
+    weights = weights_of(shape, work)
+    states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    highest = max(_moments(shape, work, largest, weights), key=lambda moment: moment.total)
+    reference = weights.base if work.reference else 0.0
+    return Estimate(
+        weights.base + reference,
+        weights.scales,
+        weights.adapter,
+        highest.gradients,
+        states,
+        highest.activations,
+        highest.loss,
+        highest.workspace + LIBRARIES,
+        highest.name,
+        largest,
+    )
+
+
+def _moments(shape: Shape, work: Work, largest: Pass, weights: Weights) -> tuple[_Moment, ...]:
+    tokens = tokens_of(shape, work, largest.longest)
+    loss = loss_of(shape, work, largest.tokens, largest.learned)
+    all_gradients = weights.learned * weights.number_bytes
+    several = work.rows.passes > 1 or work.rows.tokens_per_pass is not None
+    before = float(all_gradients if several else 0)
+    kept = _kept(shape, work, tokens) * largest.tokens
+    copied = _copied_matrix(shape, work)
+    height = tokens.backward * largest.tokens
+    one_block = (tokens.between if work.checkpointing else tokens.block) * largest.tokens
+    step = step_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    cast = _cast(work, weights)
+    return (
+        _Moment("the loss", before, kept + tokens.last * largest.tokens, loss.height, cast),
+        _Moment("the backward pass", before, kept + height, loss.kept, copied + cast),
+        _Moment("the end of the backward pass", all_gradients, one_block + height, _tied(shape, work), copied + cast),
+        _Moment("the optimizer's step", all_gradients, 0.0, 0.0, step),
+    )
+
+
+def _kept(shape: Shape, work: Work, tokens: Tokens) -> float:
+    """Bytes of each token that wait for the backward pass."""
+    if not work.checkpointing:
+        # Below an adapter nothing needs the gradient of the first norm.
+        first = 4.0 * (shape.hidden + 1) if work.lora else 0.0
+        return shape.layers * tokens.block + tokens.ends - first
+    # Offloaded, the inputs of two blocks are under way at a time.
+    return (min(shape.layers, 2) if work.offloads else shape.layers) * tokens.between + tokens.ends
+
+
+def _cast(work: Work, weights: Weights) -> float:
+    """Copies in 16 bits that mixed precision makes of float32 weights, and keeps until the step is made."""
+    if not work.mixed:
+        return 0.0
+    of_base = weights.base / 2 if work.dtype_bytes == 4 and not work.bits else 0.0
+    return of_base + (weights.adapter / 2 if weights.number_bytes == 4 and not fuses(work) else 0.0)
+
+
+def _copied_matrix(shape: Shape, work: Work) -> float:
+    """The largest matrix, unpacked, where weights are quantized."""
+    if not work.bits:
+        return 0.0
+    number = 4 if work.bits == 8 else 2
+    return float(number * max(matrix.weights for matrix in shape.matrices))
+
+
+def _tied(shape: Shape, work: Work) -> float:
+    """The gradient of embeddings that are trained is made whole before it is added."""
+    if work.lora or work.other_adapter:
+        return 0.0
+    return float(shape.vocabulary * shape.hidden * work.dtype_bytes) if shape.tied else 0.0

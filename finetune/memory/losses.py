@@ -1,0 +1,72 @@
+"""Bytes that the output head and the loss take. Knows no recipe."""
+
+from dataclasses import dataclass
+
+from finetune.memory.shapes import Shape
+from finetune.memory.weights import rest_bytes
+from finetune.memory.work import Work
+
+PIECE_BYTES = 256 * 2**20
+"""Room that the loss in pieces gives the float32 logits of one; a test compares it with finetune.kernels.loss."""
+LIGER_SHARE = 3.0
+"""Copies of its piece of logits that Liger's loss holds."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Bytes. `height`: at the height of the loss. `kept`: from there until the backward pass."""
+
+    height: float
+    kept: float
+
+
+def loss_of(shape: Shape, work: Work, tokens: int, learned: int) -> Loss:
+    """`tokens` go through the output head, `learned` of them are learned."""
+    if work.loss == "cut":
+        return _cut(shape, work, learned)
+    if work.loss == "liger":
+        return _liger(shape, work, tokens)
+    return _whole(shape, work, tokens)
+
+
+def _head_bytes(work: Work) -> int:
+    return rest_bytes(work)
+
+
+def _learns(work: Work) -> bool:
+    saved = work.lora.saved if work.lora else ()
+    return (work.lora is None and work.other_adapter is None) or "lm_head" in saved
+
+
+def _cut(shape: Shape, work: Work, learned: int) -> Loss:
+    head = shape.vocabulary * shape.hidden
+    number = 2 if work.mixed else 4
+    rows = min(learned, max(1, PIECE_BYTES // (4 * shape.vocabulary)))
+    piece = rows * shape.vocabulary
+    hidden_bytes = 4 if work.bits or number == 4 else 2
+    hidden = learned * shape.hidden * hidden_bytes
+    # Logits, the same in float32, and the difference to their largest; under mixed precision a head in float32 is cast.
+    cast = head * number if _head_bytes(work) != number else 0
+    height = piece * (number + 4 + 4) + 2 * hidden + cast
+    kept = float(hidden)
+    if _learns(work):
+        height += head * 4
+        kept += head * _head_bytes(work)
+    return Loss(height, kept)
+
+
+def _whole(shape: Shape, work: Work, tokens: int) -> Loss:
+    number = 2 if work.mixed else 4
+    logits = tokens * shape.vocabulary
+    cast = shape.vocabulary * shape.hidden * number if _head_bytes(work) != number else 0
+    # The log-softmax in float32, its gradient, and that of the logits; all gone before the blocks' backward pass.
+    return Loss(logits * 12.0 + cast, 0.0)
+
+
+def _liger(shape: Shape, work: Work, tokens: int) -> Loss:
+    pieces = max(1, -(-shape.vocabulary // shape.hidden))
+    rows = min(tokens, max(1, 2 ** max(0, (max(tokens // pieces, 1) - 1).bit_length())))
+    number = 2 if work.mixed else 4
+    head = shape.vocabulary * shape.hidden * 4 if _learns(work) else 0
+    hidden = tokens * shape.hidden * number
+    return Loss(rows * shape.vocabulary * number * LIGER_SHARE + hidden + head, hidden + head)

@@ -1,0 +1,84 @@
+"""Bytes of the base model's weights, of what is trained of it, and of an adapter. Knows no data."""
+
+from dataclasses import dataclass
+
+from finetune.memory.shapes import Matrix, Shape
+from finetune.memory.work import Work
+
+BLOCK = 64
+"""Weights that share a scale in bitsandbytes' 4 bits."""
+SCALES = 256
+"""Scales that share a second one, where scales are quantized too."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes. `base`: the model as it is kept. `scales`: what quantization keeps beside it. `adapter`: its numbers, and
+    the trained copies beside it. `trained`: the tensors that learn, by their size, of `number_bytes` a number."""
+
+    base: float
+    scales: float
+    adapter: float
+    trained: tuple[tuple[int, int], ...]
+    number_bytes: int
+
+    @property
+    def learned(self) -> int:
+        """How many numbers learn."""
+        return sum(numbers * count for numbers, count in self.trained)
+
+
+def weights_of(shape: Shape, work: Work) -> Weights:
+    base, scales = _base(shape, work)
+    if work.lora is None and work.other_adapter is None:
+        return Weights(base, scales, 0.0, _whole(shape), work.dtype_bytes)
+    number_bytes = 2 if work.bits in (4, 8) and work.mixed and work.backend != "unsloth" else 4
+    trained = (*adapter_tensors(shape, work), *_saved(shape, work))
+    return Weights(base, scales, sum(n * count for n, count in trained) * number_bytes, trained, number_bytes)
+
+
+def _whole(shape: Shape) -> tuple[tuple[int, int], ...]:
+    ends = ((shape.vocabulary * shape.hidden, 1 if shape.tied else 2),)
+    small = ((shape.hidden, shape.small_weights // shape.hidden),)
+    return (*ends, *((matrix.weights, shape.layers) for matrix in shape.matrices), *small)
+
+
+def rest_bytes(work: Work) -> int:
+    """Of a weight beside the quantized ones: they are kept in float32 while an adapter learns."""
+    return 4 if work.bits and work.backend != "unsloth" else work.dtype_bytes
+
+
+def _base(shape: Shape, work: Work) -> tuple[float, float]:
+    rest = (shape.embedding_weights + shape.small_weights) * rest_bytes(work)
+    if work.bits == 4:
+        blocks = shape.matrix_weights / BLOCK
+        scales = blocks * (1 + 4 / SCALES) if work.double_quant else blocks * 4
+        return shape.matrix_weights / 2 + rest, scales
+    if work.bits == 8:
+        rows = shape.layers * sum(matrix.outputs for matrix in shape.matrices)
+        return shape.matrix_weights + rest, rows * 4.0
+    return float(shape.parameters * work.dtype_bytes), 0.0
+
+
+def adapter_tensors(shape: Shape, work: Work) -> tuple[tuple[int, int], ...]:
+    """What LoRA trains; of other adapters, what is usual of them."""
+    if work.lora is None:
+        return ((shape.hidden * 8, shape.layers),) if work.other_adapter else ()
+    sizes = []
+    for matrix in targeted(shape, work):
+        sizes += [(work.lora.rank * matrix.inputs, shape.layers), (work.lora.rank * matrix.outputs, shape.layers)]
+        sizes += [(matrix.outputs, shape.layers)] if work.lora.dora else []
+    return tuple(sizes)
+
+
+def targeted(shape: Shape, work: Work) -> tuple[Matrix, ...]:
+    if work.lora is None:
+        return ()
+    return tuple(matrix for matrix in shape.matrices if matrix.name in work.lora.targets)
+
+
+def _saved(shape: Shape, work: Work) -> tuple[tuple[int, int], ...]:
+    """Copies that are trained whole beside the adapter."""
+    saved = work.lora.saved if work.lora else ()
+    named = [name for name in saved if name.split(".")[-1] in ("embed_tokens", "lm_head")]
+    return ((shape.vocabulary * shape.hidden, len(named)),) if named else ()
