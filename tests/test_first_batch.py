@@ -1,4 +1,4 @@
-"""The largest batch is tried before the first step, leaves no trace, and says what to change where memory is too small."""
+"""The largest batch is tried before the first step, leaves no trace, and a memory too small is told what to change."""
 
 import json
 from pathlib import Path
