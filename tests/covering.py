@@ -93,6 +93,17 @@ NESTED: dict[str, Any] = {
     },
 }
 MINIMUM: dict[str, Any] = {"base_model": "org/model", "datasets": [{"path": "org/data"}], "output_dir": "outputs/run"}
+PAIRS: list[dict[str, Any]] = [
+    {"path": "org/pairs", "field_prompt": "ask", "field_chosen": "good", "field_rejected": "bad"},
+    {
+        "path": "org/more",
+        "type": {"prompt_format": "Q: {prompt}", "chosen_format": "{chosen}.", "rejected_format": "{rejected}."},
+    },
+]
+JUDGED: list[dict[str, Any]] = [
+    {"path": "org/judged", "field_prompt": "ask", "field_completion": "answer", "field_label": "liked"},
+    {"path": "org/more", "type": {"field_prompt": "ask", "completion_format": "{completion}."}},
+]
 FAMILIES: tuple[dict[str, Any], ...] = (
     {"adapter": "qlora", "load_in_4bit": True},
     {"adapter": "lora", "backend": "transformers"},
@@ -101,6 +112,8 @@ FAMILIES: tuple[dict[str, Any], ...] = (
     *(
         {"backend": "transformers", "datasets": [{"path": "org/pairs"}]} | method
         for method in (
+            {"rl": "ipo", "datasets": PAIRS},
+            {"rl": "kto", "datasets": JUDGED},
             {"rl": "dpo", "dpo_loss_type": ["sigmoid", "hinge"]},
             {"rl": "orpo"},
             {"rl": "simpo"},

@@ -85,6 +85,10 @@ def is_group(group: dict[str, Any]) -> bool:
 
 ADDED = either(flag, text, lambda value: number_of(value) is not None)
 """A value inside a mapping that is handed on."""
+LOSS = one_of(
+    *"sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down".split(),
+    *"discopop sft sigmoid_norm".split(),
+)
 # Unset unless they are written.
 UNSET = _table(
     (
@@ -165,6 +169,17 @@ UNSET = _table(
     ("loraplus_lr_ratio loraplus_lr_embedding embedding_lr embedding_lr_scale", number(0, above=True)),
     ("lr_groups", listed(lambda group: isinstance(group, dict) and is_group(group))),
     ("generation_top_p", number(0, 1, above=True)),
+    ("rl", one_of("dpo", "ipo", "orpo", "simpo", "cpo", "kto", "grpo", "gdpo", "rloo")),
+    ("rl_beta cpo_alpha simpo_gamma", number(0)),
+    ("center_rewards_coefficient kto_desirable_weight kto_undesirable_weight", number(0, above=True)),
+    ("orpo_alpha rpo_alpha", number(0, above=True)),
+    ("dpo_label_smoothing", number(0, 0.5, below=True)),
+    ("dpo_loss_type", either(LOSS, listed(LOSS, 0))),
+    ("dpo_loss_weights", listed(number(-math.inf))),
+    ("max_prompt_len tokens_per_pass", whole(1)),
+    ("resume_from_checkpoint", text),
+    ("resume_changed", listed(text)),
+    ("cut_cross_entropy", flag),
     ("neftune_noise_alpha loss_watchdog_threshold", number(0, above=True)),
 )
 # With a default of their own, or (the first three) needed.
@@ -190,6 +205,12 @@ SET = _table(
         flag,
     ),
     ("bf16 fp16", either(flag, one_of("auto"))),
+    ("batch_flattening", either(flag, one_of("auto"))),
+    (
+        "auto_resume_from_checkpoints dpo_use_liger_kernel dpo_use_weighting lora_kernels precompute_ref_log_probs "
+        "reward_model save_first_step",
+        flag,
+    ),
     ("gradient_checkpointing", either(flag, one_of("unsloth"))),
     ("excess_length_strategy", one_of("drop", "truncate", "split", "error")),
     ("truncation_side", one_of("right", "left")),
@@ -263,6 +284,7 @@ DATASET_UNSET = _table(
         ),
     ),
     ("name revision field field_messages filter chat_template_jinja", text),
+    ("field_prompt field_chosen field_rejected field_completion field_label", text),
     ("chat_template", one_of("tokenizer_default", "chatml", "llama3", "phi_3", "phi_35", "jinja")),
     ("data_files", either(text, listed(text))),
     ("ds_type", one_of("json", "csv", "parquet", "text", "arrow", "jsonl", "txt", "tsv")),
@@ -294,12 +316,13 @@ OLD = _table(
         "flash_attention sdp_attention eager_attention xformers_attention flex_attention bfloat16 float16 float32",
         OFF,
     ),
-    ("deepspeed fsdp gptq resume_from_checkpoint", lambda value: value in NOTHING),
+    ("deepspeed fsdp gptq", lambda value: value in NOTHING),
     ("dataset_processes", either(OFF, whole(1, 64))),
     ("debug local_rank", lambda value: True),
     ("batch_size", either(OFF, whole(1))),
 )
 """Old spellings, and keys of Axolotl that are off or do nothing."""
+PIECES = ("prompt", "chosen", "rejected", "completion")
 NUMBER_TYPE = one_of("bfloat16", "float16", "float32")
 INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
     "message_property_mappings": (
@@ -307,7 +330,10 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
         _table(("role content", text)),
     ),
     "type": (
-        {},
+        _table(
+            *((f"{name}_format", matching(rf"(?s).*\{{{name}\}}.*")) for name in PIECES),
+            ("field_prompt field_chosen field_rejected field_completion field_label", text),
+        ),
         _table(
             ("field_instruction field_output no_input_format", text),
             ("field_input field_system system_prompt system_format", lambda value: isinstance(value, str)),
@@ -317,6 +343,27 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
     "special_tokens": (
         _table(("bos_token eos_token unk_token pad_token", text), ("additional_special_tokens", listed(text, 0))),
         {},
+    ),
+    "dynamic_checkpoint": ({}, _table(("enabled", flag), ("check_interval", whole(1)), ("trigger_file_path", text))),
+    "trl": (
+        _table(
+            ("reward_funcs", listed(text)),
+            ("reward_weights", listed(number(-math.inf))),
+            ("num_generations generation_batch_size", whole(2)),
+            ("num_generations_eval max_completion_length num_iterations ref_model_sync_steps", whole(1)),
+            ("temperature repetition_penalty epsilon epsilon_high off_policy_mask_threshold", number(0, above=True)),
+            ("top_p", number(0, 1, above=True)),
+            ("min_p ref_model_mixup_alpha", number(0, 1)),
+            ("top_k", whole(0)),
+            ("beta", number(0)),
+            ("generation_kwargs", mapped(ADDED)),
+            ("loss_type", one_of("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")),
+            ("scale_rewards", either(flag, one_of("group", "batch", "none"))),
+            ("importance_sampling_level", one_of("token", "sequence")),
+            ("multi_objective_aggregation", one_of("sum_then_normalize", "normalize_then_sum")),
+            ("reward_clip_range", lambda value: listed(number(-math.inf), 2)(value) and len(value) == 2),
+        ),
+        _table(("mask_truncated_completions sync_ref_model normalize_advantages", flag)),
     ),
     "peft": ({"loftq_config": lambda value: isinstance(value, dict)}, {}),
     "model_quantization_config_kwargs": ({"modules_to_not_convert": listed(text, 0)}, {"dequantize": one_of(True)}),

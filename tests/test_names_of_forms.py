@@ -28,7 +28,6 @@ REFUSED = {
     "llama2_chat": "chat_template: llama2",
     "pygmalion": "a chat_template of your own",
     "pretrain": "type: completion",
-    "user_defined": "as a mapping",
     "messages": "type: chat_template",
     "messages.chat": "type: chat_template",
     "_synthetic": "the path of real ones",
@@ -62,3 +61,10 @@ def test_any_other_name_is_refused_with_what_to_write(kind: str, tmp_path: Path)
         form_of(kind, tmp_path)
     (fault,) = caught.value.faults
     assert f"type: '{kind}'` is no form" in str(fault) and REFUSED[kind] in str(fault) and fault.where.line == 5
+
+
+def test_a_name_of_preferences_is_refused_where_answers_are_imitated(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        form_of("user_defined", tmp_path)
+    (fault,) = caught.value.faults
+    assert "your columns as a mapping" in str(fault) and "rl: dpo" in str(fault) and fault.where.line == 5

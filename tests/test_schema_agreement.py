@@ -185,4 +185,4 @@ def test_a_value_from_elsewhere_may_stand_at_every_key(schema: Validator) -> Non
 def test_the_schema_lists_what_can_be_silenced_and_stays_small(schema: Validator) -> None:
     assert schema.is_valid(GOOD | {"silence": {"FT012": "a small model"}})
     assert not schema.is_valid(GOOD | {"silence": {"FT003": "an error"}})
-    assert SCHEMA.stat().st_size < 250_000
+    assert SCHEMA.stat().st_size < 400_000

@@ -84,7 +84,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     recipe, values, wrong = _validated(values, source)
     # What stays in its old spelling is no unknown key.
     faults += [*found, *wrong_sweep, *(fault for fault in wrong if fault.where not in spelt)]
-    faults += [Fault(message, source.where((key,)), code="FT005") for key, message in broken_rules(values)]
+    faults += [Fault(message, source.where(_path(key)), code="FT005") for key, message in broken_rules(values)]
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
     source = replace(source, data=values)
@@ -124,7 +124,17 @@ def _off_path(path: Path_, values: Mapping[str, Any]) -> Path_ | None:
             value = value[part]
         except (KeyError, IndexError, TypeError):
             return None
-    return path[:length] if value is False or (value in ("", [], {}, 0) and value is not True) else None
+    return path[:length] if _nothing(value) else None
+
+
+def _nothing(value: Any) -> bool:
+    """Whether a value asks for nothing."""
+    return value is None or value is False or value in ("", [], {}, 0)
+
+
+def _path(key: str) -> Path_:
+    """`datasets.0.type` -> its parts."""
+    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
 def _model_of(path: Path_) -> tuple[type[Section], int]:
@@ -170,7 +180,7 @@ def _silence(values: dict[str, Any], source: Source) -> tuple[dict[str, str], li
 def _sweep(values: dict[str, Any], source: Source) -> tuple[SweepSection | None, list[Fault]]:
     """The section of a sweep, taken out of the values."""
     given = values.pop("sweep", None)
-    if given is None:
+    if _nothing(given):
         return None, []
     try:
         return Header.model_validate({"sweep": given}).sweep, []

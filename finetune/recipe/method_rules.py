@@ -83,19 +83,20 @@ def _asked(value: Any) -> bool:
 def _entries(values: Values, method: str, kind: str) -> Iterator[Finding]:
     for list_key in ("datasets", "test_datasets"):
         entries = values.get(list_key)
-        for entry in entries if isinstance(entries, list) else ():
-            for message in _of_entry(entry, method, kind) if isinstance(entry, dict) else ():
-                yield list_key, message
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            for key, message in _of_entry(entry, method, kind) if isinstance(entry, dict) else ():
+                yield f"{list_key}.{number}.{key}", message
 
 
-def _of_entry(entry: Mapping[str, Any], method: str, kind: str) -> Iterator[str]:
+def _of_entry(entry: Mapping[str, Any], method: str, kind: str) -> Iterator[Finding]:
     given = entry.get("type")
     if isinstance(given, str) and given not in TYPES[kind]:
         others = [other for other, names in TYPES.items() if given in names]
         if others:
             yield (
+                "type",
                 f"`type: {given}` does not fit {shown(method)}, which {LEARNS[kind]}: write {OFFERS[kind]}, or "
-                f"{ASKS[others[0]]}, which {LEARNS[others[0]]}"
+                f"{ASKS[others[0]]}, which {LEARNS[others[0]]}",
             )
     if isinstance(given, dict):
         for key in given:
@@ -104,13 +105,13 @@ def _of_entry(entry: Mapping[str, Any], method: str, kind: str) -> Iterator[str]
             known = [other for other, names in FORMAT_KEYS.items() if key in names.split()]
             if known:
                 message = f"`type.{key}` does not fit {shown(method)}, which {LEARNS[kind]}"
-                yield f"{message}; it is of one that {LEARNS[known[0]]}"
+                yield f"type.{key}", f"{message}; it is of one that {LEARNS[known[0]]}"
     for key, kinds in COLUMNS.items():
         if _asked(entry.get(key)) and kind not in kinds:
-            yield f"`{key}` counts only where a row has such a column; {shown(method)} {LEARNS[kind]}"
+            yield key, f"`{key}` counts only where a row has such a column; {shown(method)} {LEARNS[kind]}"
     for key in ENTRY_LABELS if kind != "rows" else ():
         if _asked(entry.get(key)):
-            yield f"`{key}` cannot be honoured with {shown(method)}: {ONE_ANSWER}. Remove it"
+            yield key, f"`{key}` cannot be honoured with {shown(method)}: {ONE_ANSWER}. Remove it"
 
 
 def _dpo(values: Values) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ LEARNS = {
     "prompt": "learns from questions, whose answers it makes and has rewarded itself",
 }
 OFFERS = {
-    "rows": "type: chat_template, or alpaca or completion",
+    "rows": "type: chat_template, or alpaca or completion, or your columns as a mapping",
     "pair": "type: chat_template (messages or prompt, chosen, rejected), or chatml.intel and its like",
     "judged": "type: chat_template (prompt, completion, label), or chatml.argilla and its like",
     "prompt": "type: chat_template (messages or prompt)",

@@ -133,9 +133,9 @@ def _arguments(key: str, given: Any, known: Mapping[str, str], whose: str) -> It
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it takes {', '.join(known) or 'none'}"
-            yield key, f"`{key}`: `{whose}` has no argument `{name}`; {hint}"
+            yield f"{key}.{name}", f"`{key}`: `{whose}` has no argument `{name}`; {hint}"
         elif isinstance(value, bool | int | float | str) and (why := _misfit(value, known[name])):
-            yield key, f"`{key}.{name}: {value}` should be {why}"
+            yield f"{key}.{name}", f"`{key}.{name}: {value}` should be {why}"
 
 
 def _misfit(value: Any, kind: str) -> str | None:

@@ -14,7 +14,7 @@ from finetune.recipe.speed_rules import speed
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
-"""The key to point at, and the message."""
+"""The key to point at (`datasets.0.type` for one inside), and the message."""
 
 
 def broken_rules(values: Values) -> list[Finding]:
