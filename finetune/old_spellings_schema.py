@@ -57,6 +57,6 @@ def _old_entries(entry: dict[str, Any]) -> None:
 
 def _template(entry: dict[str, Any], whole: dict[str, Any]) -> None:
     """One template holds for all datasets; written in an entry it means the recipe's."""
-    off = {"enum": [None, False, [], {}, 0]}
+    off: dict[str, Any] = {"enum": [None, False, [], {}, 0]}
     named = {"anyOf": [*whole["anyOf"], off], "not": {"const": "jinja"}}
     entry["chat_template"] = _old("the recipe's chat_template", named)
