@@ -12,6 +12,7 @@ EXIT_CODES = {
     6: "this machine or its installation cannot run the recipe",
     7: "the run folder cannot be written (exists, not writable, disk full)",
     8: "training failed (loss is not a number, out of memory)",
+    9: "what was merged or exported is not what was trained (its proof.json says where they differ)",
     129: "stopped because the terminal was closed (SIGHUP); as for 130",
     130: "stopped by Ctrl-C; if training had begun, what was trained is saved and --resume goes on from there",
     143: "stopped by SIGTERM; as for 130",
@@ -82,3 +83,7 @@ class RunFolderError(FinetuneError):
 
 class TrainingError(FinetuneError):
     exit_code = 8
+
+
+class ProofError(FinetuneError):
+    exit_code = 9

@@ -46,7 +46,7 @@ LAYERS = (
     ("outcome", "advice"),
     ("judge", "runner", "previewing", "sweeping"),
     ("effects",),
-    ("explain", "keys", "forms_page"),
+    ("explain", "keys", "forms_page", "exporting"),
     ("chat", "doctor", "differ"),
     ("commands",),
     ("cli",),

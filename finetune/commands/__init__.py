@@ -8,6 +8,8 @@ from finetune.commands import (
     diff,
     doctor,
     explain,
+    export,
+    merge,
     new,
     plan,
     preprocess,
@@ -31,6 +33,8 @@ COMMANDS = {
     "preprocess": preprocess,
     "sweep": sweep,
     "chat": chat,
+    "merge": merge,
+    "export": export,
     "schema": schema,
     "doctor": doctor,
 }

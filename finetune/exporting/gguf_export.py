@@ -1,0 +1,109 @@
+"""A finished run -> a proven GGUF file: which tool writes it, and what the proof looks at."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import ModelError
+from finetune.exporting import gguf_tools
+from finetune.exporting.finished import Finished
+from finetune.exporting.flow import Reference, Wish, merge_into, prove
+from finetune.exporting.gguf_file import FILE_TYPES, Source, text_config, write_gguf
+from finetune.exporting.gguf_model import architecture_of
+from finetune.exporting.gguf_reading import UNPROVEN, GgufReader, LlamaReader, gguf_facts, open_gguf
+from finetune.exporting.merging import load_tokenizer
+from finetune.exporting.places import check_space
+from finetune.exporting.proof import Proof
+from finetune.exporting.readers import MAX_ANSWER_TOKENS, Reader
+from finetune.screen import Screen
+
+QUANTIZATIONS = (*FILE_TYPES, *gguf_tools.NEEDS_TOOL)
+NUMBERS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "q8_0": "q8_0", "q4_k_m": "q4_k_m"}
+"""Quantization -> the number format whose rounding the proof allows."""
+SHARE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.07, "q4_k_m": 2.65}
+"""Bytes that a number takes at most while the file is made; q4_k_m is made of f16."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A GGUF file with what its proof stands on. `tool`: what wrote it; `begins`: whoever reads it puts the begin token
+    before a prompt."""
+
+    path: Path
+    reference: Reference
+    tool: str
+    begins: bool
+    reader: GgufReader
+
+
+def refuse_ahead(run: Finished, quantization: str) -> None:
+    """What can be known before anything is loaded."""
+    gguf_tools.refuse_missing(quantization)
+    if run.scores:
+        raise ModelError("a reward model cannot be written as GGUF: llama.cpp writes answers. Export --to safetensors")
+
+
+def make_gguf(wish: Wish, quantization: str, folder: Path, screen: Screen) -> Written:
+    """The file, in a folder, made by way of merged weights that are gone afterwards."""
+    refuse_ahead(wish.run, quantization)
+    merged = folder / "merged"
+    merged.mkdir()
+    reference, inventory, _ = merge_into(wish, merged, screen)
+    check_space(folder, int(inventory.parameters * SHARE[quantization]))
+    path = folder / f"{model_name(wish.run, reference)}-{quantization}.gguf"
+    with screen.stage(f"writing {path.name}"):
+        tool = _write(wish.run, reference, merged, path, quantization)
+    longest = max(len(one.ids) for one in reference.measured)
+    reader = open_gguf(path, merged, longest + MAX_ANSWER_TOKENS + 8)
+    begins = bool(gguf_facts(path).get("tokenizer.ggml.add_bos_token"))
+    return Written(path, reference, tool, begins, reader)
+
+
+def model_name(run: Finished, reference: Reference) -> str:
+    """A file's name that says which base model it is made of; llama.cpp tells the family of a tokenizer by it."""
+    base = str(run.keys.get("base_model") or reference.facts["base_model"])
+    words = [Path(base).name, run.folder.path.resolve().name]
+    return "-".join(filter(None, (re.sub(r"[^A-Za-z0-9._]+", "-", word).strip("-.") for word in words)))
+
+
+def _write(run: Finished, reference: Reference, merged: Path, path: Path, quantization: str) -> str:
+    """What wrote the file: llama.cpp's converter where it is found, else this program."""
+    first = path if quantization in FILE_TYPES else path.with_name(f"{path.stem}-f16.gguf")
+    kind = quantization if quantization in FILE_TYPES else "f16"
+    found = gguf_tools.converter()
+    if found is not None:
+        gguf_tools.convert(found, merged, first, kind)
+        tool = f"llama.cpp's {found.name}"
+    else:
+        tokenizer = load_tokenizer(merged)
+        begins = all(one.ids[:1] == [tokenizer.bos_token_id] for one in reference.measured)
+        architecture_of(text_config(merged))
+        write_gguf(Source(merged, tokenizer, run.stop_ids, begins, model_name(run, reference)), kind, first)
+        tool = "finetune, with the gguf package"
+    if first != path:
+        gguf_tools.quantize(first, path, quantization)
+        first.unlink()
+        tool += ", quantized by llama.cpp"
+    return tool
+
+
+def prove_gguf(
+    wish: Wish, written: Written, quantization: str, put: Callable[[GgufReader], Reader] = lambda inner: inner
+) -> Proof:
+    """`put`: another way of putting prompts to the file."""
+    facts: dict[str, Any] = {
+        "artefact": written.path.name,
+        "written_by": written.tool,
+        "files": {"size": written.path.stat().st_size},
+    }
+    proof = prove(wish, put(written.reader), written.reference, NUMBERS[quantization], facts)
+    if not isinstance(written.reader, LlamaReader):
+        return replace(proof, warnings=(*proof.warnings, UNPROVEN))
+    names = written.reference.facts["stop_tokens"]
+    dead = [names[token] for token in wish.run.stop_ids if not written.reader.ends(token)]
+    written.reader.close()
+    if dead:
+        return replace(proof, failures=(*proof.failures, f"llama.cpp does not stop at {', '.join(dead)}"))
+    return proof

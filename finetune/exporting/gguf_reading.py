@@ -1,0 +1,160 @@
+"""A GGUF file read again: by llama.cpp where llama-cpp-python is installed, as any of its users would; else by
+transformers, which proves weights and template, but not how llama.cpp splits text."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finetune.errors import ModelError
+from finetune.exporting.merging import load_tokenizer
+from finetune.exporting.readers import Logits, TransformersReader
+from finetune.generation import Prompt
+from finetune.rendering.template import as_dicts, renderer_of
+
+TEMPLATE = "tokenizer.chat_template"
+UNPROVEN = (
+    "llama-cpp-python is not installed: weights, template and stop tokens were read back by transformers, but how "
+    "llama.cpp splits text was not tried (pip install 'finetune-recipes[llama]')"
+)
+
+
+class _Named:
+    """What a template is given by name, as a tokenizer carries it."""
+
+    def __init__(self, template: str, specials: Mapping[str, str]) -> None:
+        self.chat_template, self.special_tokens_map = template, dict(specials)
+
+
+class LlamaReader:
+    """llama.cpp, with keys and values in float32, so that what is measured is the file."""
+
+    def __init__(self, path: Path, context: int) -> None:
+        import llama_cpp
+
+        self._library = llama_cpp
+        try:
+            self._model = llama_cpp.Llama(
+                model_path=str(path),
+                n_ctx=context,
+                n_batch=context,
+                logits_all=True,
+                verbose=False,
+                n_gpu_layers=0,
+                type_k=llama_cpp.GGML_TYPE_F32,
+                type_v=llama_cpp.GGML_TYPE_F32,
+            )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ModelError(f"llama.cpp cannot load {path.name}: {str(error).splitlines()[0]}") from error
+        self.by = f"llama.cpp (llama-cpp-python {llama_cpp.__version__})"
+        self._vocabulary = self._model._model.vocab
+        facts = self._model.metadata
+        self._adds_begin = facts.get("tokenizer.ggml.add_bos_token") == "true"
+        names = {"bos_token": self._piece(self._model.token_bos()), "eos_token": self._piece(self._model.token_eos())}
+        self._begin = names["bos_token"]
+        self._render = renderer_of(_Named(facts[TEMPLATE], names)) if TEMPLATE in facts else None
+
+    def close(self) -> None:
+        self._model.close()
+
+    def _piece(self, token: int) -> str:
+        return "" if token < 0 else str(self._library.llama_vocab_get_text(self._vocabulary, token).decode("utf-8"))
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        """As llama.cpp's server does: the template's text without the begin token, which the tokenizer puts there."""
+        text = prompt.text
+        if prompt.messages:
+            assert self._render is not None
+            text = self._render(as_dicts(prompt.messages), prompt.tools, True)
+        return self.ids_of(text)
+
+    def ids_of(self, text: str) -> list[int]:
+        if self._adds_begin and self._begin:
+            text = text.removeprefix(self._begin)
+        return list(self._model.tokenize(text.encode("utf-8"), add_bos=True, special=True))
+
+    def logits(self, ids: Sequence[int], last: int) -> Logits:
+        self._model.reset()
+        self._model.eval(list(ids))
+        return np.array(self._model.scores[len(ids) - last : len(ids)], dtype=np.float32)
+
+    def answer(self, ids: Sequence[int], limit: int) -> tuple[list[int], bool]:
+        self._model.reset()
+        self._model.eval(list(ids))
+        found: list[int] = []
+        while len(found) < limit:
+            token = int(self._model.scores[len(ids) + len(found) - 1].argmax())
+            found.append(token)
+            if self._library.llama_vocab_is_eog(self._vocabulary, token):
+                return found, True
+            if len(found) < limit:
+                self._model.eval([token])
+        return found, False
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self._model.detokenize(list(ids), special=False).decode("utf-8", "replace")).strip()
+
+    def ends(self, token: int) -> bool:
+        """Whether llama.cpp stops at a token."""
+        return bool(self._library.llama_vocab_is_eog(self._vocabulary, token))
+
+
+class UnsplitReader(TransformersReader):
+    """The weights and the template of a GGUF file, with the tokenizer that it was made of."""
+
+    def __init__(self, model: Any, tokenizer: Any, stop_ids: Sequence[int], facts: Mapping[str, Any]) -> None:
+        super().__init__(model, tokenizer, stop_ids, official=True)
+        self.by += " (not llama.cpp)"
+        self._begin = str(tokenizer.bos_token or "") if facts.get("tokenizer.ggml.add_bos_token") else ""
+
+    def ids_of(self, text: str) -> list[int]:
+        text = self._begin + text.removeprefix(self._begin)
+        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+GgufReader = LlamaReader | UnsplitReader
+
+
+def llama_cpp_there() -> bool:
+    return find_spec("llama_cpp") is not None
+
+
+def open_gguf(path: Path, tokenizer_folder: Path, context: int) -> GgufReader:
+    """`context`: tokens that the longest prompt and its answer take."""
+    if llama_cpp_there():
+        return LlamaReader(path, context)
+    return by_transformers(path, tokenizer_folder)
+
+
+def by_transformers(path: Path, tokenizer_folder: Path) -> "UnsplitReader":
+    """ModelError if the file's vocabulary is not the tokenizer's."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(tokenizer_folder)
+    facts = gguf_facts(path)
+    _same_vocabulary(facts, tokenizer)
+    tokenizer.chat_template = facts.get(TEMPLATE)
+    model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
+    stops = [facts[name] for name in ENDS if name in facts]
+    return UnsplitReader(model.eval(), tokenizer, [int(stop) for stop in stops], facts)
+
+
+ENDS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+
+
+def gguf_facts(path: Path) -> dict[str, Any]:
+    """What a GGUF file says besides its weights."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    return {name: field.contents() for name, field in reader.fields.items()}
+
+
+def _same_vocabulary(facts: Mapping[str, Any], tokenizer: Any) -> None:
+    tokens = facts["tokenizer.ggml.tokens"]
+    wrong = next((text for text, number in tokenizer.get_vocab().items() if tokens[number] != text), None)
+    if wrong is not None:
+        raise ModelError(f"the GGUF file has another token in the place of {wrong!r}")
