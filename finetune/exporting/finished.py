@@ -16,6 +16,7 @@ from finetune.rundir import MARKER, RunDir, refuse_if_running
 NAMES = ("pretrained_model_name_or_path", "model_name")
 """How loaders call the base model."""
 ADAPTER = "adapter_model.safetensors"
+MAX_ANSWER_TOKENS = 256
 UNPACKED = ("Mxfp4Config", "FineGrainedFP8Config")
 """Configurations by which a quantized checkpoint is unpacked to 16 bits as it is loaded."""
 
@@ -36,6 +37,13 @@ class Finished:
     @property
     def weights(self) -> Path:
         return self.folder.weights
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of an answer at most, in a proof: as many as the run's own answers have."""
+        sampling = self.plan.one("generate", "GenerationConfig")
+        tokens = sampling.arguments["max_new_tokens"] if sampling is not None else MAX_ANSWER_TOKENS
+        return min(int(tokens), MAX_ANSWER_TOKENS)
 
     @property
     def scores(self) -> bool:

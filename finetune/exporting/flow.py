@@ -22,6 +22,10 @@ from finetune.screen import Screen
 from finetune.stages import without_adapter
 
 
+LARGE = 2**28
+"""Bytes of weights from which their memory is freed at once."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What was asked for on the command line. `base`: a copy of the base model, or its 16-bit sibling; `prompts`: how
@@ -65,7 +69,8 @@ def merge_into(wish: Wish, folder: Path, screen: Screen) -> tuple[Reference, Inv
         inventory = _write(wish.run, parts, folder)
     numbers = [str(kind).removeprefix("torch.") for kind in parts.kept.values()]
     del parts
-    gc.collect()
+    if inventory.size > LARGE:
+        gc.collect()  # the model and its adapter refer to each other, and the next one needs the memory
     return reference, inventory, max(set(numbers), key=numbers.count)
 
 
@@ -73,7 +78,7 @@ def refer(wish: Wish, parts: Parts) -> Reference:
     run = wish.run
     prompts = probes(run, parts.tokenizer, wish.prompts)
     reader = TransformersReader(parts.model, parts.tokenizer, run.stop_ids, official=False)
-    measured = measure(reader, prompts)
+    measured = measure(reader, prompts, run.answer_tokens)
     before = None
     if run.plan.has_adapter:
         with without_adapter(parts.model):
@@ -123,7 +128,7 @@ def bound_of(numbers: str, reference: Reference) -> Bound:
 
 
 def prove(wish: Wish, reader: Reader, reference: Reference, numbers: str, facts: dict[str, Any]) -> Proof:
-    measured = measure(reader, reference.prompts, reference.measured)
+    measured = measure(reader, reference.prompts, wish.run.answer_tokens, reference.measured)
     compared = compare(reference.prompts, reference.measured, measured, reference.base)
     told = {
         "artefact": facts.pop("artefact"),

@@ -16,7 +16,7 @@ from finetune.exporting.gguf_reading import UNPROVEN, GgufReader, LlamaReader, g
 from finetune.exporting.merging import load_tokenizer
 from finetune.exporting.places import check_space
 from finetune.exporting.proof import Proof
-from finetune.exporting.readers import MAX_ANSWER_TOKENS, Reader
+from finetune.exporting.readers import Reader
 from finetune.screen import Screen
 
 QUANTIZATIONS = (*FILE_TYPES, *gguf_tools.NEEDS_TOOL)
@@ -56,7 +56,7 @@ def make_gguf(wish: Wish, quantization: str, folder: Path, screen: Screen) -> Wr
     with screen.stage(f"writing {path.name}"):
         tool = _write(wish.run, reference, merged, path, quantization)
     longest = max(len(one.ids) for one in reference.measured)
-    reader = open_gguf(path, merged, longest + MAX_ANSWER_TOKENS + 8)
+    reader = open_gguf(path, merged, longest + wish.run.answer_tokens + 64)
     begins = bool(gguf_facts(path).get("tokenizer.ggml.add_bos_token"))
     return Written(path, reference, tool, begins, reader)
 

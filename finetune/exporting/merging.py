@@ -181,13 +181,18 @@ def _all_there(adapted: Any, tensors: Mapping[str, Any], folder: Path) -> None:
     wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     base = adapted.state_dict()
     lacking = sorted(wanted.keys() - tensors.keys())
-    spare = sorted(name for name in tensors.keys() - wanted.keys() if name not in base)
+    spare = sorted(name for name in tensors.keys() - wanted.keys() if not {name, _loaded_as(name)} & base.keys())
     other = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
     for names, what in ((lacking, "lacks"), (spare, "has no place in the model for"), (other, "has another shape of")):
         if names:
             raise ModelError(
                 f"the adapter in {folder} does not fit the base model: it {what} {names[0]} ({len(names)})"
             )
+
+
+def _loaded_as(name: str) -> str:
+    """The name in the model of an embedding that a file holds because it was resized."""
+    return name.replace(".modules_to_save.", ".modules_to_save.default.")
 
 
 def merge(adapted: Any) -> Any:

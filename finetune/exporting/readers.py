@@ -11,7 +11,6 @@ from finetune.generation import Prompt, prompt_ids
 from finetune.rendering.template import as_dicts
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
-MAX_ANSWER_TOKENS = 128
 COMPARED_TOKENS = 32
 """Tokens of an answer whose logits are compared."""
 
@@ -107,13 +106,15 @@ def stop_ids_of(folder: Path) -> list[int]:
     return [found] if isinstance(found, int) else list(found or [])
 
 
-def measure(reader: Reader, prompts: Sequence[Prompt], along: Sequence[Measured] | None = None) -> list[Measured]:
-    """What the model makes of each prompt. `along`: another's measurements, whose answers are read for the logits, so
-    that both are compared on the same tokens."""
+def measure(
+    reader: Reader, prompts: Sequence[Prompt], limit: int, along: Sequence[Measured] | None = None
+) -> list[Measured]:
+    """What the model makes of each prompt; an answer has `limit` tokens at most. `along`: another's measurements, whose
+    answers are read for the logits, so that both are compared on the same tokens."""
     found = []
     for number, prompt in enumerate(prompts):
         ids = reader.ids(prompt)
-        answer, stopped = reader.answer(ids, MAX_ANSWER_TOKENS)
+        answer, stopped = reader.answer(ids, limit)
         path = (along[number].answer if along is not None else answer)[:COMPARED_TOKENS]
         before = along[number].ids if along is not None else ids
         logits = reader.logits([*before, *path], len(path) + 1)
