@@ -21,7 +21,6 @@ from finetune.outcome import now
 from finetune.screen import Screen
 from finetune.stages import without_adapter
 
-
 LARGE = 2**28
 """Bytes of weights from which their memory is freed at once."""
 
