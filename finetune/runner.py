@@ -19,6 +19,7 @@ from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.going import Going
 from finetune.machine import Machine
+from finetune.noise import quiet_starts
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
@@ -167,6 +168,7 @@ def use_one_gpu() -> None:
 
 def quiet_libraries(bars: bool) -> None:
     """Let what transformers and datasets log go to the run's log, and keep their bars off pipes and files."""
+    quiet_starts()
     import datasets
     from transformers.utils import logging as transformers_logging
 

@@ -13,6 +13,18 @@ from urllib.parse import urlsplit
 
 REACH_S = 5
 """That a service has to answer before a run."""
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    # Hundreds of lines on the terminal, of what is in the experiment anyway.
+    "comet_ml": {"COMET_DISPLAY_SUMMARY_LEVEL": "0"},
+    "mlflow": {
+        # A server that is gone would else be asked for minutes, at every line of metrics.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        # A folder as mlflow_tracking_uri is refused by MLflow 3 without it.
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+    },
+}
+"""Variables that a tracker reads, where the environment does not have them."""
 
 
 class Trackers:
@@ -35,7 +47,7 @@ class Trackers:
                     TELL[name](callback, described(self.folder))
             except Exception as error:
                 del self.callbacks[name]
-                why = str(error).strip().splitlines() or [type(error).__name__]
+                why = f"{type(error).__name__}: {error}".splitlines()
                 logging.getLogger(__name__).warning("%s failed in %s", name, event, exc_info=error)
                 self.say(
                     f"warning: {name} failed at step {state.global_step} ({why[0][:200]}); the run goes on without it, "
@@ -74,9 +86,6 @@ def service_of(name: str, folder: Path) -> Service:
     if name == "mlflow":
         local = f"sqlite:///{folder.absolute()}/mlflow.db"
         address = env.setdefault("MLFLOW_TRACKING_URI", local)
-        # A server that is gone would else be asked for minutes, at every line of metrics.
-        env.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        env.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         remote = address if address.startswith("http") else None
         return Service(remote, (), {"MLFLOW_TRACKING_URI": local}, f"`mlflow ui --backend-store-uri {local}` shows it")
     return Service(None, (), {}, "")
@@ -86,6 +95,8 @@ def go_offline_where_needed(args: Any, folder: Path, say: Callable[[str], None])
     """Name each tracker whose service cannot be used, and have it keep the run in its folder. It comes before the
     trainer starts any of them."""
     for name in args.report_to:
+        for variable, value in DEFAULTS.get(name, {}).items():
+            os.environ.setdefault(variable, value)
         service = service_of(name, folder)
         if service.address and (why := _unusable(service)):
             os.environ.update(service.offline)

@@ -285,7 +285,7 @@ def main() -> int:
     parser.add_argument("--shortest", type=float, default=0.5, help="seconds that a start has at least")
     parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/crashing"))
-    return crash_test(parser.parse_args())
+    return crash_test(parser.parse_intermixed_args())
 
 
 if __name__ == "__main__":

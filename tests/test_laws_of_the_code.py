@@ -30,6 +30,7 @@ LAYERS = (
         "trackers",
         "screen",
         "stopping",
+        "noise",
         "checkpoints",
         "progress",
         "mending",
