@@ -1,5 +1,6 @@
-"""Kills the quickstart with SIGKILL again and again, packed, with workers that read rows and with accumulated gradients,
-and compares it bit for bit with a run that nobody disturbed: metrics, weights, optimizer, scheduler, random numbers, answers.
+"""Kills the quickstart with SIGKILL again and again, packed, with workers that read rows and with accumulated
+gradients, and compares it bit for bit with a run that nobody disturbed: metrics, weights, optimizer, scheduler, random
+numbers, answers.
 
 Run from the repository root: python bench/kill_a_run.py [--kills 50] [--seed 0] [key=value …]"""
 

@@ -2,7 +2,7 @@
 and turns those of the libraries into ours; the last whole checkpoint stays as it is."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,11 +32,7 @@ def explained(keeper: Any) -> Iterator[None]:
     except Exception as error:
         goes_on = bool(keeper.goes_on)
         if is_no_memory(error):
-            mended = mending.told(mending.of_memory(keys), goes_on)
-            first = (str(error).splitlines() or ["no memory"])[0]
-            raise TrainingError(
-                f"the memory is full in step {keeper.at + 1}: {first}{rows_of(keeper)}{mended}"
-            ) from error
+            raise _no_memory(error, keeper, keys) from error
         if checkpoints.is_disk_full(error):
             checkpoints.clear_aside(keeper.folder)
             mended = mending.told(mending.of_disk(keys, len(checkpoints.by_step(keeper.folder))), goes_on)
@@ -45,6 +41,32 @@ def explained(keeper: Any) -> Iterator[None]:
                 f"the metrics of that step could not be written. Free some, or name another{mended}"
             ) from error
         raise
+
+
+def _no_memory(error: Exception, keeper: Any, keys: Mapping[str, Any]) -> TrainingError:
+    goes_on = bool(keeper.goes_on)
+    if keeper.measures:
+        mended = mending.told(mending.of_measuring(keys), goes_on)
+        return TrainingError(f"the memory is full while measuring, at step {keeper.reached}: {first_of(error)}{mended}")
+    mended = mending.told(mending.of_memory(keys), goes_on)
+    return TrainingError(f"the memory is full in step {keeper.at + 1}: {first_of(error)}{rows_of(keeper)}{mended}")
+
+
+def first_of(error: BaseException) -> str:
+    """The first line of what a library says."""
+    return (str(error).splitlines() or ["no memory"])[0]
+
+
+@contextmanager
+def room_to(do: str, changed: Mapping[str, Any]) -> Iterator[None]:
+    """TrainingError, with the change of the recipe, where the memory is full outside of training."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_no_memory(error):
+            raise
+        hint = mending.told(changed, goes_on=False) or ". Take a smaller base_model"
+        raise TrainingError(f"the memory does not suffice to {do}: {first_of(error)}{hint}") from error
 
 
 def is_no_memory(error: BaseException) -> bool:

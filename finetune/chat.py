@@ -12,9 +12,10 @@ from finetune.errors import MachineError, ModelError, RunFolderError
 from finetune.formats.meaning import Message
 from finetune.generation import Prompt, answer, prompt_for
 from finetune.machine import Machine, probe
+from finetune.noise import quiet_libraries
 from finetune.plan import Plan, perform
 from finetune.rundir import RunDir
-from finetune.runner import quiet_libraries, use_one_gpu
+from finetune.runner import use_one_gpu
 
 
 def chat(path: Path, prompt: str | None) -> int:

@@ -58,7 +58,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         self.loader: Any = None
         self.origin: Any = None
         self.at = 0
-        self.deferred = self.early = self.due = self.stopping = False
+        self.deferred = self.early = self.due = self.stopping = self.measures = False
         self.pending: dict[str, bool] | None = None
         self.owed: dict[str, bool] | None = None
         self.random: dict[str, Any] | None = None
@@ -81,11 +81,23 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def first_metrics(self, has_validation: bool) -> list[dict[str, float]]:
         """Validation before the first step; a run that goes on has it in its checkpoint."""
         if self.around.resumed is None:
-            with explained(self):
-                self.first = [self.around.trainer.evaluate()] if has_validation else []
+            self.first = [self.measure()] if has_validation else []
         else:
             self.first = list(self.around.resumed.facts["first"])
         return self.first
+
+    def measure(self) -> dict[str, float]:
+        """A measurement outside of training."""
+        self.measures = True
+        with explained(self):
+            figures: dict[str, float] = self.around.trainer.evaluate()
+        self.measures = False
+        return figures
+
+    @property
+    def reached(self) -> int:
+        """Steps that are done."""
+        return int(self.around.trainer.state.global_step)
 
     def train(self) -> None:
         """TrainingError, with rows and a change of the recipe that may help, if the numbers or the memory end it."""
@@ -166,7 +178,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def _evaluate_late(self, state: Any, control: Any, owed: Mapping[str, bool]) -> None:
         """The measurement that was due when the run was asked to stop."""
         trainer = self.around.trainer
-        self.before_evaluation = progress.random_state()
+        self.before_evaluation, self.measures = progress.random_state(), True
         metrics = trainer._evaluate(None, None)
         if trainer._determine_best_metric(metrics, None) and owed["save"] and self.around.resumed is not None:
             state.best_model_checkpoint = str(self.around.resumed.path)
@@ -188,6 +200,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def _before_evaluation(self, control: Any) -> None:
         """Measuring draws random numbers or not, as its workers are kept or new: training is not to notice."""
         self.before_evaluation = progress.random_state() if control.should_evaluate else None
+        self.measures = bool(control.should_evaluate)
 
     def _owe(self, control: Any) -> None:
         """Whoever asked the run to stop does not wait for a measurement; the run that goes on makes it."""
@@ -208,6 +221,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, kwargs
+        self.measures = False
         if self.before_evaluation is not None:
             progress.set_random_state(self.before_evaluation)
             self.before_evaluation = None

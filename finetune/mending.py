@@ -10,6 +10,8 @@ SHOWN = 8
 """Rows that are named."""
 LOWER = 10
 """By how much a learning rate under which numbers blew up is divided."""
+SANE_ADAPTER, SANE_WHOLE = 1e-3, 1e-4
+"""The highest learning rates that are worth another try, of an adapter and of all weights."""
 WARM = 20
 """Steps of warm-up where a recipe has none."""
 SMALLEST = 64
@@ -37,11 +39,37 @@ def of_memory(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {"sequence_len": tokens // 2} if tokens >= 2 * SMALLEST else {}
 
 
+def of_loading(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Smaller base weights, where an adapter leaves them as they are."""
+    if keys.get("adapter") not in ("lora", "qlora"):
+        return {} if keys.get("adapter") else {"adapter": "lora"}
+    if keys.get("load_in_8bit"):
+        return {"adapter": "qlora", "load_in_8bit": False, "load_in_4bit": True}
+    return {} if keys.get("load_in_4bit") else {"adapter": "qlora", "load_in_4bit": True}
+
+
+def of_measuring(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Fewer rows at a time, else shorter answers."""
+    rows = keys.get("eval_batch_size") or 8
+    if rows > 1:
+        return {"eval_batch_size": rows // 2}
+    if keys.get("do_causal_lm_eval") and keys.get("eval_max_new_tokens", 0) > 1:
+        return {"eval_max_new_tokens": keys["eval_max_new_tokens"] // 2}
+    return {}
+
+
+def of_answers(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Shorter sample answers, else none."""
+    tokens = keys.get("generation_max_new_tokens") or 0
+    return {"generation_max_new_tokens": tokens // 2} if tokens > SMALLEST else {"sample_prompts": []}
+
+
 def of_numbers(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Smaller steps; without them already small, the number type."""
     if keys.get("fp16") is True:
         return {"fp16": False, "bf16": True}
-    changed = {"learning_rate": float(f"{keys['learning_rate'] / LOWER:.3g}")}
+    usual = SANE_ADAPTER if keys.get("adapter") else SANE_WHOLE
+    changed = {"learning_rate": float(f"{min(keys['learning_rate'] / LOWER, usual):.3g}")}
     if not keys.get("warmup_steps") and not keys.get("warmup_ratio"):
         changed["warmup_steps"] = WARM
     if not keys.get("max_grad_norm"):

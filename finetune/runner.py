@@ -3,14 +3,14 @@
 import logging
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune import __version__, stages
+from finetune import __version__, mending, stages
+from finetune.aftermath import is_no_memory, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
 from finetune.checkpoints import is_disk_full
@@ -19,7 +19,7 @@ from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.going import Going
 from finetune.machine import Machine
-from finetune.noise import quiet_starts
+from finetune.noise import logged, quiet_libraries
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
@@ -59,12 +59,12 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
         return 0
     folder, began = opened.folder, False
     try:
-        with _disk_full_named(request.output_dir), _logged(folder.log):
+        with _disk_full_named(request.output_dir), logged(folder.log):
             for note in (*plan.notes, *opened.notes(plan)):
                 screen.say(note)
             if folder.before is None:
                 _describe(folder, request, plan, machine)
-            prepared = _prepare(plan, folder, screen)
+            prepared = _prepare(plan, folder, screen, request.keys)
             going = _going_on(opened, request, plan, prepared.data)
             if opened.checkpoint is not None:
                 _describe(folder, request, plan, machine)
@@ -95,7 +95,7 @@ class _Prepared:
     scored: list[Scored]
 
 
-def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
+def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]) -> _Prepared:
     backend = BACKENDS[plan.backend]
     sources = stages.open_sources(plan)
     with screen.stage("importing libraries"):
@@ -111,7 +111,7 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
     data = stages.format_rows(plan, prepared)
     for line in (*prepared.said(), *_counts(data)):
         screen.say(line)
-    with screen.stage("loading the model"):
+    with screen.stage("loading the model"), room_to("load the model", mending.of_loading(keys)):
         loaded = backend.load(plan.stage("load"))
     for note in loaded.notes:
         screen.say(note)
@@ -122,11 +122,14 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen) -> _Prepared:
     before = None
     if not plan.has_adapter:
         # All weights are about to change: what the base answers must be asked now.
-        with screen.stage("answering the sample questions before training"):
+        smaller = mending.of_answers(keys)
+        with screen.stage("answering the sample questions before training"), room_to("answer them", smaller):
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
-    adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
-    new_tokens_learn(adapted.model, loaded.new_tokens)
-    return _Prepared(adapted, data, config, before, stages.scored(plan, data, adapted))
+    with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
+        adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
+        new_tokens_learn(adapted.model, loaded.new_tokens)
+        scored = stages.scored(plan, data, adapted)
+    return _Prepared(adapted, data, config, before, scored)
 
 
 def _going_on(opened: Opened, request: Request, plan: Plan, data: stages.Formatted) -> Going:
@@ -166,19 +169,6 @@ def use_one_gpu() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
 
 
-def quiet_libraries(bars: bool) -> None:
-    """Let what transformers and datasets log go to the run's log, and keep their bars off pipes and files."""
-    quiet_starts()
-    import datasets
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_default_handler()
-    transformers_logging.enable_propagation()
-    if not bars:
-        transformers_logging.disable_progress_bar()
-        datasets.disable_progress_bars()
-
-
 def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.Desk) -> int:
     loaded, data, config = prepared.loaded, prepared.data, prepared.config
     folder, screen = desk.folder, desk.screen
@@ -191,19 +181,30 @@ def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
     if stop.signal is not None:
         return _interrupted(folder, screen, trained, stop.signal)
+    pairs: list[dict[str, Any]] = []
     try:
         pairs = _answered(plan, prepared, trained.model, screen)
+        folder.write("answers.json", pairs)
+        screen.answers(pairs)
+        _score_again(plan, prepared, trained.model, desk)
     except Stopped as stopped:
         return _interrupted(folder, screen, trained, stopped.number)
-    folder.write("answers.json", pairs)
-    screen.answers(pairs)
-    if prepared.scored:
-        after = stages.scored(plan, data, Loaded(trained.model, loaded.tokenizer))
-        both = [before.beside(now) for before, now in zip(prepared.scored, after, strict=True)]
-        folder.write("scores.json", both)
-        screen.scores(both)
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_no_memory(error):
+            raise
+        # The training is done and saved: it is not to fail by its samples.
+        smaller = mending.as_yaml(mending.of_answers(going.facts["recipe"])).rstrip()
+        screen.say(f"warning: the memory is full, so the sample questions are not answered. Another run: {smaller}")
     report(folder, screen, facts_of(trained, pairs), "finished")
     return 0
+
+
+def _score_again(plan: Plan, prepared: _Prepared, model: Any, desk: stages.Desk) -> None:
+    if prepared.scored:
+        after = stages.scored(plan, prepared.data, Loaded(model, prepared.loaded.tokenizer))
+        both = [before.beside(now) for before, now in zip(prepared.scored, after, strict=True)]
+        desk.folder.write("scores.json", both)
+        desk.screen.scores(both)
 
 
 def _interrupted(folder: RunDir, screen: Screen, trained: stages.Trained, number: int) -> int:
@@ -267,25 +268,3 @@ def _disk_full_named(output_dir: str) -> Iterator[None]:
         if is_disk_full(error):
             raise RunFolderError(f"the disk of output_dir {output_dir} is full. Free some, or name another") from error
         raise
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send what the libraries log and warn to the run's log instead of the terminal."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    logging.captureWarnings(True)
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    ours = logging.getLogger("finetune")
-    ours.setLevel(logging.INFO)
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        ours.info("ended after %.1f s", time.monotonic() - started)
-        logging.captureWarnings(False)
-        root.removeHandler(handler)
-        handler.close()

@@ -234,7 +234,7 @@ def _guarded_training(trainer: Any, has_validation: bool, keeper: Any) -> tuple[
     seconds: float = time.monotonic() - started - evaluating
     last = trainer.state.log_history[-2:]
     if has_validation and not keeper.stopping and not any("eval_loss" in entry for entry in last):
-        trainer.evaluate()
+        keeper.measure()
     return first, seconds
 
 

@@ -84,7 +84,7 @@ def service_of(name: str, folder: Path) -> Service:
         keys = ("SWANLAB_API_KEY", str(home / ".swanlab" / ".netrc"))
         return Service(address, keys, {"SWANLAB_MODE": "offline"}, "`swanlab sync` sends what is in swanlog/")
     if name == "mlflow":
-        local = f"sqlite:///{folder.absolute()}/mlflow.db"
+        local = _own_database(folder)
         address = env.setdefault("MLFLOW_TRACKING_URI", local)
         remote = address if address.startswith("http") else None
         return Service(remote, (), {"MLFLOW_TRACKING_URI": local}, f"`mlflow ui --backend-store-uri {local}` shows it")
@@ -101,18 +101,37 @@ def go_offline_where_needed(args: Any, folder: Path, say: Callable[[str], None])
         if service.address and (why := _unusable(service)):
             os.environ.update(service.offline)
             say(f"warning: {name}: {why}; it keeps this run in the run folder, and {service.then}")
-        if name == "swanlab":
+        if name in STARTS:
             try:
-                start_swanlab(args.run_name)
+                STARTS[name](args, folder)
             except Exception as error:  # noqa: BLE001 - whatever a tracker raises, the training is worth more
-                say(f"warning: swanlab could not be started: {str(error)[:200]}")
+                say(f"warning: {name} could not be started: {str(error)[:200]}")
 
 
-def start_swanlab(run_name: str | None) -> None:
+def start_mlflow(args: Any, folder: Path) -> None:
+    """A database in the run folder would else keep its files in the working directory."""
+    del args
+    address = os.environ["MLFLOW_TRACKING_URI"]
+    if address != _own_database(folder):
+        return
+    import mlflow
+
+    name = os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", "finetune")
+    mlflow.set_tracking_uri(address)
+    if mlflow.get_experiment_by_name(name) is None:
+        mlflow.create_experiment(name, artifact_location=(folder.absolute() / "mlflow").as_uri())
+
+
+def _own_database(folder: Path) -> str:
+    return f"sqlite:///{folder.absolute()}/mlflow.db"
+
+
+def start_swanlab(args: Any, folder: Path) -> None:
     """transformers 5.17 asks swanlab for its run before there is one, which swanlab 0.10 answers by raising: so
     there is one. It reads variables of the names of its own settings as JSON, hence ours."""
     import swanlab
 
+    del folder
     given = {
         "project": "FINETUNE_SWANLAB_PROJECT",
         "workspace": "FINETUNE_SWANLAB_WORKSPACE",
@@ -120,7 +139,11 @@ def start_swanlab(run_name: str | None) -> None:
         "log_dir": "SWANLAB_LOG_DIR",
     }
     settings = {name: os.environ[variable] for name, variable in given.items() if os.environ.get(variable)}
-    swanlab.init(name=run_name, **settings)
+    swanlab.init(name=args.run_name, **settings)
+
+
+STARTS: dict[str, Callable[[Any, Path], None]] = {"mlflow": start_mlflow, "swanlab": start_swanlab}
+"""What is to happen before transformers starts a tracker."""
 
 
 def _unusable(service: Service) -> str | None:

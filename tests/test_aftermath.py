@@ -114,6 +114,52 @@ def test_a_full_memory_names_step_rows_and_a_smaller_batch(
     assert "--resume --resume-changed" in err
 
 
+def test_a_full_memory_while_measuring_or_loading_names_what_would_fit_there(
+    write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import Trainer
+
+    from finetune.backends import BACKENDS
+
+    def full(*given: Any, **named: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    path = write_recipe(val_set_size=0.2, eval_batch_size=4, logging_steps=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "evaluate", full)
+        code, _, err = finetune(path)
+    assert code == TrainingError.exit_code
+    assert "full while measuring, at step 0" in err and pasted(err) == {"eval_batch_size": 2}
+    with monkeypatch.context() as patched:
+        patched.setattr(BACKENDS["transformers"], "load", full)
+        code, _, err = finetune(path, f"output_dir={tmp_path / 'other'}")
+    assert code == TrainingError.exit_code
+    assert "does not suffice to load the model" in err and pasted(err) == {"adapter": "qlora", "load_in_4bit": True}
+
+
+def test_a_training_that_is_done_is_not_lost_by_its_sample_answers(
+    write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune import stages
+
+    def full(*given: Any, **named: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(stages, "answers", full)
+    code, out, err = finetune(write_recipe())
+    assert code == 0, err
+    assert "warning: the memory is full, so the sample questions are not answered" in out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_learning_rate_far_too_high_is_brought_down_to_one_worth_a_try() -> None:
+    assert mending.of_numbers({"learning_rate": 1e9, "adapter": "lora", "warmup_steps": 5, "max_grad_norm": 1}) == {
+        "learning_rate": 1e-3
+    }
+    assert mending.of_numbers({"learning_rate": 2e-4, "warmup_steps": 5, "max_grad_norm": 1}) == {"learning_rate": 2e-5}
+
+
 def test_each_change_saves_memory_until_nothing_is_left_to_change() -> None:
     keys = {"micro_batch_size": 3, "gradient_accumulation_steps": 4, "adapter": "lora", "sequence_len": 256}
     seen = []

@@ -31,12 +31,12 @@ def run(parsed: argparse.Namespace) -> int:
     from rich.console import Console
 
     from finetune.machine import probe
+    from finetune.noise import quiet_libraries
     from finetune.preview.page import page
     from finetune.preview.snapshot import snapshot
     from finetune.preview.terminal import show
     from finetune.previewing import report_of
     from finetune.recipe.load import load_recipe
-    from finetune.runner import quiet_libraries
 
     if parsed.rows < 0:
         raise UsageError(f"--rows {parsed.rows}: write how many rows of each source are shown, 0 or more")

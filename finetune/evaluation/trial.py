@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from finetune.errors import TrainingError
+from finetune.aftermath import Explained, first_of, is_no_memory
+from finetune.mending import told
 
 
 def largest_batch(lengths: list[int], batch_size: int, grouped: bool) -> list[int]:
@@ -36,8 +37,6 @@ def lengths_of(dataset: Any) -> list[int]:
 
 def try_largest_batch(trainer: Any) -> None:
     """Measure one batch and forget it. TrainingError if the memory does not hold it."""
-    import torch
-
     dataset, size = trainer.eval_dataset, trainer.args.per_device_eval_batch_size
     if not hasattr(dataset, "column_names") or not len(dataset):
         return  # rows that come as they are read have no largest
@@ -48,11 +47,14 @@ def try_largest_batch(trainer: Any) -> None:
         with _forgotten(trainer):
             loader = trainer.get_eval_dataloader(dataset.select(rows))
             trainer.evaluation_loop(loader, description="trial", prediction_loss_only=True)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"the GPU's memory does not hold the largest batch of the validation rows, {len(rows)} rows of up to "
-            f"{max(lengths[row] for row in rows)} tokens: {str(error).splitlines()[0]} Lower eval_batch_size (it is "
-            f"{size}), or sequence_len"
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_no_memory(error):
+            raise
+        smaller = {"eval_batch_size": size // 2} if size > 1 else {"sequence_len": max(lengths) // 2}
+        raise Explained(
+            f"the memory does not hold the largest batch of the validation rows, {len(rows)} rows of up to "
+            f"{max(lengths[row] for row in rows)} tokens, with eval_batch_size: {size}: {first_of(error)}"
+            + told(smaller, goes_on=False)
         ) from error
     finally:
         trainer.model.train(was_training)
