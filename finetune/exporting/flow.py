@@ -51,7 +51,8 @@ class Reference:
 
 def quiet() -> None:
     """What the libraries log and show stays off the terminal."""
-    from finetune.runner import quiet_libraries, use_one_gpu
+    from finetune.noise import quiet_libraries
+    from finetune.runner import use_one_gpu
 
     use_one_gpu()
     quiet_libraries(bars=False)
