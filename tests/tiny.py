@@ -45,7 +45,10 @@ def sentence(rng: random.Random, words: int) -> str:
 
 
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
-    specials, eos, bos, template = FAMILIES[family]
+    return tokenizer_with(*FAMILIES[family])
+
+
+def tokenizer_with(specials: list[str], eos: str, bos: str | None, template: str) -> PreTrainedTokenizerFast:
     rng = random.Random(0)
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,7 +68,10 @@ def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
 
 
 def save_model(folder: Path, family: str = "chatml") -> Path:
-    tokenizer = tokenizer_of(family)
+    return save_with(folder, tokenizer_of(family))
+
+
+def save_with(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -20,8 +20,9 @@ from finetune.exporting.readers import Reader
 from finetune.screen import Screen
 
 QUANTIZATIONS = (*FILE_TYPES, *gguf_tools.NEEDS_TOOL)
-NUMBERS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "q8_0": "q8_0", "q4_k_m": "q4_k_m"}
-"""Quantization -> the number format whose rounding the proof allows."""
+NUMBERS = {"f32": "float16", "f16": "float16", "bf16": "bfloat16", "q8_0": "q8_0", "q4_k_m": "q4_k_m"}
+"""Quantization -> the number format whose rounding the proof allows. llama.cpp looks some functions up in tables of 16
+bits, whatever the weights are in."""
 SHARE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.07, "q4_k_m": 2.65}
 """Bytes that a number takes at most while the file is made; q4_k_m is made of f16."""
 

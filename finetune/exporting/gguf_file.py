@@ -9,8 +9,16 @@ from typing import Any
 import numpy as np
 
 from finetune.errors import ModelError
-from finetune.exporting.gguf_model import Architecture, Array, architecture_of, arranged, extra_tensors, write_settings
-from finetune.exporting.gguf_tokens import vocabulary_of, write_specials, write_vocabulary
+from finetune.exporting.gguf_model import (
+    Architecture,
+    Array,
+    architecture_of,
+    arranged,
+    extra_tensors,
+    restored,
+    write_settings,
+)
+from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of, write_specials, write_vocabulary
 from finetune.exporting.saving import tensors_in
 
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
@@ -44,7 +52,7 @@ def write_gguf(source: Source, quantization: str, path: Path) -> None:
     }
     rows = next(shape[0] for name, (_, shape) in weights.items() if name.endswith("embed_tokens.weight"))
     writer = GGUFWriter(str(path), MODEL_ARCH_NAMES[arch])
-    writer.add_name(source.name)
+    writer.add_name(name_for_tokens(source.name, source.tokenizer))
     writer.add_file_type(getattr(LlamaFileType, FILE_TYPES[quantization]))
     writer.add_vocab_size(rows)
     write_settings(writer, architecture, config)
@@ -111,6 +119,29 @@ def _announce(
         block, size = GGML_QUANT_SIZES[kind]
         count = int(np.prod(shapes[name]))
         writer.add_tensor_info(there, shapes[name], np.dtype(np.float32), count // block * size, kind)
+
+
+def read_back(path: Path, folder: Path) -> dict[str, Array]:
+    """The weights in a GGUF file, under the names and in the order of the folder that it was made of. ModelError if one
+    is missing or of another shape."""
+    from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
+    from gguf.quants import dequantize
+
+    config = text_config(folder)
+    architecture = architecture_of(config)
+    names = get_tensor_name_map(getattr(MODEL_ARCH, architecture.arch), int(config["num_hidden_layers"]))
+    there = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+    found: dict[str, Array] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, shape, _ in tensors_in(file):
+            called = _named(names, name, architecture)
+            if called is None:
+                continue
+            if called not in there or tuple(reversed(there[called].shape.tolist())) != shape:
+                raise ModelError(f"{path.name} does not hold {name} as {called} in its shape")
+            flat = dequantize(there[called].data, there[called].tensor_type)
+            found[name] = restored(name, np.asarray(flat, np.float32).reshape(shape), architecture, config)
+    return found
 
 
 def _read(plan: Sequence[tuple[str, str, Path]]) -> Iterator[tuple[str, Array]]:

@@ -192,6 +192,18 @@ def arranged(name: str, weight: Array, architecture: Architecture, config: Confi
     return weight
 
 
+def restored(name: str, weight: Array, architecture: Architecture, config: Config) -> Array:
+    """The other way round."""
+    heads = int(config["num_attention_heads"])
+    if architecture.rotated and (".q_proj." in name or ".k_proj." in name):
+        heads = heads if ".q_proj." in name else int(config.get("num_key_value_heads") or heads)
+        pairs = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
+        weight = np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(weight.shape)
+    if architecture.shifted and name.endswith("norm.weight"):
+        weight = weight - np.float32(1.0)
+    return weight
+
+
 def _interleaved(weight: Array, heads: int) -> Array:
     """Each head's rows from halves (first, second) to pairs: ggml rotates neighbours, transformers the two halves."""
     rows = weight.shape[0] // heads

@@ -1,5 +1,5 @@
-"""A GGUF file read again: by llama.cpp where llama-cpp-python is installed, as any of its users would; else by
-transformers, which proves weights and template, but not how llama.cpp splits text."""
+"""A GGUF file read again: by llama.cpp where llama-cpp-python is installed, as any of its users would; else its weights
+by transformers, which proves them and the template, but not how llama.cpp splits text and runs the model."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from finetune.errors import ModelError
-from finetune.exporting.merging import load_tokenizer
+from finetune.exporting.gguf_file import read_back
+from finetune.exporting.merging import load_folder, load_tokenizer
 from finetune.exporting.readers import Logits, TransformersReader
 from finetune.generation import Prompt
 from finetune.rendering.template import as_dicts, renderer_of
 
 TEMPLATE = "tokenizer.chat_template"
 UNPROVEN = (
-    "llama-cpp-python is not installed: weights, template and stop tokens were read back by transformers, but how "
-    "llama.cpp splits text was not tried (pip install 'finetune-recipes[llama]')"
+    "llama-cpp-python is not installed: weights, template and stop tokens were read back, but how llama.cpp splits text"
+    " and runs the model was not tried (pip install 'finetune-recipes[llama]')"
 )
 
 
@@ -121,23 +122,24 @@ def llama_cpp_there() -> bool:
     return find_spec("llama_cpp") is not None
 
 
-def open_gguf(path: Path, tokenizer_folder: Path, context: int) -> GgufReader:
+def open_gguf(path: Path, merged: Path, context: int) -> GgufReader:
     """`context`: tokens that the longest prompt and its answer take."""
     if llama_cpp_there():
         return LlamaReader(path, context)
-    return by_transformers(path, tokenizer_folder)
+    return by_transformers(path, merged)
 
 
-def by_transformers(path: Path, tokenizer_folder: Path) -> "UnsplitReader":
+def by_transformers(path: Path, merged: Path) -> "UnsplitReader":
     """ModelError if the file's vocabulary is not the tokenizer's."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    tokenizer = load_tokenizer(tokenizer_folder)
+    tokenizer = load_tokenizer(merged)
     facts = gguf_facts(path)
     _same_vocabulary(facts, tokenizer)
     tokenizer.chat_template = facts.get(TEMPLATE)
-    model = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
+    model = load_folder(merged, scores=False).float()
+    weights = {name: torch.from_numpy(weight) for name, weight in read_back(path, merged).items()}
+    model.load_state_dict(weights, strict=False)
     stops = [facts[name] for name in ENDS if name in facts]
     return UnsplitReader(model.eval(), tokenizer, [int(stop) for stop in stops], facts)
 

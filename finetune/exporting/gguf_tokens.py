@@ -2,6 +2,7 @@
 chat template. Refuses a tokenizer that llama.cpp would split differently; knows no weights."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -156,6 +157,21 @@ def write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     if vocabulary.scores:
         writer.add_token_scores(vocabulary.scores)
         writer.add_add_space_prefix(vocabulary.space_prefix)
+
+
+STRIPPING = ("</s>", "<unk>", "<s>", "<|endoftext|>")
+"""Tokens that llama.cpp looks up in a model that is called Phi-3."""
+
+
+def name_for_tokens(name: str, tokenizer: Any) -> str:
+    """The model's name as llama.cpp may read it: by `phi-3` in it, it takes the spaces after special tokens away, which
+    is right where the tokenizer does so, and only there."""
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    added = data.get("added_tokens") or []
+    known = tokenizer.get_vocab()
+    if any(token.get("rstrip") for token in added) and all(text in known for text in STRIPPING):
+        return name if re.search("phi-?3", name.lower()) else f"{name} (phi-3)"
+    return re.sub("(?i)(phi)-?(3)", r"\1 \2", name)
 
 
 def write_specials(writer: Any, tokenizer: Any, stop_ids: Sequence[int], begins: bool) -> None:
