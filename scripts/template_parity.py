@@ -196,8 +196,8 @@ def ended(path: Path) -> dict[str, int]:
 def table(rows: list[Row]) -> str:
     go = "Go's text/template" if shutil.which("go") else "finetune's reader of Go's templates"
     lines = [
-        f"Prompts whose token ids equal those of `chat`, of {len(QUESTIONS)} (Ollama's template rendered by {go}); where "
-        "the trained end of a turn stops the answer; answers of the trained tiny model that ended by themselves, of 6:",
+        f"Prompts whose token ids equal those of `chat`, of {len(QUESTIONS)} (Ollama's template rendered by {go});",
+        "where the trained end of a turn stops the answer; answers of the trained tiny model that ended, of 6:",
         "",
         "| family | training rows | merged | GGUF | Ollama | stops in | ended: chat / merged / GGUF |",
         "|---|---:|---:|---:|---:|---|---|",

@@ -14,6 +14,7 @@ from finetune.commands import (
     plan,
     preprocess,
     preview,
+    push,
     schema,
     sweep,
     train,
@@ -35,6 +36,7 @@ COMMANDS = {
     "chat": chat,
     "merge": merge,
     "export": export,
+    "push": push,
     "schema": schema,
     "doctor": doctor,
 }

@@ -11,7 +11,7 @@ from finetune.exporting import gguf_tools
 from finetune.exporting.finished import Finished
 from finetune.exporting.flow import Reference, Wish, merge_into, prove
 from finetune.exporting.gguf_file import FILE_TYPES, Source, text_config, write_gguf
-from finetune.exporting.gguf_model import architecture_of
+from finetune.exporting.gguf_model import ARCHITECTURES
 from finetune.exporting.gguf_reading import UNPROVEN, GgufReader, LlamaReader, gguf_facts, open_gguf
 from finetune.exporting.merging import load_tokenizer
 from finetune.exporting.places import check_space
@@ -73,21 +73,34 @@ def _write(run: Finished, reference: Reference, merged: Path, path: Path, quanti
     """What wrote the file: llama.cpp's converter where it is found, else this program."""
     first = path if quantization in FILE_TYPES else path.with_name(f"{path.stem}-f16.gguf")
     kind = quantization if quantization in FILE_TYPES else "f16"
-    found = gguf_tools.converter()
-    if found is not None:
-        gguf_tools.convert(found, merged, first, kind)
-        tool = f"llama.cpp's {found.name}"
-    else:
-        tokenizer = load_tokenizer(merged)
-        begins = all(one.ids[:1] == [tokenizer.bos_token_id] for one in reference.measured)
-        architecture_of(text_config(merged))
-        write_gguf(Source(merged, tokenizer, run.stop_ids, begins, model_name(run, reference)), kind, first)
-        tool = "finetune, with the gguf package"
+    tool = _converted(merged, first, kind) or _own(run, reference, merged, first, kind)
     if first != path:
         gguf_tools.quantize(first, path, quantization)
         first.unlink()
         tool += ", quantized by llama.cpp"
     return tool
+
+
+def _converted(merged: Path, path: Path, kind: str) -> str | None:
+    """By llama.cpp's converter; None where there is none, or it cannot what this program can."""
+    found = gguf_tools.converter()
+    if found is None:
+        return None
+    try:
+        gguf_tools.convert(found, merged, path, kind)
+    except ModelError:
+        if (text_config(merged).get("architectures") or [""])[0] not in ARCHITECTURES:
+            raise
+        return None
+    return f"llama.cpp's {found.name}"
+
+
+def _own(run: Finished, reference: Reference, merged: Path, path: Path, kind: str) -> str:
+    tokenizer = load_tokenizer(merged)
+    begins = all(one.ids[:1] == [tokenizer.bos_token_id] for one in reference.measured)
+    path.unlink(missing_ok=True)
+    write_gguf(Source(merged, tokenizer, run.stop_ids, begins, model_name(run, reference)), kind, path)
+    return "finetune, with the gguf package"
 
 
 def prove_gguf(

@@ -140,7 +140,7 @@ def read_back(path: Path, folder: Path) -> dict[str, Array]:
             if called not in there or tuple(reversed(there[called].shape.tolist())) != shape:
                 raise ModelError(f"{path.name} does not hold {name} as {called} in its shape")
             flat = dequantize(there[called].data, there[called].tensor_type)
-            found[name] = restored(name, np.asarray(flat, np.float32).reshape(shape), architecture, config)
+            found[name] = restored(name, np.array(flat, np.float32).reshape(shape), architecture, config)
     return found
 
 

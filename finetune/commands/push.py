@@ -1,0 +1,38 @@
+"""`finetune push RUN REPO`: publish a run on the hub, with a model card. Says what is sent; a dry run sends nothing."""
+
+import argparse
+from pathlib import Path
+
+HELP = "publish a run on the hub, with a model card"
+USE = (("finetune push RUN_DIR OWNER/NAME [--what merged] [--dry-run]", "publish on the hub, with a model card"),)
+LONG = True
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("repo", metavar="OWNER/NAME")
+    parser.add_argument(
+        "--what",
+        choices=("adapter", "merged", "gguf", "ollama", "vllm", "tgi"),
+        help="the adapter, or the folder of an export (default: what was trained)",
+    )
+    parser.add_argument("--license", metavar="ID", help="the licence's name on the hub; default: the base model's")
+    parser.add_argument("--public", action="store_true", help="for everybody; a new repository is private without it")
+    parser.add_argument("--dry-run", action="store_true", help="write what would be sent to RUN_DIR/push, send nothing")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    from finetune.exporting.finished import finished_run
+    from finetune.exporting.hub import pack, preview, send
+
+    found = finished_run(parsed.run)
+    package = pack(found, parsed.repo, parsed.what, parsed.license, parsed.public)
+    for name, size in package.sizes().items():
+        print(f"{size:>14,}  {name}")
+    who = "private" if package.private else "public"
+    if parsed.dry_run:
+        print(f"nothing was sent; {preview(package, found)} holds what would go to {package.repo} ({who})")
+        return 0
+    print(f"sending to {package.repo} ({who})")
+    print(send(package))
+    return 0

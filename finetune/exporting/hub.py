@@ -1,0 +1,147 @@
+"""What is sent to the hub, file by file, and sending it. A dry run writes the same files beside the run instead."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune.errors import MachineError, RecipeError, RunFolderError, UsageError
+from finetune.exporting.card import HUB_ID, Sent, card
+from finetune.exporting.finished import Finished
+from finetune.exporting.places import PROOF
+from finetune.recipe.secrets import SHAPES
+
+KINDS = ("adapter", "merged", "gguf", "ollama", "vllm", "tgi")
+"""What can be published: the run's own weights, or the folder of an export."""
+BESIDE = ("recipe.yaml", "recipe.composed.yaml", "plan.json", "machine.json", "metrics.jsonl", "data.json")
+"""Files of the run that go along, into the folder `finetune` of the repository."""
+PREVIEW = "push"
+LISTED = "files.json"
+OWN = ("README.md",)
+"""Files that peft leaves beside the weights and the card takes the place of."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """Path in the repository -> a file, or a text. `private`: for its owner alone."""
+
+    repo: str
+    private: bool
+    files: Mapping[str, Path | str]
+
+    def sizes(self) -> dict[str, int]:
+        return {
+            name: len(what.encode()) if isinstance(what, str) else what.stat().st_size
+            for name, what in sorted(self.files.items())
+        }
+
+
+def pack(run: Finished, repo: str, kind: str | None, license_: str | None, public: bool) -> Package:
+    """UsageError for a repository's name that is none, or a licence that nobody said; RunFolderError if what shall be
+    sent is not there or not proven; RecipeError if a text looks as if it held a secret."""
+    if not HUB_ID.fullmatch(repo):
+        raise UsageError(f"{repo!r} is no repository: write OWNER/NAME")
+    folder = _folder(run, kind)
+    own = folder == run.weights
+    sent = Sent(
+        run, "adapter" if own and run.plan.has_adapter else kind or "model", folder, repo, _license(run, license_)
+    )
+    files: dict[str, Path | str] = {
+        str(path.relative_to(folder)): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in OWN and not path.name.startswith(".")
+    }
+    files |= {f"finetune/{name}": run.folder.path / name for name in BESIDE if (run.folder.path / name).is_file()}
+    files["README.md"] = card(sent)
+    _refuse_secrets(files)
+    return Package(repo, not public, files)
+
+
+def _folder(run: Finished, kind: str | None) -> Path:
+    if kind in (None, "adapter"):
+        if kind == "adapter" and not run.plan.has_adapter:
+            raise UsageError("the run trained all weights and has no adapter: leave --what out")
+        return run.weights
+    folder = run.folder.path / str(kind)
+    if not (folder / PROOF).is_file():
+        how = "finetune merge" if kind == "merged" else f"finetune export --to {kind}"
+        raise RunFolderError(f"{folder} holds no export: make it with {how}, or leave --what out")
+    if not json.loads((folder / PROOF).read_text("utf-8")).get("passed"):
+        raise RunFolderError(f"{folder} is not proven to be what was trained (proof.json): export it again")
+    return folder
+
+
+def _license(run: Finished, given: str | None) -> str:
+    """What was said, or what the base model's own card says. UsageError if neither does."""
+    if given:
+        return given
+    base = Path(str(run.keys.get("base_model")))
+    folder = base if base.is_dir() else run.directory / base
+    for path in (folder / "README.md",):
+        if path.is_file():
+            parts = path.read_text("utf-8", "replace").split("---")
+            facts = _yaml(parts[1]) if len(parts) > 2 and not parts[0].strip() else {}
+            if facts.get("license"):
+                return str(facts["license"])
+    raise UsageError("nothing says under which licence this may be used: write --license, as in --license apache-2.0")
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _refuse_secrets(files: Mapping[str, Path | str]) -> None:
+    for name, what in files.items():
+        if isinstance(what, Path) and what.suffix not in (".yaml", ".json", ".jsonl", ".txt", ".sh", ".jinja"):
+            continue
+        if name == "tokenizer.json":
+            continue
+        text = what if isinstance(what, str) else what.read_text("utf-8", "replace")
+        if SHAPES.search(text):
+            raise RecipeError(f"{name} holds something that looks like a token, key or password; nothing was sent")
+
+
+def preview(package: Package, run: Finished) -> Path:
+    """The dry run: a folder with the card, the list of files with their sizes, and every small file as it would go."""
+    folder = run.folder.path / PREVIEW
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, what in package.files.items():
+        target = folder / name
+        if isinstance(what, str):
+            target.write_text(what, "utf-8")
+        elif what.stat().st_size < 2**20:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(what, target)
+    facts = {"repo": package.repo, "private": package.private, "files": package.sizes()}
+    (folder / LISTED).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    return folder
+
+
+def send(package: Package) -> str:
+    """The address of the commit. MachineError if the hub cannot be reached or refuses."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi()
+    added = [
+        CommitOperationAdd(name, what.encode() if isinstance(what, str) else str(what))
+        for name, what in sorted(package.files.items())
+    ]
+    try:
+        api.create_repo(package.repo, private=package.private, exist_ok=True)
+        commit = api.create_commit(package.repo, added, commit_message="Trained with finetune")
+    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise MachineError(
+            f"the hub did not take {package.repo}: {first}. Check name and network, and `hf auth login` (or HF_TOKEN)"
+        ) from error
+    return str(commit.commit_url)

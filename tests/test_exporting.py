@@ -1,0 +1,397 @@
+"""Exports for other programs: GGUF files, Ollama's Modelfile, servers; and publishing. What llama.cpp itself makes of
+the files is tested by the slow ones, where llama-cpp-python is installed."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+
+from finetune.errors import MachineError, ModelError, RecipeError, RunFolderError, UsageError
+from finetune.exporting import gguf_export, gguf_tools, targets
+from finetune.exporting.gguf_file import Source, write_gguf
+from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
+from finetune.exporting.gguf_reading import LlamaReader, by_transformers, gguf_facts
+from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of
+from finetune.exporting.go_template import go_of, layout_of, render_go
+from finetune.rendering.layouts import LAYOUTS
+from finetune.rendering.template import renderer_of
+from tests import tiny
+from tests.finished import finished
+
+LORA = {"adapter": "lora", "lora_r": 4}
+TEXT = "<|im_start|>user\nIt's 12345, naïve café – 東京,  don't!\n\n<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.fixture(autouse=True)
+def without_tools(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Neither a llama.cpp of this machine nor its Python package has a say, but in the slow tests."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.delenv(gguf_tools.FOLDER, raising=False)
+        monkeypatch.setattr("finetune.exporting.gguf_reading.llama_cpp_there", lambda: False)
+        monkeypatch.setattr(gguf_tools, "llama_cpp_there", lambda: False)
+        monkeypatch.setattr(gguf_tools.shutil, "which", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Path:
+    """One finished run of the Llama 3 family, whose prompts begin with a begin token."""
+    folder = tmp_path_factory.mktemp("run")
+    values = {
+        "base_model": str(tiny_models["llama3"]),
+        "datasets": [{"path": "d.jsonl", "type": "chat_template"}, {"path": "some/data", "type": "alpaca"}],
+        "output_dir": str(folder / "run"),
+        "generation_max_new_tokens": 4,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values | LORA))
+    path = finished(folder / "recipe.yaml")
+    (path / "recipe.yaml").write_text((folder / "recipe.yaml").read_text())
+    return path
+
+
+COMMON = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": None,
+}
+ROPE3 = {"rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LONG = {"rope_theta": 1e4, "long_factor": [1.5] * 8, "short_factor": [1.1] * 8, "original_max_position_embeddings": 384}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama with biases": ("Llama", {"attention_bias": True}),
+    "Llama 3 positions": (
+        "Llama",
+        {"rope_parameters": {"rope_type": "llama3", "original_max_position_embeddings": 64, **ROPE3}},
+    ),
+    "Llama with yarn": (
+        "Llama",
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1e4,
+                "factor": 2.0,
+                "original_max_position_embeddings": 256,
+            }
+        },
+    ),
+    "Mistral": ("Mistral", {"head_dim": 32, "sliding_window": None}),
+    "Qwen2": ("Qwen2", {"tie_word_embeddings": True}),
+    "Qwen3": ("Qwen3", {"head_dim": 32}),
+    "Gemma": ("Gemma", {"head_dim": 16}),
+    "Gemma2": ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 32}),
+    "Gemma3": (
+        "Gemma3Text",
+        {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 32, "num_hidden_layers": 7},
+    ),
+    "Phi3": ("Phi3", {}),
+    "Phi3 with long positions": (
+        "Phi3",
+        {"original_max_position_embeddings": 384, "rope_parameters": {"rope_type": "longrope", **LONG}},
+    ),
+}
+
+
+def model_of(kind: str, tokenizer: Any, folder: Path) -> Any:
+    """A tiny model of an architecture, with weights and norms that are all different, in a folder."""
+    name, own = MODELS[kind]
+    ends = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    config = getattr(transformers, f"{name}Config")(**COMMON | ends | own)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name.removesuffix('Text')}ForCausalLM")(config).eval()
+    with torch.no_grad():
+        for called, weight in model.named_parameters():
+            weight += (0.3 if "norm" in called else 0.1) * torch.randn_like(weight)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+def written(folder: Path, tokenizer: Any, quantization: str = "f32", begins: bool = False) -> Path:
+    stops = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    path = folder / f"{quantization}.gguf"
+    write_gguf(Source(folder, tokenizer, stops, begins, "tiny"), quantization, path)
+    return path
+
+
+def logits_of(model: Any, ids: list[int]) -> Any:
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def test_every_architecture_has_a_model_here() -> None:
+    classes = {f"{name.removesuffix('Text')}ForCausalLM" for name, _ in MODELS.values()}
+    assert classes == ARCHITECTURES.keys()
+
+
+@pytest.mark.parametrize("kind", ["Llama with biases", "Gemma3", "Phi3"])
+def test_weights_come_back_from_a_gguf_file_as_they_were(kind: str, tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    model = model_of(kind, tokenizer, tmp_path)
+    ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
+    for quantization, off in (("f32", 1e-5), ("q8_0", 0.2)):
+        path = written(tmp_path, tokenizer, quantization)
+        found = by_transformers(path, tmp_path).logits(ids, len(ids))
+        assert np.abs(found - logits_of(model, ids)).max() < off, quantization
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_llama_cpp_computes_what_transformers_does(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp")
+    tokenizer = tiny.tokenizer_of("chatml")
+    model = model_of(kind, tokenizer, tmp_path)
+    ids = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
+    reader = LlamaReader(written(tmp_path, tokenizer), 256)
+    assert reader.ids_of(TEXT) == ids
+    # ggml looks the activation of the Gemma models up in a table of 16 bits.
+    off = 1e-2 if kind.startswith("Gemma") else 1e-4
+    assert np.abs(reader.logits(ids, len(ids)) - logits_of(model, ids)).max() < off
+    assert reader.ends(tokenizer.convert_tokens_to_ids("<|im_end|>")) and reader.ends(tokenizer.eos_token_id)
+    assert not reader.ends(ids[5])
+    reader.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["gguf", "ollama"])
+@pytest.mark.parametrize("quantization", ["f16", "q8_0", "q4_k_m"])
+def test_llama_cpp_proves_what_is_exported(
+    to: str, quantization: str, run: Path, finetune: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("llama_cpp")
+    code, _, err = finetune("export", run, "--to", to, "--quantization", quantization, "--output", tmp_path / "out")
+    assert code == 0, err
+    proof = json.loads((tmp_path / "out" / "proof.json").read_text())
+    assert proof["read_by"].startswith("llama.cpp") and proof["figures"]["ids_equal"] == proof["figures"]["prompts"]
+
+
+def test_a_gguf_file_holds_tokens_template_and_ends(run: Path, finetune: Any) -> None:
+    code, _, err = finetune("export", run, "--to", "gguf", "--prompts", 2)
+    assert code == 0, err
+    path = next((run / "gguf").glob("*-f16.gguf"))
+    assert not (run / "gguf" / "merged").exists()
+    facts = gguf_facts(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run / "adapter")
+    tokens = facts["tokenizer.ggml.tokens"]
+    assert facts["tokenizer.chat_template"] == tokenizer.chat_template
+    assert tokens[facts["tokenizer.ggml.eot_token_id"]] == "<|eot_id|>"
+    assert tokens[facts["tokenizer.ggml.eos_token_id"]] == "<|end_of_text|>"
+    assert tokens[facts["tokenizer.ggml.bos_token_id"]] == "<|begin_of_text|>"
+    assert facts["tokenizer.ggml.add_bos_token"] is True, "the prompts of this family begin with it"
+    proof = json.loads((run / "gguf" / "proof.json").read_text())
+    assert proof["passed"] and any("llama-cpp-python is not installed" in line for line in proof["warnings"])
+
+
+def test_what_llama_cpp_alone_can_make_is_refused_before_anything_is_loaded(run: Path, finetune: Any) -> None:
+    code, _, err = finetune("export", run, "--to", "gguf", "--quantization", "q4_k_m", "--output", run / "q4")
+    assert code == MachineError.exit_code and "llama-cpp-python" in err and not (run / "q4").exists()
+
+
+def test_llama_cpps_converter_is_used_where_it_is_found(
+    run: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(gguf_tools.FOLDER, str(tmp_path))
+    tool = tmp_path / gguf_tools.CONVERTER
+    finetune("export", run, "--to", "gguf", "--prompts", 1, "--output", tmp_path / "first")
+    file = next((tmp_path / "first").glob("*.gguf"))
+    tool.write_text(f"import shutil, sys; shutil.copy({str(file)!r}, sys.argv[3])")
+    assert finetune("export", run, "--to", "gguf", "--prompts", 1, "--output", tmp_path / "by it")[0] == 0
+    assert _written_by(tmp_path / "by it") == f"llama.cpp's {gguf_tools.CONVERTER}"
+    tool.write_text("import sys; sys.exit('BPE pre-tokenizer was not recognized')")
+    assert finetune("export", run, "--to", "gguf", "--prompts", 1, "--output", tmp_path / "without it")[0] == 0
+    assert _written_by(tmp_path / "without it").startswith("finetune"), "what it cannot, this program may"
+
+
+def _written_by(folder: Path) -> str:
+    return str(json.loads((folder / "proof.json").read_text())["written_by"])
+
+
+def test_a_quantization_is_for_gguf_files_alone(run: Path, finetune: Any) -> None:
+    code, _, err = finetune("export", run, "--to", "vllm", "--quantization", "f16")
+    assert code == UsageError.exit_code and "gguf and ollama" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, "LLAMA_CPP"),
+        ({"rope_parameters": {"rope_type": "dynamic"}}, "rope_type dynamic"),
+        ({"mlp_bias": True}, "mlp_bias"),
+    ],
+)
+def test_a_model_that_cannot_be_written_is_refused_by_name(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        architecture_of({"architectures": ["LlamaForCausalLM"]} | change)
+
+
+def test_a_tokenizer_that_llama_cpp_would_split_differently_is_refused() -> None:
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    tokenizer = tiny.tokenizer_of("chatml")
+    assert vocabulary_of(tokenizer, len(tokenizer)).pre == "gpt-2"
+    split = pre_tokenizers.Split(Regex(r"\w+"), "isolated")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    with pytest.raises(ModelError, match="no name for"):
+        vocabulary_of(tokenizer, len(tokenizer))
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(ModelError, match="Lowercase"):
+        vocabulary_of(tokenizer, len(tokenizer))
+    with pytest.raises(ModelError, match="embeddings"):
+        vocabulary_of(tiny.tokenizer_of("chatml"), 300)
+
+
+def test_a_name_with_phi_3_is_given_only_to_tokenizers_that_take_spaces_away() -> None:
+    assert name_for_tokens("Phi-3.5-mini", tiny.tokenizer_of("chatml")) == "Phi 3.5-mini"
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_ollamas_template_writes_what_the_trained_one_does(name: str) -> None:
+    tokenizer = tiny.tokenizer_of("llama3")
+    tokenizer.chat_template = LAYOUTS[name].jinja
+    begin = "<|begin_of_text|>"
+    template = go_of(layout_of(tokenizer, begin))
+    render = renderer_of(tokenizer)
+    turns = [("user", "a\nb"), ("assistant", "{{ c }}"), ("user", "d {%"), ("assistant", "e"), ("user", "f")]
+    for count, system in ((1, ""), (3, ""), (5, ""), (1, "Be kind."), (3, "Be kind.")):
+        messages = [{"role": role, "content": text} for role, text in turns[:count]]
+        told = [{"role": "system", "content": system}] * bool(system) + messages
+        assert render_go(template, system, told) == render(told, None, True).removeprefix(begin)
+
+
+@pytest.mark.parametrize(
+    "jinja",
+    [
+        "{% for m in messages %}{{ loop.index }}{{ m['content'] }}<|im_end|>{% endfor %}",
+        "{{ messages[-1]['content'] }}<|im_end|>",
+        "{% for m in messages %}{{ m['content'] | upper }}<|im_end|>{% endfor %}",
+        "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] | length }}{{ m['content'] }}<|im_end|>"
+        "{% endfor %}",
+    ],
+    ids=["numbers the turns", "forgets turns", "rewrites contents", "counts letters"],
+)
+def test_a_template_that_does_more_than_ollamas_can_is_refused(jinja: str) -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    tokenizer.chat_template = jinja
+    with pytest.raises(ModelError, match="Ollama"):
+        layout_of(tokenizer, "")
+
+
+def test_a_modelfile_holds_template_ends_and_sampling(run: Path, finetune: Any) -> None:
+    code, _, err = finetune("export", run, "--to", "ollama", "--prompts", 3)
+    assert code == 0, err
+    text = (run / "ollama" / "Modelfile").read_text()
+    file = re.match(r"FROM \./(\S+)\n", text)
+    assert file and (run / "ollama" / file[1]).is_file()
+    assert 'PARAMETER stop "<|eot_id|>"' in text and "PARAMETER temperature 0" in text
+    assert "<|start_header_id|>user<|end_header_id|>" in text
+    assert "<|begin_of_text|>" not in text, "Ollama puts it there, since the GGUF file says so"
+
+
+def test_a_modelfile_that_asks_otherwise_fails_the_proof(
+    run: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    def wrong(*arguments: Any) -> Any:
+        made = write_modelfile(*arguments)
+        return replace(made, template=made.template.replace("\n\n", "\n"))
+
+    write_modelfile = targets.write_modelfile
+    monkeypatch.setattr(targets, "write_modelfile", wrong)
+    code, _, err = finetune("export", run, "--to", "ollama", "--prompts", 2, "--output", tmp_path / "out")
+    assert code == 9 and "other token ids" in err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("server", ["vllm", "tgi"])
+def test_a_server_gets_weights_ends_template_and_a_start_command(server: str, run: Path, finetune: Any) -> None:
+    code, _, err = finetune("export", run, "--to", server, "--prompts", 1)
+    assert code == 0, err
+    folder = run / server
+    assert (folder / "start.sh").stat().st_mode & 0o111 and "127.0.0.1" in (folder / "start.sh").read_text()
+    stops = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in stops
+    if server == "tgi":
+        told = json.loads((folder / "tokenizer_config.json").read_text())
+        assert told["chat_template"] == tokenizer.chat_template
+
+
+def test_a_dry_run_writes_the_card_and_the_list_of_what_would_be_sent(
+    run: Path, finetune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", _not_to_be_called)
+    code, _, err = finetune("push", run, "me/tiny", "--license", "apache-2.0", "--dry-run")
+    assert code == 0, err
+    listed = json.loads((run / "push" / "files.json").read_text())
+    assert listed["private"] and {"README.md", "adapter_model.safetensors", "finetune/recipe.yaml"} <= set(
+        listed["files"]
+    )
+    card = (run / "push" / "README.md").read_text()
+    facts = yaml.safe_load(card.split("---")[1])
+    assert facts["license"] == "apache-2.0" and facts["datasets"] == ["some/data"] and facts["library_name"] == "peft"
+    assert "base_model" not in facts, "a local folder is no model of the hub"
+    assert "lora_r: 4" in card and "`d.jsonl`" in card and "AutoPeftModelForCausalLM" in card
+
+
+def _not_to_be_called(*_: Any, **__: Any) -> None:
+    raise AssertionError("a dry run sends nothing")
+
+
+def test_a_push_sends_every_file_in_one_commit(run: Path, finetune: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: dict[str, Any] = {}
+
+    class Commit:
+        commit_url = "https://hub/commit"
+
+    def commit(_: Any, repo: str, operations: list[Any], **__: Any) -> Commit:
+        sent.update(repo=repo, paths=[operation.path_in_repo for operation in operations])
+        return Commit()
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda _, repo, **told: sent.update(told))
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", commit)
+    code, out, _ = finetune("push", run, "me/tiny", "--license", "mit")
+    assert code == 0 and "https://hub/commit" in out
+    assert sent["repo"] == "me/tiny" and sent["private"] is True and "README.md" in sent["paths"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (["me/tiny"], UsageError, "--license"),
+        (["tiny", "--license", "mit"], UsageError, "OWNER/NAME"),
+        (["me/tiny", "--license", "mit", "--what", "merged"], RunFolderError, "finetune merge"),
+        (["me/tiny", "--license", "mit"], MachineError, "hf auth login"),
+    ],
+    ids=["no licence", "no owner", "no such export", "no hub"],
+)
+def test_a_push_that_cannot_be_is_refused(
+    arguments: list[str], error: type[Exception], said: str, run: Path, finetune: Any
+) -> None:
+    code, _, err = finetune("push", run, *arguments)
+    assert code == error.exit_code and said in err
+
+
+def test_a_secret_is_not_published(run: Path, finetune: Any, request: pytest.FixtureRequest) -> None:
+    path = run / "recipe.yaml"
+    text = path.read_text()
+    request.addfinalizer(lambda: path.write_text(text) and None)
+    path.write_text(text + "# hf_" + "a" * 30 + "\n")
+    code, _, err = finetune("push", run, "me/tiny", "--license", "mit", "--dry-run")
+    assert code == RecipeError.exit_code and "nothing was sent" in err and "aaaa" not in err
+
+
+def test_every_quantization_has_its_bound() -> None:
+    assert set(gguf_export.QUANTIZATIONS) == gguf_export.NUMBERS.keys() == gguf_export.SHARE.keys()
