@@ -57,11 +57,6 @@ def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         yield "bf16: true needs a GPU of compute capability 8.0 or more; write bf16: auto and fp16: auto"
     if precision.fp16 and not machine.cuda:
         yield "fp16: true needs a CUDA GPU; write fp16: false"
-    if precision.fp16 and backend == "transformers" and (recipe.load_in_4bit or recipe.load_in_8bit):
-        yield (
-            "fp16 on quantized weights fails in trl 1.14.2, which keeps that adapter in bfloat16; write backend: "
-            "unsloth, or bf16: true and fp16: false where the GPU can, or load_in_4bit: false and load_in_8bit: false"
-        )
     if recipe.tf32 is True and not machine.bf16:
         yield "tf32: true needs an Ampere GPU or newer; write tf32: false"
 

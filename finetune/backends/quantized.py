@@ -72,11 +72,30 @@ def quantization_config(calls: Sequence[Call]) -> Any:
 
 
 def prepare_for_adapter(*, model: Any) -> Any:
-    """A quantized model with its other weights in float32, ready to have an adapter trained; others as they are.
+    """A quantized model with all its weights frozen; others as they are. Norms and embeddings stay in bfloat16, so that
+    what flows between the layers takes 2 bytes a number; in float16, which overflows there, they become float32.
 
     Checkpointing is the trainer's to switch on, once; prepared here it would be switched on twice."""
     if not getattr(model, "is_quantized", False):
         return model
+    import torch
     from peft import prepare_model_for_kbit_training
 
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if model.dtype == torch.float16:
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model.requires_grad_(False)
+    return model
+
+
+def train_in_float32(*, trainer: Any) -> None:
+    """What is trained of a quantized model in float32 again, where TRL's trainers round it to bfloat16: small steps
+    would be rounded away, and float16's loss scaling has no bfloat16."""
+    import torch
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not getattr(base, "is_quantized", False):
+        return
+    for weight in model.parameters():
+        if weight.requires_grad and weight.dtype in (torch.bfloat16, torch.float16):
+            weight.data = weight.data.float()

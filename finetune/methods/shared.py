@@ -42,8 +42,16 @@ def training_calls(
     rest = {name: value for name, value in known.items() if name not in chosen}
     made = Call(config, chosen | rest, frozen=frozenset(rest))
     before = (*tracking.calls(recipe, recipe.output_dir), *_measuring(recipe, config == "trl.SFTConfig"))
-    around = (*_callbacks(recipe), *learning.callbacks(recipe), *learning.set_up_calls(recipe))
+    # The number type comes first: an optimizer of ours is told of the weights themselves.
+    finished = (*_number_type(recipe, setting.backend), *learning.set_up_calls(recipe))
+    around = (*_callbacks(recipe), *learning.callbacks(recipe), *finished)
     return (*surviving_calls(recipe), *before, *around, made, trainer)
+
+
+def _number_type(recipe: Recipe, backend: str) -> tuple[Call, ...]:
+    if backend != "transformers" or recipe.adapter is None or not recipe.peft_autocast_adapter_dtype:
+        return ()
+    return (Call("finetune.backends.quantized.train_in_float32", {}, runtime=("trainer",)),)
 
 
 def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:

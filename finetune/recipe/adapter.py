@@ -35,7 +35,7 @@ class AdapterSection(Section):
     adapter: Annotated[
         Literal["lora", "qlora", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"] | None,
         Field(examples=["lora", "qlora"]),
-        Reaches("load", "adapt", "save"),
+        Reaches("load", "adapt", "train", "save", unsloth=("load", "adapt", "save")),
     ] = None
     """`lora`: small trainable matrices on a frozen model. `qlora`: the same on a 4-bit model. `ia3`: one factor for
     each output of some layers. `prefix_tuning`, `prompt_tuning`, `p_tuning`: learned tokens before the row. Unset: all
@@ -134,7 +134,7 @@ class AdapterSection(Section):
         bool, Reaches("adapt", needs=_LORA | {"lora_modules_to_save": ["embed_tokens"]})
     ] = False
     """Where input and output embeddings are one matrix, train them as one."""
-    peft_autocast_adapter_dtype: Annotated[bool, Reaches("adapt", unsloth=(), needs=_LORA)] = True
+    peft_autocast_adapter_dtype: Annotated[bool, Reaches("adapt", "train", unsloth=(), needs=_LORA)] = True
     """Keep the adapter's weights in float32 where the model's are in 16 bits."""
     ia3_target_modules: Annotated[
         Names | None,
