@@ -2,9 +2,10 @@
 models and from flipping each key; holds no fact about a key but which are ours alone."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from finetune.backends import BACKENDS
 from finetune.compare import ABSENT, Change
@@ -99,7 +100,7 @@ def _entry(path: Path_) -> Iterator[str]:
     model, key = model_at(path), str(path[-1])
     field = field_at(path)
     name = ".".join(part if isinstance(part, str) else "N" for part in path)
-    schema = model.model_json_schema()["properties"][key]
+    schema = _schema_of(model)["properties"][key]
     default = "must be written" if field.is_required() else f"default: {value_text(field.default)}"
     facts = [type_text(schema), default]
     needs = reach_of(model, key).needs
@@ -115,6 +116,11 @@ def _entry(path: Path_) -> Iterator[str]:
     # The keys of validation sources are those of the training data.
     for inner in keys_of(section) if section is not None and key != "test_datasets" else ():
         yield from _entry((*path, 0, inner) if lists_sections(field.annotation) else (*path, inner))
+
+
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 def _reached(path: Path_, backend: str) -> str:
@@ -164,14 +170,15 @@ def _changes(recipe: Recipe, machine: Machine, path: Path_) -> tuple[Change, ...
 
 def _recipes_for(path: Path_, backend: str, context: Mapping[str, Any]) -> Iterator[Recipe]:
     """A recipe in which the key can count, if the context allows one."""
-    model, key = model_at(path), str(path[-1])
-    needs = dict(reach_of(model, key).needs)
-    values = {**MINIMUM, "backend": backend, **context, **(needs if len(path) == 1 else {})}
-    if len(path) > 1 and path[0] not in values and lists_sections(Recipe.model_fields[str(path[0])].annotation):
-        values[str(path[0])] = alternatives(Recipe.model_fields[str(path[0])])[0]
+    outer = str(path[0])
+    values = {**MINIMUM, "backend": backend, **context, **reach_of(Recipe, outer).needs}
+    if len(path) > 1 and outer not in values:
+        around = alternatives(Recipe.model_fields[outer])[0]
+        inside = dict(reach_of(model_at(path), str(path[-1])).needs)
+        values[outer] = around | inside if isinstance(around, dict) else around
     trials = [values]
     if len(path) == 1:
-        trials += [values | {key: value} for value in alternatives(field_at(path))]
+        trials += [values | {outer: value} for value in alternatives(field_at(path))]
     for trial in trials:
         if not broken_rules(trial):
             try:
