@@ -148,7 +148,7 @@ def prompt_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
     return [int(token) for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
 
-def _one_number_type(model: Any) -> Any:
+def one_number_type(model: Any) -> Any:
     """Embeddings that were trained whole are kept in float32 beside a model in 16 bits; the products need one type, as
     autocast gives them while training."""
     import torch
@@ -159,25 +159,30 @@ def _one_number_type(model: Any) -> Any:
     return torch.autocast(model.device.type, half) if whole and half else nullcontext()
 
 
-def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any, streamer: Any = None) -> Answer:
+def answer(prompt: Prompt, model: Any, tokenizer: Any, config: Any) -> Answer:
     """One answer; `config` is transformers' GenerationConfig with the stop tokens in eos_token_id."""
     import torch
 
     ids = torch.tensor([prompt_ids(prompt, tokenizer)], device=model.device)
     mask = torch.ones_like(ids)
-    with torch.no_grad(), _one_number_type(model):
-        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, streamer=streamer)
+    reads = {"tokenizer": tokenizer} if config.stop_strings else {}
+    with torch.no_grad(), one_number_type(model):
+        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **reads)
     return read(output[0, ids.shape[1] :].tolist(), tokenizer, config)
 
 
-def continuations(given: Sequence[Sequence[int]], model: Any, config: Any, batch_size: int) -> list[list[int]]:
+def continuations(
+    given: Sequence[Sequence[int]], model: Any, config: Any, batch_size: int, tokenizer: Any = None
+) -> list[list[int]]:
     """What the model writes after each list of token ids, its stop token included if it came to one. Several at a
-    time, padded on the left; the longest come first, so that memory that does not suffice shows at once."""
+    time, padded on the left; the longest come first, so that memory that does not suffice shows at once. The tokenizer
+    finds stop texts, where the config has some."""
     import torch
 
     found: list[list[int]] = [[] for _ in given]
     order = sorted(range(len(given)), key=lambda number: -len(given[number]))
-    stops = config.eos_token_id
+    stops = {*config.eos_token_id, *([config.pad_token_id] if config.stop_strings else [])}
+    reads = {"tokenizer": tokenizer} if config.stop_strings else {}
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
         width = len(given[batch[0]])
@@ -185,8 +190,8 @@ def continuations(given: Sequence[Sequence[int]], model: Any, config: Any, batch
         mask = [[0] * (width - len(given[number])) + [1] * len(given[number]) for number in batch]
         ids_BT = torch.tensor(rows, device=model.device)
         mask_BT = torch.tensor(mask, device=model.device)
-        with torch.no_grad(), _one_number_type(model):
-            output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)
+        with torch.no_grad(), one_number_type(model):
+            output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config, **reads)
         for number, new in zip(batch, output_BT[:, width:].tolist(), strict=True):
             end = next((place + 1 for place, token in enumerate(new) if token in stops), len(new))
             found[number] = new[:end]
@@ -197,10 +202,12 @@ def answers_to(prompts: Sequence[Prompt], model: Any, tokenizer: Any, config: An
     """The answers to several prompts, as `answer` gives each."""
     texts = [prompt_text(prompt, tokenizer) for prompt in prompts]
     given = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    return [read(new, tokenizer, config) for new in continuations(given, model, config, batch_size)]
+    return [read(new, tokenizer, config) for new in continuations(given, model, config, batch_size, tokenizer)]
 
 
 def read(new: Sequence[int], tokenizer: Any, config: Any) -> Answer:
-    """Generated tokens as an answer."""
+    """Generated tokens as an answer, up to the first stop text."""
     stopped = bool(new) and new[-1] in config.eos_token_id
-    return Answer(tokenizer.decode(new, skip_special_tokens=True).strip(), stopped, len(new))
+    text = tokenizer.decode(new, skip_special_tokens=True)
+    ends = [place for stop in config.stop_strings or () if (place := text.find(stop)) >= 0]
+    return Answer(text[: min(ends)].strip() if ends else text.strip(), stopped or bool(ends), len(new))

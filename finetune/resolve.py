@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune import methods
 from finetune.adapters.lora import changes_base
+from finetune.answering.planned import answering
 from finetune.backends import BACKENDS
 from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
@@ -17,7 +18,6 @@ from finetune.methods.shared import Setting
 from finetune.plan import Call, Plan
 from finetune.precision import choose_precision
 from finetune.recipe.data import DatasetEntry
-from finetune.recipe.output import GenerationSection
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import SAME, PromptFormat
 from finetune.templates_planned import template_calls
@@ -270,29 +270,9 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
 def _generate_calls(section: Recipe) -> tuple[Call, ...]:
     if section.reward_model:
         pairs = Call("finetune.scoring.sample_pairs", {"from_rows": SAMPLE_PAIRS}, runtime=("prepared", "tokenizer"))
-        return (pairs, *_answering(section))
+        return (pairs, *answering(section))
     questions = {"prompts": section.sample_prompts, "from_rows": SAMPLE_QUESTIONS}
     return (
         Call("finetune.generation.sample_prompts", questions, runtime=("rows",)),
-        *_answering(section),
+        *answering(section),
     )
-
-
-def _answering(section: Recipe) -> tuple[Call, ...]:
-    return (
-        Call("transformers.GenerationConfig", _sampling(section), runtime=("eos_token_id", "pad_token_id")),
-        Call("transformers.set_seed", {"seed": section.seed}),
-    )
-
-
-def _sampling(section: GenerationSection) -> dict[str, Any]:
-    tokens = {"max_new_tokens": section.generation_max_new_tokens}
-    if section.generation_temperature == 0 or section.generation_do_sample is False:
-        return tokens | {"do_sample": False}
-    return tokens | {
-        "do_sample": True,
-        "temperature": section.generation_temperature,
-        "top_p": section.generation_top_p or 1.0,
-        "top_k": section.generation_top_k or 0,
-        "min_p": section.generation_min_p or 0.0,
-    }

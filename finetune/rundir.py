@@ -215,14 +215,14 @@ def refuse_if_running(path: Path) -> None:
     marker = RunDir(path).read(MARKER)
     if marker.get("status") in ("finished", "failed", "interrupted") or marker.get("host") != platform.node():
         return
-    if not _lives(marker):
+    if not lives(marker):
         return
     raise RunFolderError(
         f"{path} is being written by a run that goes on (process {marker['process']}). Wait, or stop it"
     )
 
 
-def _lives(marker: Mapping[str, Any]) -> bool:
+def lives(marker: Mapping[str, Any]) -> bool:
     """Whether the process that wrote a marker is there still. Its number alone does not tell: a container gives the
     same ones again, and so does a machine that was restarted."""
     try:

@@ -24,6 +24,7 @@ from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
 from finetune.rendering.specials import special_text
+from finetune.report.writing import keep_rows, write_page
 from finetune.rundir import RunDir, abandon, finish, keep_aside
 from finetune.scoring import Scored
 from finetune.screen import Screen
@@ -109,6 +110,7 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
     if prepared.skipped:
         folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
     data = stages.format_rows(plan, prepared)
+    keep_rows(folder, prepared, tokenizer)
     for line in (*prepared.said(), *_counts(data)):
         screen.say(line)
     with screen.stage("loading the model"), room_to("load the model", mending.of_loading(keys)):
@@ -196,6 +198,7 @@ def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.
         smaller = mending.as_yaml(mending.of_answers(going.facts["recipe"])).rstrip()
         screen.say(f"warning: the memory is full, so the sample questions are not answered. Another run: {smaller}")
     report(folder, screen, facts_of(trained, pairs), "finished")
+    write_page(folder.path)
     return 0
 
 
@@ -210,6 +213,7 @@ def _score_again(plan: Plan, prepared: _Prepared, model: Any, desk: stages.Desk)
 def _interrupted(folder: RunDir, screen: Screen, trained: stages.Trained, number: int) -> int:
     """Report a run whose weights are saved but which was stopped; the exit code."""
     report(folder, screen, facts_of(trained, []), "interrupted")
+    write_page(folder.path)
     screen.say(f"stopped by {signal.Signals(number).name} after step {trained.steps}; all is saved{trained.goes_on}")
     return 128 + number
 
@@ -252,6 +256,7 @@ def _clean_up(folder: RunDir, error: BaseException, began: bool) -> None:
         )
     except OSError:
         logging.getLogger(__name__).warning("the status could not be written")  # the disk is full: the error says so
+    write_page(folder.path)
     kept = keep_aside(folder, "failed")
     if kept is not None:
         error.add_note(f"what the failed run left is in {kept}; the run it was to replace is untouched")

@@ -146,9 +146,9 @@ def _learned(run: Path) -> Iterator[str]:
 
 
 def _same(run: Path, said: list[Any], weights: str, base: Path) -> Iterator[str]:
-    from finetune.chat import load_trained
     from finetune.plan import Plan
     from finetune.rundir import RunDir
+    from finetune.trained import load_trained
 
     plan = Plan.from_json(json.loads((run / "plan.json").read_text()))
     try:

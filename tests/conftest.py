@@ -72,6 +72,28 @@ def write_recipe(tmp_path: Path, tiny_models: dict[str, Path], sharegpt: Path) -
     return write
 
 
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path], sharegpt: Path) -> Path:
+    """The folder of a finished run: an adapter that learned for some steps, with measurements. Nobody changes it."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = {
+        "base_model": str(tiny_models["chatml"]),
+        "datasets": [{"path": str(sharegpt), "type": "chat_template"}],
+        "val_set_size": 0.2,
+        "adapter": "lora",
+        "learning_rate": 2e-2,
+        "max_steps": 6,
+        "logging_steps": 1,
+        "eval_steps": 3,
+        "output_dir": str(folder / "run"),
+        "sample_prompts": ["how are you", "the sea is <b>calm</b>"],
+        "generation_max_new_tokens": 8,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main([str(folder / "recipe.yaml")]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
 def finetune(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process: (exit code, standard output, standard error)."""

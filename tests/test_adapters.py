@@ -86,7 +86,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def reloaded(folder: Path) -> Any:
-    from finetune.chat import load_trained
+    from finetune.trained import load_trained
 
     run = RunDir(folder)
     return load_trained(Plan.from_json(run.read("plan.json")), run).model

@@ -1,8 +1,9 @@
 """A preview as one self-contained HTML page, for a pull request or a colleague. Loads nothing from anywhere."""
 
+from collections.abc import Sequence
 from html import escape
 
-from finetune.preview.looks import Piece, ShownRow, SourceFigures, histogram, visible
+from finetune.preview.looks import Bar, Piece, ShownRow, SourceFigures, histogram, visible
 from finetune.preview.report import Purpose, Report
 
 STYLE = """
@@ -59,7 +60,7 @@ def page(report: Report) -> str:
         parts.append(f"<h2>{escape(name.capitalize())}: sources</h2>{_table(purpose)}")
     for name, purpose in report.purposes.items():
         parts.append(f"<h2>{escape(name.capitalize())}: rows</h2>")
-        parts += [_row(row, number == 0) for number, row in enumerate(purpose.shown)]
+        parts += [shown_row(row, number == 0) for number, row in enumerate(purpose.shown)]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
@@ -69,15 +70,19 @@ def page(report: Report) -> str:
 
 def _head(title: str, report: Report) -> str:
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.facts.items())
-    legend = (
+    silent = "<span>silent: rows left out, since their own flags let nothing be learned</span>"
+    return f"<h1>{escape(title)}</h1><dl>{facts}</dl>{legend(silent)}"
+
+
+def legend(more: str = "") -> str:
+    """What the colours of tokens say."""
+    return (
         '<div class="legend"><span><span class="t l">learned</span> the model is taught to write this</span>'
         '<span><span class="t">not learned</span> it only reads this</span>'
         '<span><span class="t s">&lt;special&gt;</span> a special token</span>'
         '<span><span class="t l s e">&lt;end&gt;</span> the last token of a learned stretch: where answers stop</span>'
-        "<span>silent: rows left out, since their own flags let nothing be learned</span>"
-        "</div>"
+        f"{more}</div>"
     )
-    return f"<h1>{escape(title)}</h1><dl>{facts}</dl>{legend}"
 
 
 def _table(purpose: Purpose) -> str:
@@ -101,7 +106,11 @@ def _source(name: str, figure: SourceFigures) -> str:
 
 
 def _bars(figure: SourceFigures) -> str:
-    bars = histogram(figure.lengths)
+    return drawn_bars(histogram(figure.lengths), max(figure.lengths, default=0))
+
+
+def drawn_bars(bars: Sequence[Bar], longest: int) -> str:
+    """Rows by their number of tokens."""
     most = max((bar.rows for bar in bars), default=1)
     width = 240 / max(len(bars), 1)
     drawn = "".join(
@@ -110,7 +119,6 @@ def _bars(figure: SourceFigures) -> str:
         "</rect>"
         for number, bar in enumerate(bars)
     )
-    longest = max(figure.lengths, default=0)
     label = f"rows by length, 0 to {longest:,} tokens"
     return (
         f'<svg viewBox="0 0 240 46" preserveAspectRatio="none" role="img" aria-label="{label}">{drawn}</svg>'
@@ -118,7 +126,7 @@ def _bars(figure: SourceFigures) -> str:
     )
 
 
-def _row(row: ShownRow, is_open: bool) -> str:
+def shown_row(row: ShownRow, is_open: bool) -> str:
     share = row.learned / row.tokens if row.tokens else 0
     head = (
         f"{escape(row.source)} <b>row {row.number}</b> "

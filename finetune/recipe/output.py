@@ -40,6 +40,16 @@ class GenerationSection(Section):
         Number | None, Field(ge=0, le=1, examples=[0.1, 0.05]), Reaches("generate", needs={"generation_temperature": 1})
     ] = None
     """Sample among tokens at least this share as likely as the likeliest."""
+    generation_repetition_penalty: Annotated[Number, Field(gt=0, le=10, examples=[1.1, 1.3]), Reaches("generate")] = 1.0
+    """Above 1: what the question or the answer holds already becomes less likely. 1: nothing changes."""
+    generation_stop: Annotated[
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=16)] | None,
+        Field(examples=[["Question:"], ["User:", "###"]]),
+        Reaches("generate"),
+    ] = None
+    """Texts before which an answer ends, besides the stop tokens that training found."""
+    generation_seed: Annotated[Whole | None, Field(ge=0, le=2**32 - 1, examples=[1, 7]), Reaches("generate")] = None
+    """Where the chance of sampled answers begins. Unset: seed."""
 
 
 class OutputSection(Section):

@@ -1,0 +1,1 @@
+"""What a run trained, answering over HTTP as OpenAI's chat API does."""

@@ -1,0 +1,117 @@
+"""The thread that writes answers, and how they come back to those who wait for them. Knows no HTTP."""
+
+import asyncio
+import contextlib
+import copy
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+
+from finetune.answering.settings import Settings
+from finetune.answering.writing import Piece, Writing
+from finetune.errors import FinetuneError
+from finetune.formats.meaning import BadRow
+from finetune.generation import Prompt, prompt_ids
+from finetune.serving.refusing import Refused
+from finetune.trained import Trained
+
+PAUSE_SECONDS = 0.5
+
+
+class Engine:
+    """`queue`: answers that may wait for a slot; more are refused at once."""
+
+    def __init__(self, trained: Trained, slots: int, queue: int) -> None:
+        self.trained, self.queue = trained, queue
+        self.writers = trained.writers(slots)
+        # A tokenizer is no thing for two threads: this one makes prompts, the other makes texts of tokens.
+        self.tokenizer = copy.deepcopy(trained.loaded.tokenizer)
+        self._reading = threading.Lock()
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="writing", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ends.set()
+        with self.writers.changed:
+            self.writers.changed.notify_all()
+        self._thread.join()
+        self.writers.fail(RuntimeError("the server is going down"))
+
+    def _write(self) -> None:
+        writers = self.writers
+        while not self._ends.is_set():
+            with writers.changed:
+                if not writers.busy:
+                    writers.changed.wait(PAUSE_SECONDS)
+            if not writers.busy:
+                continue
+            try:
+                writers.step()
+            except Exception as error:
+                logging.getLogger(__name__).exception("a step failed")
+                writers.fail(error)
+
+    @property
+    def waiting(self) -> int:
+        return len(self.writers.waiting)
+
+    def ids_of(self, prompt: Prompt) -> list[int]:
+        """Refused where the template refuses the messages."""
+        try:
+            with self._reading:
+                return prompt_ids(prompt, self.tokenizer)
+        except (BadRow, FinetuneError) as error:
+            raise Refused(400, str(error), "messages", "invalid_value") from None
+
+    def fitting(self, ids: list[int], settings: Settings) -> Settings:
+        """Refused where the prompt leaves no room for an answer."""
+        try:
+            return self.trained.fitting(ids, settings)
+        except FinetuneError as error:
+            raise Refused(400, str(error), "messages", "context_length_exceeded") from None
+
+    def add(self, ids: list[int], settings: Settings, tell: Callable[[Piece], None]) -> Writing:
+        row = Writing(ids, settings, tell)
+        self.writers.add(row)
+        return row
+
+    def refuse_if_full(self, rows: int) -> None:
+        if self.waiting + rows > self.queue + max(0, self.writers.slots - self.writers.writing):
+            raise Refused(429, f"{self.waiting} answers wait already; try again shortly", None, "queue_full")
+
+
+async def pieces(engine: Engine, asked: list[tuple[list[int], Settings]]) -> AsyncIterator[tuple[int, Piece, Writing]]:
+    """(which of them, what came, its answer so far), until all are whole. Who stops listening frees the slots."""
+    loop, came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
+    rows: list[Writing] = []
+
+    def teller(number: int) -> Callable[[Piece], None]:
+        def tell(piece: Piece) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(came.put_nowait, (number, piece))
+
+        return tell
+
+    try:
+        for number, (ids, settings) in enumerate(asked):
+            rows.append(engine.add(ids, settings, teller(number)))
+        open_ = len(rows)
+        while open_:
+            number, piece = await came.get()
+            open_ -= piece.ended is not None
+            yield number, piece, rows[number]
+    finally:
+        for row in rows:
+            if row.ended is None:
+                engine.writers.cancel(row)
+
+
+def failed(piece: Piece) -> Refused | None:
+    """What an answer that was not written to its end is refused with."""
+    if piece.ended not in ("failed", "cancelled"):
+        return None
+    code = "no_memory" if "memory" in piece.why else None
+    return Refused(503, f"the answer could not be written: {piece.why or piece.ended}", code=code)

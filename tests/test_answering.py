@@ -1,0 +1,219 @@
+"""Answers beside one another: each as it would be alone, ended where its turn ends, drawn by its own seed."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from finetune.answering.growing import Growing
+from finetune.answering.settings import Settings, changed
+from finetune.answering.writers import Writers
+from finetune.answering.writing import Piece, Terms, Writing
+from tests import tiny
+
+PROMPTS = ("the sea", "a walk home and talk about small things", "you ask I", "calm")
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_models: dict[str, Path]) -> tuple[Any, Terms]:
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = tiny.tokenizer_of("chatml")
+    model = AutoModelForCausalLM.from_pretrained(tiny_models["chatml"]).eval()
+    return model, Terms(tokenizer, frozenset({tokenizer.eos_token_id}), model.device)
+
+
+def ids(terms: Terms, text: str) -> list[int]:
+    return list(terms.tokenizer(text)["input_ids"])
+
+
+def written(parts: Any, settings: list[Settings], slots: int = 8, alone: bool = False) -> list[Writing]:
+    model, terms = parts
+    rows = [Writing(ids(terms, text), one) for text, one in zip(PROMPTS, settings, strict=False)]
+    writers = Writers(model, terms, 0, slots)
+    if alone:
+        writers.batch = None
+    writers.write(rows)
+    return rows
+
+
+SAMPLED = Settings(9, temperature=1.3, top_p=0.95, top_k=40, min_p=0.01, repetition_penalty=1.2, seed=5)
+
+
+@pytest.mark.parametrize("settings", [Settings(12), SAMPLED, Settings(9, frequency_penalty=1.5, presence_penalty=0.5)])
+def test_an_answer_does_not_hang_on_what_is_written_beside_it(settings: Settings, parts: Any) -> None:
+    lengths = [changed(settings, {"max_new_tokens": 4 + 3 * number}) for number in range(4)]
+    together = [row.new for row in written(parts, lengths)]
+    assert [row.new for row in written(parts, lengths, slots=1)] == together
+    assert [row.new for row in written(parts, lengths, slots=2)] == together
+    assert [row.new for row in written(parts, lengths, alone=True)] == together
+    assert [len(new) for new in together] == [4, 7, 10, 13] and len({tuple(new[:4]) for new in together}) == 4
+
+
+def test_the_most_likely_answer_is_what_the_library_generates(parts: Any) -> None:
+    model, terms = parts
+    for row in written(parts, [Settings(12, repetition_penalty=1.3)] * 4):
+        given = torch.tensor([row.ids])
+        options = {"do_sample": False, "repetition_penalty": 1.3, "eos_token_id": [2], "pad_token_id": 0}
+        output = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=12, **options)
+        assert output[0, len(row.ids) :].tolist() == row.new
+    assert terms.tokenizer.pad_token_id is not None
+
+
+def test_another_seed_draws_otherwise_and_the_same_again(parts: Any) -> None:
+    first, again, other = (written(parts, [changed(SAMPLED, {"seed": seed})] * 4) for seed in (5, 5, 6))
+    assert [row.new for row in first] == [row.new for row in again] != [row.new for row in other]
+
+
+def test_an_answer_ends_where_its_turn_ends_and_not_at_its_length(parts: Any) -> None:
+    """The model would go on for ever: whatever it says third is made its stop token."""
+    model, terms = parts
+    third = written(parts, [Settings(40)])[0].new[2]
+    rows = [Writing(ids(terms, PROMPTS[0]), Settings(40)) for _ in range(2)]
+    Writers(model, Terms(terms.tokenizer, frozenset({third}), terms.device), 0).write(rows)
+    assert [(row.ended, len(row.new)) for row in rows] == [("stop", 3)] * 2
+    whole = written(parts, [Settings(40)])[0].text
+    letter = next(sign for sign in whole[4:] if sign.isalpha())
+    named = written(parts, [Settings(40, stop=(letter,))])[0]
+    assert named.ended == "stop" and named.text == whole[: whole.index(letter)].strip() and len(named.new) < 40
+
+
+@pytest.mark.parametrize("stop", ["STOP", "<|im_end|>"])
+def test_a_stop_text_is_never_shown_not_even_its_beginning(stop: str) -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    text = f"the sea ST is calm {stop} and warm"
+    shown, growing = "", Growing(tokenizer, (stop,), raw=True)
+    for token in tokenizer(text)["input_ids"]:
+        growing.add(token)
+        shown += growing.fresh()
+        assert not shown.endswith(stop[0])
+        if growing.stopped:
+            break
+    assert shown == "the sea ST is calm "
+
+
+def test_characters_of_several_tokens_appear_whole_and_pieces_make_the_text() -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    text = "  sea 海 and 👩‍👩‍👧 calm\n\n"
+    growing, pieces = Growing(tokenizer), []
+    for token in tokenizer(text)["input_ids"]:
+        growing.add(token)
+        pieces.append(growing.fresh())
+    growing.close()
+    pieces.append(growing.fresh(closed=True))
+    assert "".join(pieces) == text.strip() == growing.answer
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_a_cancelled_answer_frees_its_slot(parts: Any) -> None:
+    model, terms = parts
+    writers, told = Writers(model, terms, 0, 1), []
+    rows = [Writing(ids(terms, text), Settings(30), told.append) for text in PROMPTS]
+    for row in rows:
+        writers.add(row)
+    writers.step()
+    writers.cancel(rows[0])
+    writers.cancel(rows[2])
+    while writers.busy:
+        writers.step()
+    assert [row.ended for row in rows] == ["cancelled", "length", "cancelled", "length"]
+    assert len(rows[0].new) == 1 and rows[2].new == [] and [len(rows[n].new) for n in (1, 3)] == [30, 30]
+    assert [piece.ended for piece in told if piece.ended] == ["cancelled", "cancelled", "length", "length"]
+
+
+def test_answers_that_do_not_fit_into_memory_together_are_written_a_few_at_a_time(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [row.new for row in written(parts, [Settings(9)] * 4)]
+    forward = type(parts[0]).forward
+
+    @functools.wraps(forward)
+    def small(self: Any, input_ids: Any = None, past_key_values: Any = None, **named: Any) -> Any:
+        if input_ids.shape[0] * (past_key_values.get_seq_length() + input_ids.shape[1]) > 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, input_ids=input_ids, past_key_values=past_key_values, **named)
+
+    monkeypatch.setattr(type(parts[0]), "forward", small)
+    assert [row.new for row in written(parts, [Settings(9)] * 4)] == expected
+
+    @functools.wraps(forward)
+    def full(self: Any, **named: Any) -> Any:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(type(parts[0]), "forward", full)
+    for alone in (False, True):
+        assert [row.ended for row in written(parts, [Settings(9)] * 2, alone=alone)] == ["failed", "failed"]
+
+
+def test_pieces_that_were_told_make_the_answer(parts: Any) -> None:
+    model, terms = parts
+    told: list[Piece] = []
+    row = Writing(ids(terms, PROMPTS[1]), changed(SAMPLED, {"max_new_tokens": 40}), told.append)
+    Writers(model, terms, 0).write([row])
+    assert "".join(piece.text for piece in told) == row.text and told[-1].ended == row.ended
+
+
+def test_a_setting_that_cannot_be_is_named() -> None:
+    for given, said in (
+        ({"temperature": -1}, "temperature must be a number from 0 to 100"),
+        ({"temperature": True}, "not True"),
+        ({"top_p": 0}, "above 0"),
+        ({"top_k": 1.5}, "a whole number"),
+        ({"stop": [""]}, "none of them empty"),
+        ({"warmth": 1}, "no setting 'warmth'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            changed(Settings(1), given)
+
+
+def test_a_file_of_prompts_is_answered_in_order_and_goes_on_where_it_was_stopped(
+    trained_run: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": text, "id": number, "max_new_tokens": 3 + number} for number, text in enumerate(PROMPTS)]
+    rows.append({"messages": [{"role": "user", "content": "calm"}], "system": "be brief", "temperature": 1.5})
+    prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    order = ("generate", trained_run, "--prompts", prompts, "--output", answers, "--at-once", 1)
+    code, out, err = finetune(*order)
+    assert code == 0 and "5 answers" in out, err
+    found = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [row.get("id") for row in found] == [0, 1, 2, 3, None]
+    assert all(
+        row["ended"] in ("stop", "length") and row["answer_tokens"] <= row.get("max_new_tokens", 8) for row in found
+    )
+    whole = answers.read_bytes()
+    assert finetune(*order)[0] == 2  # never replaced unasked
+
+    step, seen = Writers.step, []
+
+    def stopped(self: Writers) -> None:
+        seen.append(self)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Writers, "step", stopped)
+    code, _, err = finetune(*order, "--overwrite")
+    assert code == 130 and "answers are kept; the same command goes on" in err
+    assert answers.read_bytes() == whole
+    code, out, _ = finetune(*order, "--overwrite")
+    assert code == 0 and "kept from before" in out and answers.read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_every_line_that_cannot_be_asked_is_named(trained_run: Path, finetune: Any, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    lines = ['{"prompt": "x", "temprature": 1}', "no", '{"messages": []}', '{"prompt": "x", "seed": 1.5}', '{"id": 1}']
+    lines += ['{"messages": [{"role": "assistant", "content": "x"}]}', '{"prompt": "x", "answer": "y"}']
+    prompts.write_text("\n".join(lines))
+    code, _, err = finetune("generate", trained_run, "--prompts", prompts, "--output", tmp_path / "a.jsonl")
+    assert code == 4
+    for number, said in enumerate(("did you mean 'temperature'", "no JSON", "at least one", "seed must be"), 1):
+        assert f"prompts.jsonl:{number}:" in err and said in err
+    assert "either `prompt`" in err and "nothing to answer" in err and "Rename it" in err
+    prompts.write_text(json.dumps({"prompt": "sea " * 2000}))
+    code, _, err = finetune("generate", trained_run, "--prompts", prompts, "--output", tmp_path / "a.jsonl")
+    assert code == 4 and "room for 1024" in err and "prompts.jsonl:1" in err

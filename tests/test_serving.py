@@ -1,0 +1,262 @@
+"""A run behind OpenAI's chat API: what clients get, what is refused, and who waits for whom."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+
+from finetune.answering.settings import Settings
+from finetune.errors import MachineError, UsageError
+from finetune.formats.meaning import Conversation, Message, Row
+from finetune.generation import prompt_ids
+from finetune.rendering.examples import IGNORED, tokenize_rows
+from finetune.serving import running
+from finetune.serving.app import Door, app_of
+from finetune.serving.engine import Engine
+from finetune.serving.reading import chat_asked
+from finetune.trained import Trained, opened
+from tests import tiny
+
+KEY = "a-key"
+
+
+class Served:
+    """A server of this process, its engine, and a client."""
+
+    def __init__(self, run: Path, **changes: Any) -> None:
+        self.trained: Trained = opened(run)
+        self.engine = Engine(self.trained, changes.pop("slots", 8), changes.pop("queue", 64))
+        self.place = running.bound("127.0.0.1", 0)
+        self.port = self.place.getsockname()[1]
+        door = Door("run", KEY, running.LOOPBACK, 20_000)
+        self.server = uvicorn.Server(uvicorn.Config(app_of(self.engine, door), log_level="warning", ws="none"))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.place]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        self.client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=KEY, max_retries=0)
+
+    def ask(self, text: str, **how: Any) -> Any:
+        messages: Any = [{"role": "user", "content": text}]
+        return self.client.chat.completions.create(**{"model": "run", "messages": messages, **how})
+
+    def idle(self) -> bool:
+        until = time.monotonic() + 10
+        while self.engine.writers.busy and time.monotonic() < until:
+            time.sleep(0.02)
+        return not self.engine.writers.busy
+
+    def close(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(trained_run: Path) -> Iterator[Served]:
+    found = Served(trained_run)
+    yield found
+    found.close()
+
+
+def test_an_answer_over_http_is_that_of_the_run(served: Served, trained_run: Path) -> None:
+    (first, _) = json.loads((trained_run / "answers.json").read_text())
+    got = served.ask(first["question"])
+    assert got.choices[0].message.content == first["after"]["text"] and got.choices[0].finish_reason == "length"
+    assert got.usage.completion_tokens == first["after"]["tokens"] == 8
+    assert got.usage.prompt_tokens == len(served.trained.ids_of(_prompt(first["question"])))
+    assert [model.id for model in served.client.models.list()] == ["run"]
+    assert served.client.models.retrieve("run").id == "run"
+
+
+def _prompt(question: str) -> Any:
+    from finetune.generation import prompt_for
+
+    return prompt_for(question, "chat_template")
+
+
+def test_a_stream_brings_the_same_in_pieces_and_its_counts(served: Served) -> None:
+    whole = served.ask("the sea", max_tokens=30)
+    chunks = list(served.ask("the sea", max_tokens=30, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content and len(chunks) > 5
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+    assert chunks[-1].choices == [] and chunks[-1].usage == whole.usage
+
+
+def test_settings_of_a_request_are_its_own(served: Served) -> None:
+    plain = served.ask("the sea", max_tokens=20).choices[0].message.content
+    stop = plain[6:9]
+    cut = served.ask("the sea", max_tokens=20, stop=[stop]).choices[0]
+    assert cut.message.content == plain[: plain.index(stop)].strip() and cut.finish_reason == "stop"
+    drawn = [served.ask("the sea", temperature=1.5, seed=seed).choices[0].message.content for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    several = served.ask("the sea", temperature=1.5, seed=1, n=3)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    assert [choice.message.content for choice in several.choices][:2] == [drawn[0], drawn[2]]
+    parts: Any = [
+        {"role": "developer", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "a"}]},
+    ]
+    system: Any = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]
+    same = [served.ask("", messages=messages).choices[0].message.content for messages in (parts, system)]
+    assert same[0] == same[1]
+    text = served.client.completions.create(model="run", prompt=["the sea", "calm"], max_tokens=5)
+    assert len(text.choices) == 2 and text.usage is not None and text.usage.completion_tokens == 10
+
+
+def test_clients_at_once_get_each_their_own_answer(served: Served) -> None:
+    texts = [f"{word} {number}" for number in range(16) for word in ("the sea", "walk home and talk")]
+    draws = [{"max_tokens": 12, "temperature": 1.3 * (number % 4 > 0), "seed": number} for number in range(32)]
+    alone = [served.ask(text, **how).choices[0].message.content for text, how in zip(texts, draws, strict=True)]
+
+    def streamed(text: str, how: Any) -> str:
+        return "".join(chunk.choices[0].delta.content or "" for chunk in served.ask(text, **how, stream=True))
+
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(streamed, texts, draws)) == alone
+    assert len(set(alone)) > 16 and served.idle()
+
+
+WRONG = (
+    ({"messages": []}, 400, "at least one"),
+    ({"messages": [{"role": "user"}]}, 400, "must be a text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "type text"),
+    ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "nothing to answer"),
+    ({"temperature": -1}, 400, "temperature must be"),
+    ({"max_tokens": 0}, 400, "max_tokens must be"),
+    ({"max_tokens": 5, "max_completion_tokens": 6}, 400, "leave one out"),
+    ({"n": 17}, 400, "no more than 16"),
+    ({"stop": [1]}, 400, "stop must be"),
+    ({"logprobs": True}, 400, "not supported"),
+    ({"response_format": {"type": "json_object"}}, 400, "not supported"),
+    ({"tool_choice": "required"}, 400, "cannot be made to call"),
+    ({"extra_body": {"warmth": 1}}, 400, "unknown field: warmth"),
+    ({"model": "gpt"}, 404, "no model 'gpt'"),
+    ({"messages": [{"role": "user", "content": "sea " * 2000}]}, 400, "room for 1024"),
+    ({"messages": [{"role": "user", "content": "sea " * 9000}]}, 413, "larger than"),
+)
+
+
+@pytest.mark.parametrize(("how", "status", "said"), WRONG)
+def test_a_bad_request_is_refused_in_openais_shape(how: Any, status: int, said: str, served: Served) -> None:
+    with pytest.raises(openai.APIStatusError) as error:
+        served.ask("x", **how)
+    body: Any = error.value.body
+    assert error.value.status_code == status and said in body["message"]
+    assert set(body) == {"message", "type", "param", "code"}
+    assert served.ask("x", max_tokens=1).choices  # nothing is lost by it
+
+
+def test_only_who_has_the_key_and_calls_by_name_may_enter(served: Served) -> None:
+    import httpx
+
+    address = f"http://127.0.0.1:{served.port}/v1"
+    with pytest.raises(openai.AuthenticationError):
+        served.client.with_options(api_key="wrong").models.list()
+    assert httpx.get(f"{address}/models").status_code == 401
+    key = {"Authorization": f"Bearer {KEY}"}
+    assert httpx.get(f"{address}/models", headers={**key, "Host": "evil.example"}).status_code == 403
+    json_kind = {**key, "Content-Type": "application/json"}
+    for content, headers, status in (
+        (b"{}", {**key, "Content-Type": "text/plain"}, 415),
+        (b"{", json_kind, 400),
+        (b"[" * 9000, json_kind, 400),
+        (b"3", json_kind, 400),
+    ):
+        got = httpx.post(f"{address}/chat/completions", content=content, headers=headers)
+        assert got.status_code == status and set(got.json()["error"]) == {"message", "type", "param", "code"}
+    assert httpx.get(f"{address}/nothing", headers=key).status_code == 404
+    assert httpx.get(f"{address}/chat/completions", headers=key).json()["error"]["type"] == "invalid_request_error"
+    assert httpx.get(f"http://127.0.0.1:{served.port}/health").json()["status"] == "ok"
+
+
+def test_a_client_that_leaves_frees_its_slot(served: Served) -> None:
+    stream = served.ask("the sea", max_tokens=900, stream=True)
+    for _ in range(3):
+        next(stream)
+    assert served.engine.writers.writing == 1
+    stream.close()
+    assert served.idle()
+    with pytest.raises(openai.APITimeoutError):
+        served.client.with_options(timeout=0.3).chat.completions.create(
+            model="run", messages=[{"role": "user", "content": "the sea"}], max_tokens=900
+        )
+    started = time.monotonic()
+    assert served.idle() and time.monotonic() - started < 5
+
+
+def test_more_than_may_wait_are_refused_and_the_others_answered(trained_run: Path) -> None:
+    few = Served(trained_run, slots=1, queue=2)
+    try:
+        with ThreadPoolExecutor(12) as pool:
+
+            def one(number: int) -> str:
+                try:
+                    return str(few.ask(f"the sea {number}", max_tokens=40).choices[0].finish_reason)
+                except openai.RateLimitError as error:
+                    assert error.response.headers["retry-after"] == "1"
+                    return "refused"
+
+            ends = list(pool.map(one, range(12)))
+        assert set(ends) == {"length", "refused"} and ends.count("length") >= 2 and few.idle()
+    finally:
+        few.close()
+
+
+def test_a_fault_while_writing_fails_its_answers_and_not_the_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = type(served.trained.loaded.model)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward", lambda self, *given, **named: 1 / 0)
+        with pytest.raises(openai.InternalServerError, match="division by zero"):
+            served.ask("the sea")
+        with pytest.raises(openai.APIError, match="division by zero"):
+            list(served.ask("the sea", stream=True))
+    assert served.ask("the sea", max_tokens=1).choices
+
+
+def test_what_cannot_listen_or_has_no_key_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running.bound("127.0.0.1", 0) as place, pytest.raises(MachineError, match="--port"):
+        running.bound("127.0.0.1", place.getsockname()[1])
+    monkeypatch.setenv(running.KEY, "from-environment")
+    assert running.key_of(None) == "from-environment"
+    (tmp_path / "key").write_text(" in-a-file\n")
+    assert running.key_of(tmp_path / "key") == "in-a-file"
+    with pytest.raises(UsageError, match="cannot be read"):
+        running.key_of(tmp_path / "none")
+
+
+def test_vllm_is_told_the_template_the_adapter_and_no_key(trained_run: Path) -> None:
+    listening = running.Listening("127.0.0.1", 8000, "run", "secret", 1, 1, 1)
+    folder = trained_run / "adapter"
+    command = running.vllm_command(folder, "base", 12, listening)
+    assert command[:3] == ["vllm", "serve", "base"] and "secret" not in command
+    assert command[command.index("--lora-modules") + 1] == f"run={folder}"
+    assert command[command.index("--max-lora-rank") + 1] == "16" and str(folder / "chat_template.jinja") in command
+    assert running.vllm_command(folder, "", None, listening)[2] == str(folder)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_request_is_put_as_the_rows_were_and_ends_by_what_was_learned(family: str) -> None:
+    """The tokens before the answer are those of training, and the token after it is one that ends answers."""
+    tokenizer = tiny.tokenizer_of(family)
+    said = [("user", "the sea"), ("assistant", "is calm"), ("user", " and  the sun\n"), ("assistant", "warm")]
+    row = Row("d", 1, Conversation(tuple(Message(*turn) for turn in said)))
+    lengths = {"sequence_len": 512, "excess_length_strategy": "drop", "max_dropped_share": 1.0}
+    done = tokenize_rows(rows=[row], tokenizer=tokenizer, lengths=lengths, labels=[{}])
+    ids, labels = done.examples[0].input_ids, done.examples[0].labels
+    last = max(place for place, label in enumerate(labels) if label != IGNORED)
+    first = next(place for place in range(last, 0, -1) if labels[place - 1] == IGNORED)
+    messages = [{"role": role, "content": content} for role, content in said[:-1]]
+    asked = chat_asked({"model": "m", "messages": messages}, ("m",), "chat_template", Settings(5))
+    assert prompt_ids(asked.prompts[0], tokenizer) == ids[:first]
+    assert ids[last] in done.stop_ids
