@@ -13,6 +13,7 @@ from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.data.entries import Entry
 from finetune.data.prepare import Watch
 from finetune.data.prepared import Prepared
+from finetune.data.warned import dated, warnings_of
 from finetune.errors import DataError
 from finetune.plan import Plan
 from finetune.preview.looks import SourceFigures
@@ -39,7 +40,10 @@ def prepare(plan: Plan, watch: Watch | None = None) -> Looked:
     tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
     data = stages.prepare(plan, sources, tokenizer, watch)
     share = stages.one(plan, "Place.prepare").arguments["lengths"]["max_dropped_share"]
-    notes = [*data.notes, *(line for purpose in data.purposes for line in _losses(data.counted[purpose], share))]
+    notes, said = [*data.notes, *dated(tokenizer)], set[str]()
+    for counted in (data.counted[purpose] for purpose in data.purposes):
+        notes += [*warnings_of(counted, said), *_losses(counted, share)]
+        said.update(counted.sources)
     packed = stages.packing(plan, data, "train")
     return Looked(data, tokenizer, notes, packed.fill if packed else None, dict(_forms(sources)))
 
@@ -49,7 +53,7 @@ def _forms(sources: list[Entry]) -> Iterator[tuple[str, str]]:
     for entry in sources:
         found = None if entry.form else entry.found_form()
         if found:
-            yield entry.path, f"`type: {found[0]}`, detected: {found[1]}"
+            yield entry.path, f"`type: {found[0].removeprefix(f'{entry.fields.kind}:')}`, detected: {found[1]}"
 
 
 def tokenizer_alone(plan: Plan) -> None:

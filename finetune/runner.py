@@ -15,6 +15,7 @@ from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
 from finetune.checkpoints import is_disk_full
 from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
+from finetune.data.warned import dated, warnings_of
 from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.generation import Answer
 from finetune.going import Going
@@ -23,7 +24,6 @@ from finetune.noise import logged, quiet_libraries
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
 from finetune.rendering.lengths import loss_text
-from finetune.rendering.specials import special_text
 from finetune.report.writing import keep_rows, write_page
 from finetune.rundir import RunDir, abandon, finish, keep_aside
 from finetune.scoring import Scored
@@ -119,6 +119,8 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
         screen.say(note)
     # The template is saved with the tokenizer that the backend hands on.
     perform(stages.one(plan, "set_template"), tokenizer=loaded.tokenizer)
+    for note in dated(loaded.tokenizer):
+        screen.say(note)
     _fits_positions(plan, loaded.model, screen)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
@@ -152,8 +154,7 @@ def _counts(data: stages.Formatted) -> Iterator[str]:
         lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]
         for source, lost in lossy[:SOURCES_SHOWN]:
             yield f"{source}: {loss_text(lost)}"
-        for source, rows in list(counted.special.items())[:SOURCES_SHOWN]:
-            yield special_text(source, rows)
+        yield from warnings_of(counted)
         if len(lossy) > SOURCES_SHOWN:
             yield f"{len(lossy) - SOURCES_SHOWN} more files lost rows or tokens; data.json lists them"
 

@@ -202,8 +202,11 @@ def test_only_the_flag_that_the_recipe_names_counts() -> None:
 
 def test_characters_that_a_row_names_reach_to_the_last_one_named() -> None:
     detail = [{"begin_offset": 0, "end_offset": 3, "train": False}, {"begin_offset": 4, "end_offset": 9, "train": True}]
-    row = {"messages": [USER, ANSWER | {"parts": detail}]}
+    row = {"messages": [USER, ANSWER | {"content": "0123456789", "parts": detail}]}
     assert read("chat_template", row, training_detail="parts").messages[1].spans == ((0, 4, False), (4, 10, True))
+    row["messages"][1]["content"] = "01234567"
+    with pytest.raises(BadRow, match=r"turn 2: `parts` names characters 4 to 9, and the content has 8 \(from 0\)"):
+        read("chat_template", row, training_detail="parts")
     with pytest.raises(BadRow, match="turn 2: `parts` should be a list of"):
         read("chat_template", {"messages": [USER, ANSWER | {"parts": [{"from": 1}]}]}, training_detail="parts")
 
@@ -308,8 +311,8 @@ def test_a_prompt_and_its_completion_are_put_together_as_they_are() -> None:
         ("pretokenized", {"input_ids": [1, 2], "labels": [2, -100]}, "must not be shifted"),
         ("pretokenized", {"input_ids": [1], "attention_mask": [0]}, "holds no token"),
         ("chat_template", {"messages": [ANSWER | {"tool_calls": "x"}]}, "`tool_calls` is not JSON"),
-        ("chat_template", {"messages": [USER], "tools": {"a": 1}}, "`tools` is a dict, not a list"),
-        ("chat_template", {"messages": [USER], "tools": [1]}, "tool 1 of `tools` is a int"),
+        ("chat_template", {"messages": [USER], "tools": {"a": 1}}, "`tools` is a mapping, not a list"),
+        ("chat_template", {"messages": [USER], "tools": [1]}, "tool 1 of `tools` is a number"),
         ("chat_template", {"messages": [{"role": "alien", "content": "x"}]}, "role 'alien' is not known"),
         ("reflection", DETECTED["reflection"] | {"corrected": ""}, "nothing to learn"),
         ("explainchoice", {"question": "q", "choices": "ab", "solution": "a"}, "`choices` should be a list"),

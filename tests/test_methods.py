@@ -56,6 +56,10 @@ def test_rows_of_another_kind_than_the_methods_are_refused_with_both_named() -> 
     with pytest.raises(BadRow, match=r"learns from answers that are good or bad.*They look like pairs"):
         detect(PAIR, Fields(kind="judged"))
     assert detect(PAIR, Fields(kind="pair"))[0] == "pair:chat_template"
+    named = {"ask": "q", "good": "c", "bad": "r"}
+    columns = {"prompt": "ask", "chosen": "good", "rejected": "bad"}
+    form, why = detect(named, Fields(kind="pair", columns=columns))
+    assert (form, "`good` is the chosen" in why) == ("pair:chat_template", True)
 
 
 def test_answers_to_different_questions_and_equal_answers_are_bad_rows() -> None:

@@ -245,7 +245,7 @@ def test_a_stopped_run_leaves_no_process_and_nothing_that_counts(
     assert [one.name for one in (tmp_path / "cache").iterdir()] == [found.folder.name], "what is left is swept up"
 
 
-def waited(true: Any, seconds: float = 30) -> Any:
+def waited(true: Any, seconds: float = 180) -> Any:
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, "it did not come"

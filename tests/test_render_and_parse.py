@@ -12,8 +12,9 @@ from finetune.formats.meaning import Conversation, Message
 from finetune.recipe.labels import NAMED
 from finetune.rendering.labels import LabelSettings, labels_of, learned_runs
 from finetune.rendering.rows import RowTexts
-from finetune.rendering.template import find_turn_end, render
+from finetune.rendering.template import render
 from finetune.rendering.templates import set_template
+from finetune.rendering.turn_end import find_turn_end
 from tests.test_templates import ALL_MARKS, tokenizer_with_every_mark
 
 ODD = [
@@ -33,7 +34,7 @@ ODD = [
     "🇩🇪",
     "\x00",
 ]
-REWRITES = ("qwen3",)
+REWRITES = ("qwen3", "qwen3_5")
 """Of these only the last answer is learned in one example."""
 
 
@@ -82,7 +83,7 @@ def test_what_is_rendered_parses_back_and_only_answers_are_learned(
     assert len(stretches) == len(answers)
     for stretch, answer in zip(stretches, answers, strict=True):
         assert stretch.endswith(end.text)
-        assert re.sub(r"\s*<think>\s*</think>\s*", "", stretch.removesuffix(end.text)).strip() == answer.strip()
+        assert re.sub(r"\s*(<think>)?\s*</think>\s*", "", stretch.removesuffix(end.text)).strip() == answer.strip()
     # The rest is what the template writes around other answers of as many turns.
     numbers = range(len(text.spans))
     rest = [

@@ -12,8 +12,8 @@ from finetune.data.packing import pack_documents
 from finetune.errors import DataError, ModelError, RecipeError, TrainingError
 from finetune.formats.meaning import Conversation, Message, Row, Segments
 from finetune.rendering.examples import IGNORED, Tokenized, tokenize_rows
-from finetune.rendering.template import find_turn_end
 from finetune.rendering.templates import set_template
+from finetune.rendering.turn_end import find_turn_end
 from tests import tiny
 
 ENDS = {"chatml": "<|im_end|>", "phi": "<|end|>", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>"}

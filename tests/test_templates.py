@@ -11,10 +11,11 @@ from finetune.formats.meaning import Conversation, Message
 from finetune.recipe.labels import NAMED, Template
 from finetune.recipe.load import load_recipe
 from finetune.rendering.labels import LabelSettings
-from finetune.rendering.layouts import LAYOUTS, SHIPPED
+from finetune.rendering.layouts import EOS_CLOSES, LAYOUTS, SHIPPED
 from finetune.rendering.rows import RowTexts
-from finetune.rendering.template import find_turn_end, render
+from finetune.rendering.template import render
 from finetune.rendering.templates import set_template
+from finetune.rendering.turn_end import find_turn_end
 from tests import tiny
 
 TALK = (
@@ -26,7 +27,9 @@ TALK = (
 )
 ALL_MARKS = (
     "<|im_start|> <|im_end|> <|im_sep|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|user|> <|assistant|> "
-    "<|system|> <|end|> <start_of_turn> <end_of_turn> [INST] [/INST]"
+    "<|system|> <|end|> <start_of_turn> <end_of_turn> [INST] [/INST] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] <|header_start|> "
+    "<|header_end|> <|eot|> <｜User｜> <｜Assistant｜> <｜end▁of▁sentence｜> [|endofturn|] <|startoftext|> "
+    "<|bom|> <|eom|> <|turn> <turn|> <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|>"
 ).split()
 # Written by hand from each family's model card. <s> and </s> are the begin and end token of the tokenizer here.
 EXPECTED = {
@@ -54,10 +57,42 @@ EXPECTED = {
     "alpaca": "<s>S\n\n### Instruction:\none\n\n### Response:\ntwo</s>\n\n### Instruction:\nthree\n\n"
     "### Response:\nfour</s>",
 }
+EXPECTED |= {
+    "llama3_1": EXPECTED["llama3"].replace("S", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\nS"),
+    "llama4": "<s><|header_start|>system<|header_end|>\n\nS<|eot|><|header_start|>user<|header_end|>\n\none<|eot|>"
+    "<|header_start|>assistant<|header_end|>\n\ntwo<|eot|><|header_start|>user<|header_end|>\n\nthree<|eot|>"
+    "<|header_start|>assistant<|header_end|>\n\nfour<|eot|>",
+    "gemma4": "<s><|turn>system\nS<turn|>\n<|turn>user\none<turn|>\n<|turn>model\ntwo<turn|>\n"
+    "<|turn>user\nthree<turn|>\n<|turn>model\nfour<turn|>\n",
+    "mistral": "<s>[INST] S one [/INST]two</s>[INST] three [/INST]four</s>",
+    "mistral_v7_tekken": "<s>[SYSTEM_PROMPT]S[/SYSTEM_PROMPT][INST]one[/INST]two</s>[INST]three[/INST]four</s>",
+    "cohere": "<s>"
+    + "".join(
+        f"<|START_OF_TURN_TOKEN|><|{who}_TOKEN|>{said}<|END_OF_TURN_TOKEN|>"
+        for who, said in zip(("SYSTEM", *("USER", "CHATBOT") * 2), ("S", "one", "two", "three", "four"), strict=True)
+    ),
+    "deepseek_v2": "<s>S\n\n<｜User｜>one<｜Assistant｜>two</s><｜User｜>three<｜Assistant｜>four</s>",
+    "deepseek_v3": "<s>S<｜User｜>one<｜Assistant｜>two<｜end▁of▁sentence｜>"
+    "<｜User｜>three<｜Assistant｜>four<｜end▁of▁sentence｜>",
+    "exaone": "[|system|]S[|endofturn|]\n[|user|]one\n[|assistant|]two[|endofturn|]\n[|user|]three\n"
+    "[|assistant|]four[|endofturn|]\n",
+    "exaone4": "[|system|]\nS[|endofturn|]\n[|user|]\none[|endofturn|]\n"
+    "[|assistant|]\n<think>\n\n</think>\n\ntwo[|endofturn|]\n[|user|]\nthree[|endofturn|]\n"
+    "[|assistant|]\n<think>\n\n</think>\n\nfour[|endofturn|]\n",
+    "jamba": "<|startoftext|><|bom|><|system|> S<|eom|><|bom|><|user|> one<|eom|><|bom|><|assistant|> two<|eom|>"
+    "<|bom|><|user|> three<|eom|><|bom|><|assistant|> four<|eom|>",
+    "metharme": "<s><|system|>S<|user|>one<|model|>two</s><|user|>three<|model|>four</s>",
+}
+EXPECTED["falcon_h1"] = "<s>" + EXPECTED["chatml"]
+EXPECTED["nemotron_h"] = EXPECTED["chatml"]
+EXPECTED["gemma3n"] = EXPECTED["gemma"]
+EXPECTED["gemma4_unified"] = EXPECTED["gemma4"]
+EXPECTED["aya"] = EXPECTED["cohere"]
 EXPECTED["phi_35"] = EXPECTED["phi_3"].removeprefix("<s>")
 EXPECTED["qwen_25"] = EXPECTED["chatml"]
 EXPECTED["gemma3"] = EXPECTED["gemma"]
 EXPECTED["qwen3"] = EXPECTED["chatml"].replace("assistant\nfour", "assistant\n<think>\n\n</think>\n\nfour")
+EXPECTED["qwen3_5"] = EXPECTED["qwen3"]
 
 
 def tokenizer_with_every_mark() -> Any:
@@ -90,11 +125,13 @@ def test_a_named_template_ends_its_answers_so_that_a_model_can_stop(name: str, t
     set_template(name=name, jinja=None, tokenizer=tokenizer)
     end = find_turn_end(tokenizer)
     marks = LAYOUTS[name].marks if name in LAYOUTS else SHIPPED[name][1]
-    assert end.token == (marks[-1] if marks and marks[-1] != "[/INST]" else "</s>")
-    settings = LabelSettings(multiturn="last" if name == "qwen3" else "all")
+    assert end.token == ("</s>" if name in EOS_CLOSES else marks[-1])
+    rewrites = name in ("qwen3", "qwen3_5")
+    settings = LabelSettings(multiturn="last" if rewrites else "all")
     (text,) = RowTexts(tokenizer, settings).texts(Conversation(TALK))
     learned = "|".join(text.text[start : stop - len(end.token)].strip() for start, stop in text.spans)
-    assert learned == {"qwen3": "<think>\n\n</think>\n\nfour"}.get(name, "two|four")
+    thought = {"qwen3": "<think>\n\n</think>\n\nfour", "qwen3_5": "</think>\n\nfour"}
+    assert learned == thought.get(name, "two|four")
     # What is learned begins where the prompt of a generation ends.
     asked = render(tokenizer, TALK[:-1], generation_prompt=True)
     assert text.text[: text.spans[-1][0]] == asked

@@ -48,7 +48,7 @@ def run(parsed: argparse.Namespace) -> int:
         screen.say(note)
     for purpose, counted in looked.data.counted.items():
         figures = [
-            ("rows", f"{counted.kept:,} of {counted.rows:,}"),
+            ("rows", _rows(counted.kept, counted.rows)),
             ("tokens", f"{counted.tokens:,}"),
             ("learned", f"{counted.trained_share:.0%}"),
             ("dropped", f"{counted.dropped:,}"),
@@ -59,6 +59,11 @@ def run(parsed: argparse.Namespace) -> int:
         screen.table(purpose, [*figures, ("file", str(written[purpose]))])
     screen.say(f"{time.monotonic() - began:.1f} s")
     return 0
+
+
+def _rows(kept: int, read: int) -> str:
+    """Texts may become several rows, and conversations one for each answer."""
+    return f"{kept:,}, made of {read:,}" if kept > read else f"{kept:,} of {read:,}"
 
 
 def write(folder: Path, prepared: "Prepared", tokenizer: Any) -> dict[str, Path]:

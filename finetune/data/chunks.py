@@ -159,6 +159,8 @@ class Maker:
         except BadRow as bad:
             made.chunk.refused.append((number, str(bad)))
             return number, []
+        if texts and texts[0].unwritten:
+            made.lost(number).without(texts[0].unwritten)
         if not texts:
             made.lost(number).too_short += 1
         elif texts[0].special and not texts[0].plain:

@@ -12,7 +12,7 @@ from finetune.data.hub import hub_rows
 from finetune.data.schemas import count_rows, refuse_other_schemas
 from finetune.errors import DataError, Fault, Where
 from finetune.formats import READERS, detect
-from finetune.formats.meaning import BadRow, Fields, Row
+from finetune.formats.meaning import BadRow, Fields, Row, kind_of
 from finetune.recipe.expression import BadExpression, compiled
 
 Found = tuple[str, int, Any]
@@ -144,7 +144,7 @@ def meanings(found: Iterator[Found], reading: Reading) -> Iterator[Row | BadOne]
             continue
         try:
             if not isinstance(raw, Mapping):
-                raise BadRow(f"a row must be an object of columns, and this is a {type(raw).__name__}")
+                raise BadRow(f"a row must be an object of columns, and this is {kind_of(raw)}")
             if holds is not None and not holds(raw):
                 continue
             form = form or detected_form(raw, reading.fields, reading.path)[0]

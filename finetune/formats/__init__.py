@@ -26,6 +26,8 @@ from finetune.formats.judged import JUDGED
 from finetune.formats.meaning import BadRow, Fields, names_of
 from finetune.formats.preference import PAIRS
 
+ALIKE = 0.6
+"""How much of a form's column names must look like a row's, for it to be named as the nearest."""
 FORMATS: Mapping[str, Any] = {
     "pretokenized": pretokenized,
     "chat_template": chat,
@@ -66,8 +68,12 @@ def detect(row: Mapping[str, Any], fields: Fields | None = None) -> tuple[str, s
 
     BadRow, with the nearest form, if it fits none; and where the rows are of another kind than the method's."""
     kind = fields.kind if fields else "rows"
-    if kind != "rows":
-        return _detect_answers(row, kind)
+    if fields and kind != "rows":
+        # A column that the recipe names counts as the one that it is named for.
+        named = {part: row[column] for part, column in fields.columns.items() if column in row}
+        form, why = _detect_answers({**row, **named}, kind, names_of(row))
+        also = "".join(f"; `{fields.columns[part]}` is the {part}" for part in named if fields.columns[part] != part)
+        return form, why + also
     if fields and fields.messages:
         return "chat_template", "the recipe names field_messages"
     if fields and fields.text:
@@ -82,10 +88,10 @@ def detect(row: Mapping[str, Any], fields: Fields | None = None) -> tuple[str, s
         if module.matches(row):
             return form, f"the rows have {module.COLUMNS}"
     near = _nearest(row)
+    nearest = f" Nearest is `{near}`, which reads {FORMATS[near].COLUMNS}." if near else ""
     raise BadRow(
-        f"the rows have {names_of(row)}, which fits no known form. Nearest is `{near}`, which reads "
-        f"{FORMATS[near].COLUMNS}. Set datasets.type and name the columns, for example "
-        "type: {field_instruction: ..., field_output: ...}, or field_messages"
+        f"the rows have {names_of(row)}, which fits no known form.{nearest} Set datasets.type and name the "
+        "columns, for example type: {field_instruction: ..., field_output: ...}, or field_messages"
     )
 
 
@@ -94,7 +100,8 @@ def _is_kind(row: Mapping[str, Any], kind: str) -> bool:
     return kind == "pair" or any(name in row for name in ("completion", "kto_tag"))
 
 
-def _detect_answers(row: Mapping[str, Any], kind: str) -> tuple[str, str]:
+def _detect_answers(row: Mapping[str, Any], kind: str, names: str) -> tuple[str, str]:
+    """`names`: the row's columns, as the file has them."""
     for form, module in KINDS[kind].items():
         if module.matches(row):
             return name_of(form, kind), f"the rows have {module.COLUMNS}"
@@ -103,14 +110,14 @@ def _detect_answers(row: Mapping[str, Any], kind: str) -> tuple[str, str]:
     ]
     is_ = f" They look like {others[0]}." if others else ""
     raise BadRow(
-        f"the rows have {names_of(row)}, and this recipe learns from {WHOLE[kind]}, which have "
+        f"the rows have {names}, and this recipe learns from {WHOLE[kind]}, which have "
         f"{KINDS[kind]['chat_template'].COLUMNS}.{is_} Name the columns (field_prompt, field_chosen, ...), set "
         "datasets.type, or choose the method that fits the rows"
     )
 
 
-def _nearest(row: Mapping[str, Any]) -> str:
-    """The format whose column names look most like the row's."""
+def _nearest(row: Mapping[str, Any]) -> str | None:
+    """The format whose column names look most like the row's, if any do."""
 
     def alike(form: str) -> float:
         wanted = FORMATS[form].COLUMNS.split("`")[1::2]
@@ -119,4 +126,5 @@ def _nearest(row: Mapping[str, Any]) -> str:
             for name in wanted
         ) / (len(wanted) or 1)
 
-    return max((form for form in FORMATS if form not in ("custom", "pretokenized")), key=alike)
+    near = max((form for form in FORMATS if form not in ("custom", "pretokenized")), key=alike)
+    return near if alike(near) > ALIKE else None

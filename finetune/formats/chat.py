@@ -89,6 +89,12 @@ def _message(turn: Any, number: int, fields: Fields, known: Mapping[str, str]) -
     if fields.split_thinking and role == "assistant":
         content, extra = thinking.split(content, extra, fields)
     learned, named = _flags(turn, role, fields, number)
+    for start, end, _ in named or ():
+        if start < 0 or end - 1 > len(content):
+            raise BadRow(
+                f"turn {number}: `{fields.training_detail}` names characters {start} to {end - 1}, and the content has "
+                f"{len(content)} (from 0)" + (", without its reasoning" if fields.split_thinking else "")
+            )
     return Message(role, content, learned, named or spans, extra)
 
 
@@ -141,11 +147,10 @@ def _flags(
     if detail is None:
         return learned, None
     try:
-        return learned, tuple(
-            (int(part["begin_offset"]), int(part["end_offset"]) + 1, bool(part["train"])) for part in detail
-        )
+        parts = tuple((int(part["begin_offset"]), int(part["end_offset"]) + 1, bool(part["train"])) for part in detail)
     except (KeyError, TypeError, ValueError):
         raise BadRow(
             f"turn {number}: `{fields.training_detail}` should be a list of {{begin_offset, end_offset, train}}, the "
             "characters from and to, both included"
         ) from None
+    return learned, parts

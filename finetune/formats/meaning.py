@@ -155,15 +155,21 @@ def names_of(row: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name}`" for name in row) or "no columns"
 
 
+KINDS_OF_VALUES = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+
+
 def kind_of(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
+    """What JSON calls it, with its article."""
+    if value is None:
+        return "null"
+    return "a mapping" if isinstance(value, Mapping) else KINDS_OF_VALUES.get(type(value), f"a {type(value).__name__}")
 
 
 def text_in(row: Mapping[str, Any], column: str) -> str:
     """The text of a column. BadRow if it is missing or not text."""
     value = row.get(column)
     if not isinstance(value, str):
-        found = "is missing" if column not in row else f"is {_type(value)}, not text"
+        found = "is missing" if column not in row else f"is {kind_of(value)}, not text"
         raise BadRow(f"column `{column}` {found}; the row has {names_of(row)}")
     return value
 
@@ -172,9 +178,5 @@ def optional_text(row: Mapping[str, Any], column: str | None) -> str:
     """The text of a column that may be absent, null or empty, which all mean nothing."""
     value = row.get(column) if column else None
     if value is not None and not isinstance(value, str):
-        raise BadRow(f"column `{column}` is {_type(value)}, not text")
+        raise BadRow(f"column `{column}` is {kind_of(value)}, not text")
     return value or ""
-
-
-def _type(value: Any) -> str:
-    return "null" if value is None else type(value).__name__

@@ -15,8 +15,14 @@ CONVERSATIONS = {
     "llama-3": "llama3",
     "phi_3": "phi_3",
     "phi-3": "phi_3",
+    "llama-2": "llama2",
+    "vicuna_v1.1": "vicuna",
+    "zephyr": "zephyr",
+    "gemma": "gemma",
 }
 """FastChat's names of templates, as `conversation:` had them, that are templates here."""
+BY_TEMPLATE = ("chat_template", "prompt_completion", "question_answer", "summarization", "translation")
+"""Types whose rows a template writes."""
 PROPERTIES = {"message_field_role": "role", "message_field_content": "content"}
 OTHER_KINDS = {"jsonl": "json", "txt": "text", "tsv": "csv"}
 """Endings of files that people write as ds_type."""
@@ -76,8 +82,13 @@ def _conversation(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]
     style, where = entry["conversation"], (*path, "conversation")
     template = CONVERSATIONS.get(str(style))
     others = {other["conversation"] for other in _entries(data) if isinstance(other.get("conversation"), str)}
+    kind = str(entry.get("type"))
     if style is None:
         yield Rewrite(where, {})
+    elif kind in get_args(Form) and kind not in BY_TEMPLATE:
+        also = f", such as `type: alpaca:{style}`" if style in ("chatml", "phi") and kind.startswith("alpaca") else ""
+        message = f"`conversation` counts only with messages; the rows of `type: {kind}` are worded by their type{also}"
+        yield Fault(f"{message}. Remove the line", code=_place(*where))
     elif template is None:
         message = f"`conversation: {style}` names a template that is not known here: remove it and write chat_template"
         yield Fault(message, code=_place(*where))

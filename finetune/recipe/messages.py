@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from finetune.errors import Fault
-from finetune.recipe import foreign
+from finetune.recipe import foreign, template_names
 from finetune.recipe.adapter import LoftqSection, PeftSection
 from finetune.recipe.base import CLEAN_NUMBER
 from finetune.recipe.data import DatasetEntry
@@ -91,6 +91,8 @@ def _choice(key: str, value: Any) -> str:
         why = next((why for start, why in FORMS.items() if str(value).startswith(start)), None)
         if why:
             return f"is no form of rows known here. {why}"
+    if key == "chat_template" and (why := template_names.refusal(str(value))):
+        return why
     if key == "optimizer" and str(value) in REFUSED_OPTIMIZERS:
         return f"is known, but {REFUSED_OPTIMIZERS[str(value)]}"
     return CHOICES[key]

@@ -9,6 +9,7 @@ from finetune.recipe import old_keys
 from finetune.recipe.foreign import is_off
 from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved, show
 from finetune.recipe.source import Path_, Source
+from finetune.recipe.template_names import SPELLINGS as TEMPLATES
 
 RENAMED = {
     "evaluation_strategy": "eval_strategy",
@@ -52,6 +53,7 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "bf16": {"full": True, "true": True, "false": False},
     "fp16": {"full": True, "true": True, "false": False},
     "tf32": {"true": True, "false": False, "auto": None},
+    "chat_template": TEMPLATES,
     "max_steps": {-1: None},
     "optimizer": {"adamw_hf": "adamw_torch", "ao_adamw_4bit": "adamw_torch_4bit", "ao_adamw_8bit": "adamw_torch_8bit"},
     "torch_compile": {"auto": True},
@@ -190,6 +192,16 @@ def _values(data: Mapping[str, Any]) -> Found:
                 yield Rewrite((key,), {(key,): new}, f"`{key}: {show(value)}` is written `{key}: {show(new)}` today")
 
 
+def _templates(data: Mapping[str, Any]) -> Found:
+    for key in ("datasets", "test_datasets"):
+        entries = data.get(key)
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            name = entry.get("chat_template") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name in TEMPLATES:
+                path, new = (key, number, "chat_template"), TEMPLATES[name]
+                yield Rewrite(path, {path: new}, f"`chat_template: {name}` is written `chat_template: {new}` today")
+
+
 def _entries(data: Mapping[str, Any]) -> Found:
     from finetune.recipe.dataset_spellings import rewrites_of_entry
 
@@ -211,5 +223,6 @@ RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     old_keys.named_tokens,
     old_keys.packed_length,
     old_keys.pretraining,
+    _templates,
     _entries,
 )

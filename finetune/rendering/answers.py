@@ -46,8 +46,8 @@ class AnswerTexts:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        turns = {conversations.turn_end.token_id for _, conversations in self._by_wording.values()}
-        return frozenset(turns | self._ends)
+        turns = (conversations.end_ids for _, conversations in self._by_wording.values())
+        return frozenset(self._ends.union(*turns))
 
     def texts(self, meaning: Meaning) -> list[Text]:
         """The chosen and the rejected side; the judged answer; or the question, of which nothing is learned. BadRow as
@@ -100,7 +100,8 @@ class AnswerTexts:
         one = self._conversations(side.wording)[1].rendered(side, self.specials.pattern if plain else None)[-1]
         if not one.answers:
             raise BadRow("the row does not end with an answer of the assistant")
-        return Text(one.text, one.spans, True, False, found, (), tuple(one.contents) if plain else ())
+        places = tuple(one.contents) if plain else ()
+        return Text(one.text, one.spans, True, False, found, (), places, unwritten=one.unwritten)
 
     def _plain(self, side: Segments) -> Text:
         """A prompt and the text that goes on from it. An end token follows unless the text brings one."""

@@ -9,8 +9,10 @@ from typing import Any
 from finetune.formats.meaning import BadRow, Conversation, Message
 from finetune.rendering.beside import places_beside
 from finetune.rendering.labels import LabelSettings, Span, Turn, is_learned, masked_of, spans_of
-from finetune.rendering.skeleton import CHANGED, REWRITES, Skeleton, skeleton_of, turns_in
-from finetune.rendering.template import TurnEnd, as_dicts, find_turn_end, renderer_of, text_of
+from finetune.rendering.skeleton import ASKED, CHANGED, REWRITES, Skeleton, skeleton_of, turns_in, unlike
+from finetune.rendering.template import as_dicts, renderer_of, text_of
+from finetune.rendering.turn_end import TurnEnd, find_turn_end
+from finetune.rendering.unwritten import Unwritten
 
 SKELETONS = 4096
 """Orders of roles whose skeletons are kept; a set of data has far fewer."""
@@ -20,13 +22,15 @@ STAND_IN = "\U000fdead"
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A text, its learned characters, and where the row's own contents stand in it. `answers`: the last turn that is
-    learned is an answer. `masked`: characters of which the row says that they are not learned."""
+    learned is an answer. `masked`: characters of which the row says that they are not learned; `unwritten`: what the
+    row brings that the template leaves out."""
 
     text: str
     spans: list[Span]
     contents: list[Span]
     answers: bool
     masked: tuple[Span, ...] = ()
+    unwritten: tuple[str, ...] = ()
 
 
 class Conversations:
@@ -37,6 +41,9 @@ class Conversations:
         self.settings = settings
         self.turn_end: TurnEnd = find_turn_end(tokenizer, settings.eot_tokens)
         self._render = renderer_of(tokenizer)
+        self._unwritten = Unwritten(self._render)
+        self._marks = {token.content: number for number, token in tokenizer.added_tokens_decoder.items()}
+        self.end_ids = {self.turn_end.token_id}
         self._skeletons: dict[tuple[str, ...], Skeleton | None] = {}
         plain = self.turn_end.token_id == tokenizer.eos_token_id
         eot = settings.train_on_eos if settings.train_on_eot is None else settings.train_on_eot
@@ -49,17 +56,19 @@ class Conversations:
         messages = (
             _without_system(conversation.messages) if self.settings.drop_system_message else conversation.messages
         )
+        unwritten = self._unwritten.of(conversation)
         learned = [is_learned(message, self.settings) for message in messages]
         answers = [number for number, message in enumerate(messages) if message.role == "assistant" and learned[number]]
         if self.settings.multiturn == "last":
             learned = [on and (not answers or number >= answers[-1]) for number, on in enumerate(learned)]
         if self.settings.multiturn != "explode" or len(answers) < 2:
-            return [self._one(replace(conversation, messages=messages), learned, pattern)]
+            one = self._one(replace(conversation, messages=messages), learned, pattern)
+            return [replace(one, unwritten=unwritten) if unwritten else one]
         texts = []
         for before, number in zip([-1, *answers], answers, strict=False):
             part = replace(conversation, messages=messages[: number + 1])
             wanted = [on and turn > before for turn, on in enumerate(learned[: number + 1])]
-            texts.append(self._one(part, wanted, pattern))
+            texts.append(replace(self._one(part, wanted, pattern), unwritten=unwritten))
         return texts
 
     def _one(self, conversation: Conversation, learned: Sequence[bool], pattern: re.Pattern[str] | None) -> Rendered:
@@ -116,9 +125,9 @@ class Conversations:
             return opening
         before, alone = self._render(dicts[:-1], tools, True), self._render(dicts, tools, False)
         if not alone.startswith(before):
-            raise BadRow(f"turn {number + 1}: {REWRITES}")
+            raise BadRow(f"turn {number + 1}: {ASKED}")
         if not alone.endswith(end.tail):
-            raise BadRow(f"turn {number + 1}: the chat template does not end this turn with {end.text!r}")
+            return self._called(conversation, number, text, (len(before), alone.rstrip()))
         written = len(alone) - len(end.tail)
         through = written + len(end.text)
         if not text.startswith(alone[:through]):
@@ -132,6 +141,19 @@ class Conversations:
         return Turn(
             len(before), start if start >= 0 else len(before), written, through - len(end.token), through, stripped
         )
+
+    def _called(self, conversation: Conversation, number: int, text: str, found: tuple[int, str]) -> Turn:
+        """A turn of tool calls, which some templates end with a token of their own. `found`: where it starts, and the
+        text through its end."""
+        start, alone = found
+        mark = next((mark for mark in self._marks if alone.endswith(mark, start)), None)
+        if mark is None or not conversation.messages[number].extra.get("tool_calls"):
+            raise BadRow(f"turn {number + 1}: {unlike(self.turn_end)}")
+        if not text.startswith(alone):
+            raise BadRow(f"turn {number + 1}: {REWRITES}")
+        self.end_ids.add(self._marks[mark])
+        written = len(alone) - len(mark)
+        return Turn(start, start, written, written, len(alone))
 
     def _stood_in(self, conversation: Conversation, number: int, text: str) -> Turn | None:
         """The place of a content that may be anything: around it, the text with a stand-in is the same."""

@@ -155,8 +155,9 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
                 made.append((row, Example(list(row.meaning.input_ids), list(row.meaning.labels))))
                 continue
             texts_of_row = work.texts_of(row).texts(row.meaning)
-            if not texts_of_row:
-                work.losses.of(row.source).too_short += 1
+            lost = work.losses.of(row.source)
+            lost.too_short += not texts_of_row
+            lost.without(texts_of_row[0].unwritten if texts_of_row else ())
             for text in texts_of_row:
                 text.text.encode("utf-8")
                 made.append((row, text))

@@ -4,10 +4,26 @@ the model families; the wording here is ours. Knows no tokenizer."""
 from dataclasses import dataclass
 
 # `.strip()` where a family's own template strips. A leading bos_token where the family's does. A family without system
-# messages has its first question after the system message and an empty line.
+# messages has its first question after the system message and an empty line. A turn that a family has no place for is
+# refused: written as a question, it would teach another conversation than the row's.
+_REFUSED = (
+    "{{ raise_exception('it has no place for a turn of the role ' ~ message['role'] ~ ' there; choose the template of "
+    "a model that has, or leave such rows out') }}{% endfor %}"
+)
+_PLAIN_ROLES = "{% for message in messages if message['role'] not in ('system', 'user', 'assistant') %}" + _REFUSED
+_TWO_ROLES = (
+    "{% if lead and turns and turns[0]['role'] == 'assistant' %}{{ raise_exception('an answer follows the system "
+    "message, which it writes into a question') }}{% endif %}"
+    "{% for message in turns if message['role'] not in ('user', 'assistant') %}" + _REFUSED
+)
 _FOLDED = (
     "{% if messages[0]['role'] == 'system' %}{% set lead = messages[0]['content'] ~ '\n\n' %}"
-    "{% set turns = messages[1:] %}{% else %}{% set lead = '' %}{% set turns = messages %}{% endif %}"
+    "{% set turns = messages[1:] %}{% else %}{% set lead = '' %}{% set turns = messages %}{% endif %}" + _TWO_ROLES
+)
+_NO_THOUGHTS = (
+    "{% for message in messages if message['role'] == 'assistant' and '</think>' in message['content'] %}"
+    "{{ raise_exception('it writes no reasoning, and an answer holds some. Choose the model\\'s own template "
+    "(tokenizer_default), or take the reasoning out of the data') }}{% endfor %}"
 )
 _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -57,7 +73,9 @@ def _mistral(before: str, after: str, answer: str, said: str = "message['content
 _LLAMA2 = (
     "{% if messages[0]['role'] == 'system' %}{% set lead = '<<SYS>>\n' ~ messages[0]['content'] ~ '\n<</SYS>>\n\n' %}"
     "{% set turns = messages[1:] %}{% else %}{% set lead = '' %}{% set turns = messages %}{% endif %}"
-    "{% for message in turns %}{% if message['role'] == 'assistant' %} {{ message['content'].strip() }} {{ eos_token }}"
+    + _TWO_ROLES
+    + "{% for message in turns %}{% if message['role'] == 'assistant' %}"
+    " {{ message['content'].strip() }} {{ eos_token }}"
     "{% else %}{{ bos_token }}[INST] {{ lead if loop.first }}{{ message['content'].strip() }} [/INST]{% endif %}"
     "{% endfor %}"
 )
@@ -66,17 +84,70 @@ _ZEPHYR = (
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 _VICUNA = (
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    _PLAIN_ROLES + "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "ASSISTANT: {{ message['content'] }}{{ eos_token }}{% elif message['role'] == 'system' %}{{ message['content'] }} "
     "{% else %}USER: {{ message['content'] }} {% endif %}{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 _ALPACA = (
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    _PLAIN_ROLES + "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
     "### Response:\n{{ message['content'] }}{{ eos_token }}"
     "{% elif message['role'] == 'system' %}{{ message['content'] }}"
     "{% else %}### Instruction:\n{{ message['content'] }}{% endif %}{% if not loop.last %}{{ '\n\n' }}{% endif %}"
     "{% endfor %}{% if add_generation_prompt %}{{ '\n\n' }}### Response:\n{% endif %}"
+)
+# As Unsloth's name `mistral` has it: no space before an answer, and one behind a system message.
+_MISTRAL = _mistral("[INST] ", " [/INST]", "").replace("~ '\n\n'", "~ ' '")
+# The later releases have a system turn of their own.
+_MISTRAL_V7 = (
+    "{{ bos_token }}" + _PLAIN_ROLES + "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ message['content'] }}{{ eos_token }}{% elif message['role'] == 'system' %}"
+    "[SYSTEM_PROMPT]{{ message['content'] }}[/SYSTEM_PROMPT]{% else %}[INST]{{ message['content'] }}[/INST]{% endif %}"
+    "{% endfor %}"
+)
+_LLAMA4 = (
+    "{{ bos_token }}{% for message in messages %}<|header_start|>{{ message['role'] }}<|header_end|>\n\n"
+    "{{ message['content'].strip() if loop.first and message['role'] == 'system' else message['content'] }}<|eot|>"
+    "{% endfor %}{% if add_generation_prompt %}<|header_start|>assistant<|header_end|>\n\n{% endif %}"
+)
+_DEEPSEEK_V2 = (
+    "{{ bos_token }}" + _PLAIN_ROLES + "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "<｜Assistant｜>{{ message['content'] }}{{ eos_token }}{% elif message['role'] == 'system' %}"
+    "{{ message['content'] }}{{ '\n\n' }}{% else %}<｜User｜>{{ message['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+)
+# All system messages stand before the first turn.
+_DEEPSEEK_V3 = (
+    "{{ bos_token }}" + _PLAIN_ROLES + _NO_THOUGHTS + "{{ messages | selectattr('role', 'equalto', 'system') "
+    "| map(attribute='content') | join('\n\n') }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "<｜User｜>{{ message['content'] }}{% elif message['role'] == 'assistant' %}"
+    "<｜Assistant｜>{{ message['content'] }}<｜end▁of▁sentence｜>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+)
+# A system turn stands there always; a question ends with its line.
+_EXAONE = (
+    _PLAIN_ROLES + "{% if messages[0]['role'] != 'system' %}[|system|][|endofturn|]\n{% endif %}"
+    "{% for message in messages %}[|{{ message['role'] }}|]{{ message['content'] }}"
+    "{{ '[|endofturn|]' if message['role'] != 'user' }}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}[|assistant|]{% endif %}"
+)
+# An empty thought stands before every answer, asked for or not.
+_EXAONE4 = (
+    _PLAIN_ROLES + _NO_THOUGHTS + "{% set thought = '<think>\n\n</think>\n\n' %}{% for message in messages %}"
+    "[|{{ message['role'] }}|]\n{{ thought if message['role'] == 'assistant' }}{{ message['content'] }}[|endofturn|]\n"
+    "{% endfor %}{% if add_generation_prompt %}[|assistant|]\n{{ thought }}{% endif %}"
+)
+_JAMBA = (
+    "<|startoftext|>" + _PLAIN_ROLES + "{% if messages[0]['role'] != 'system' %}<|bom|><|system|> <|eom|>{% endif %}"
+    "{% for message in messages %}<|bom|><|{{ message['role'] }}|> {{ message['content'] }}<|eom|>{% endfor %}"
+    "{% if add_generation_prompt %}<|bom|><|assistant|>{% endif %}"
+)
+# Every answer is closed, not the last alone: a model that learns from the others too must know where they end.
+_METHARME = (
+    "{{ bos_token }}" + _PLAIN_ROLES + "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "<|model|>{{ message['content'].strip() }}{{ eos_token }}{% elif message['role'] == 'system' %}"
+    "<|system|>{{ message['content'] }}{% else %}<|user|>{{ message['content'].strip() }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|model|>{% endif %}"
 )
 
 
@@ -98,15 +169,35 @@ LAYOUTS = {
     "mistral_v2v3": Layout(_mistral("[INST] ", "[/INST]", " ", "message['content'].strip()"), ("[INST]", "[/INST]")),
     "mistral_v3_tekken": Layout(_mistral("[INST]", "[/INST]", ""), ("[INST]", "[/INST]")),
     "llama2": Layout(_LLAMA2),
+    "mistral_v7_tekken": Layout(_MISTRAL_V7, ("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[INST]", "[/INST]")),
+    "mistral": Layout(_MISTRAL),
+    "llama4": Layout(_LLAMA4, ("<|header_start|>", "<|header_end|>", "<|eot|>")),
+    "deepseek_v2": Layout(_DEEPSEEK_V2, ("<｜User｜>", "<｜Assistant｜>")),
+    "deepseek_v3": Layout(_DEEPSEEK_V3, ("<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>")),
+    "exaone": Layout(_EXAONE, ("[|endofturn|]",)),
+    "exaone4": Layout(_EXAONE4, ("[|endofturn|]",)),
+    "falcon_h1": Layout("{{ bos_token }}" + _CHATML, _IM),
+    "nemotron_h": Layout(_PLAIN_ROLES + _CHATML, _IM),
+    "jamba": Layout(_JAMBA, ("<|startoftext|>", "<|bom|>", "<|eom|>")),
+    "metharme": Layout(_METHARME),
     "zephyr": Layout(_ZEPHYR),
     "vicuna": Layout(_VICUNA),
     "alpaca": Layout(_ALPACA),
 }
 # With tools, thinking or images, and written by the models' makers: TRL ships them, and they are read from there.
+_TURNS = ("<start_of_turn>", "<end_of_turn>")
+_COHERE = ("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>")
 SHIPPED = {
+    "llama3_1": ("llama3_1", ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")),
     "qwen_25": ("qwen2_5", _IM),
     "qwen3": ("qwen3", _IM),
-    "gemma3": ("gemma3", ("<start_of_turn>", "<end_of_turn>")),
+    "qwen3_5": ("qwen3_5_think", _IM),
+    "gemma3": ("gemma3", _TURNS),
+    "gemma3n": ("gemma3", _TURNS),
+    "gemma4": ("gemma4", ("<|turn>", "<turn|>")),
+    "gemma4_unified": ("gemma4", ("<|turn>", "<turn|>")),
+    "cohere": ("cohere", _COHERE),
+    "aya": ("cohere", _COHERE),
 }
 EOS_CLOSES = frozenset(name for name, layout in LAYOUTS.items() if "{{ eos_token }}" in layout.jinja)
 """Templates that end a turn with the tokenizer's own end of sequence."""

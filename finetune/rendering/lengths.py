@@ -45,6 +45,14 @@ class Lost:
     trained_tokens: int = 0
     unlearned: int = 0
     """Rows that say themselves that none of their turns is learned; they are left out."""
+    tools: int = 0
+    reasoning: int = 0
+    """Rows whose tools, or whose reasoning, the chat template never writes; they are kept."""
+
+    def without(self, kinds: Sequence[str]) -> None:
+        """Count a row of which the template leaves these out: `tools`, `reasoning`."""
+        self.tools += "tools" in kinds
+        self.reasoning += "reasoning" in kinds
 
     @property
     def dropped(self) -> int:

@@ -48,7 +48,7 @@ class RowTexts:
     @property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end what was rendered so far."""
-        turn = {self._conversations.turn_end.token_id} if self._conversations else set()
+        turn = set(self._conversations.end_ids) if self._conversations else set()
         turn |= self._answers.stop_ids if self._answers else set()
         return frozenset(turn if self.end is None else turn | {self.end})
 
@@ -73,7 +73,10 @@ class RowTexts:
         )
         pattern = self.specials.pattern if plain else None
         return [
-            Text(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) * plain, one.masked)
+            Text(
+                *(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) * plain),
+                *(one.masked, one.unwritten),
+            )
             for one in self.conversations.rendered(meaning, pattern)
         ]
 

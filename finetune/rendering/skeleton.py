@@ -7,7 +7,8 @@ from typing import Any
 
 from finetune.formats.meaning import BadRow
 from finetune.rendering.labels import Turn
-from finetune.rendering.template import Render, TurnEnd
+from finetune.rendering.template import Render
+from finetune.rendering.turn_end import TurnEnd
 
 FIRST_STAND_IN = 0xF0000
 """Characters of a private plane stand in for contents: no template writes them, and no text should."""
@@ -17,6 +18,19 @@ REWRITES = (
     "generated. Set `multiturn: explode` (one example for each answer) or `multiturn: last`, or choose another "
     "chat_template"
 )
+ASKED = (
+    "the chat template asks for this answer in another way than it writes it, so what is learned would not be what is "
+    "generated. Set what makes the two agree in chat_template_kwargs (such as enable_thinking: false), or choose "
+    "another chat_template"
+)
+
+
+def unlike(turn_end: TurnEnd) -> str:
+    """The fault of a turn that ends otherwise."""
+    return (
+        f"the chat template does not end this turn with {turn_end.text!r}, as it ends a last answer. Set `multiturn: "
+        "explode` (one example for each answer) or `multiturn: last`, or choose another chat_template"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +62,7 @@ def skeleton_of(roles: Sequence[str], render: Render, turn_end: TurnEnd) -> Skel
             if role == "assistant":
                 start, fault = _answer(messages[: number + 1], text, pieces, render)
                 if not pieces[number + 1].startswith(turn_end.text):
-                    fault = fault or f"the chat template does not end this turn with {turn_end.text!r}"
+                    fault = fault or unlike(turn_end)
                     end = 0
                 elif fault is None and number + 1 < len(roles):
                     place = text.index(chr(FIRST_STAND_IN + number)) + 1 + end
@@ -85,7 +99,8 @@ def _answer(
     whole = before + len(pieces[number])
     if before <= len(prompt) <= whole and text.startswith(prompt):
         return len(prompt) - before, None
-    return len(pieces[number]), REWRITES
+    alone = render(messages, None, False)
+    return len(pieces[number]), REWRITES if alone.startswith(prompt) else ASKED
 
 
 def _end(piece: str, turn_end: TurnEnd) -> int:
