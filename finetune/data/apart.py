@@ -29,7 +29,7 @@ def refuse_mixed_documents(model: Any, laid: Laid = by_positions) -> None:
     layers carry a state along, or ignore positions, do so."""
     import torch
 
-    size = model.get_input_embeddings().num_embeddings
+    size = model.get_input_embeddings().weight.shape[0]
     first = torch.arange(DOCUMENT) * 7 % size
     other, last = (first + size // 2) % size, (torch.arange(DOCUMENT) * 11 + 3) % size
     training = model.training
