@@ -11,7 +11,7 @@ from typing import Any
 from finetune import checkpoints
 from finetune.checkpoints import Checkpoint
 from finetune.compare import compare
-from finetune.errors import DataError, Fault, RecipeError, RunFolderError
+from finetune.errors import DataError, Fault, MachineError, RecipeError, RunFolderError
 from finetune.plan import Plan, perform
 from finetune.recipe.base import reach_of
 from finetune.recipe.recipe import Recipe
@@ -45,6 +45,8 @@ AFTER = frozenset({"save", "generate"})
 LENGTH = ("num_epochs", "max_steps")
 CONSTANT = ("constant", "constant_with_warmup")
 SHOWN = 120
+LIBRARIES = "libraries"
+"""What resume_changed calls other versions of them."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,18 @@ def named(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Opened:
-    """A run's folder, and the checkpoint it goes on from. `changed`: keys that count anew from there."""
+    """A run's folder, and the checkpoint it goes on from. `changed`: keys that count anew from there; `libraries`:
+    those of another version now."""
 
     folder: RunDir
     checkpoint: Checkpoint | None = None
     changed: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         assert self.checkpoint is not None
-        return {"checkpoint": str(self.checkpoint.path), "step": self.checkpoint.step, "changed": list(self.changed)}
+        facts = {"checkpoint": str(self.checkpoint.path), "step": self.checkpoint.step}
+        return facts | {"changed": list(self.changed), "libraries": list(self.libraries)}
 
     def notes(self, plan: Plan) -> Iterator[str]:
         """What a person should hear before the run goes on."""
@@ -94,6 +99,8 @@ class Opened:
             return
         facts = self.checkpoint.facts
         yield f"goes on after step {self.checkpoint.step} of {facts['of']}, from {self.checkpoint.path}"
+        if self.libraries:
+            yield f"warning: from here on with other libraries, as resume_changed allows: {'; '.join(self.libraries)}"
         if self.changed:
             yield f"warning: from here on with another {', '.join(self.changed)}, as resume_changed allows"
             return
@@ -112,10 +119,13 @@ def wish_of(plan: Plan) -> Wish:
     return wish
 
 
-def opened_run(output_dir: str, overwrite: bool, wish: Wish, keys: Mapping[str, Any]) -> Opened | None:
+def opened_run(
+    output_dir: str, overwrite: bool, wish: Wish, keys: Mapping[str, Any], libraries: Mapping[str, str]
+) -> Opened | None:
     """A new run folder, or that of a stopped run; None where its run is finished already, with this recipe.
 
-    RecipeError if the recipe is not that of the checkpoint, RunFolderError if the folder cannot be taken."""
+    RecipeError if the recipe is not that of the checkpoint, MachineError if the `libraries` are not, RunFolderError if
+    the folder cannot be taken."""
     path = checked(output_dir)
     status = status_of(path)
     if status is not None:
@@ -130,13 +140,15 @@ def opened_run(output_dir: str, overwrite: bool, wish: Wish, keys: Mapping[str, 
             return Opened(restart_run(output_dir))
         return Opened(open_run(output_dir, overwrite))
     changed = tuple(same_recipe(checkpoint, keys, wish.changed))
-    if checkpoint.path.resolve().parent != ((aside or path) / CHECKPOINTS).resolve():
-        return Opened(open_run(output_dir, overwrite), checkpoint, changed)
-    if wish.auto and status == "finished" and aside is None and not changed:
+    mine = checkpoint.path.resolve().parent == ((aside or path) / CHECKPOINTS).resolve()
+    if mine and wish.auto and status == "finished" and aside is None and not changed:
         return None
+    others = tuple(same_libraries(checkpoint, libraries, wish.changed))
+    if not mine:
+        return Opened(open_run(output_dir, overwrite), checkpoint, changed, others)
     folder = reopen_run(output_dir, aside)
     inside = folder.path / CHECKPOINTS / checkpoint.path.name
-    return Opened(folder, replace(checkpoint, path=inside), changed)
+    return Opened(folder, replace(checkpoint, path=inside), changed, others)
 
 
 def _same_keys(path: Path, keys: Mapping[str, Any]) -> bool:
@@ -182,6 +194,20 @@ def same_recipe(checkpoint: Checkpoint, keys: Mapping[str, Any], changed: Sequen
             )
         )
     return counted
+
+
+def same_libraries(checkpoint: Checkpoint, now: Mapping[str, str], changed: Sequence[str]) -> list[str]:
+    """Those of another version that are allowed to be. MachineError if one is not."""
+    old = checkpoint.facts.get("libraries", now)
+    lines = [f"{name}: {old.get(name)} -> {now.get(name)}" for name in {**old, **now} if old.get(name) != now.get(name)]
+    if lines and LIBRARIES not in changed:
+        raise MachineError(
+            f"the libraries are not those that {checkpoint.path} was written with:\n"
+            + "".join(f"  {line}\n" for line in lines)
+            + "Install the old ones, start anew in another output_dir, or go on with the new ones, whose weights may "
+            f"differ in their last bits: --resume-changed {LIBRARIES}"
+        )
+    return lines
 
 
 def _stages(key: str) -> frozenset[str]:

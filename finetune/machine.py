@@ -39,6 +39,7 @@ PACKAGES = (
     "scikit-learn",
     "optuna",
 )
+TRAINING_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA GPUs calculate in bfloat16 (Ampere)."""
 
@@ -67,6 +68,11 @@ class Machine:
     @property
     def bf16(self) -> bool:
         return bool(self.gpus) and all(gpu.capability >= BF16_CAPABILITY for gpu in self.gpus)
+
+    def trains_with(self, backend: str) -> dict[str, str]:
+        """Versions of the packages on which the weights of a run hang."""
+        names = TRAINING_PACKAGES + (("unsloth", "unsloth_zoo") if backend == "unsloth" else ())
+        return {name: self.packages[name] for name in names if name in self.packages}
 
     def has(self, package: str) -> bool:
         return package in self.packages

@@ -54,7 +54,8 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
         raise MachineError(*plan.blockers)
     raise_on_signals()
     screen = Screen()
-    opened = opened_run(request.output_dir, request.overwrite, wish_of(plan), request.keys)
+    libraries = machine.trains_with(plan.backend)
+    opened = opened_run(request.output_dir, request.overwrite, wish_of(plan), request.keys, libraries)
     if opened is None:
         screen.say(f"{request.output_dir} holds this run, and it is finished: nothing is left to do")
         return 0
@@ -66,7 +67,8 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
             if folder.before is None:
                 _describe(folder, request, plan, machine)
             prepared = _prepare(plan, folder, screen, request.keys)
-            going = _going_on(opened, request, plan, prepared.data)
+            sealed = {"recipe": dict(request.keys), "plan": plan.as_json(), "libraries": libraries}
+            going = _going_on(opened, sealed, plan, prepared.data)
             if opened.checkpoint is not None:
                 _describe(folder, request, plan, machine)
                 folder.append("resumed.jsonl", [opened.as_json() | {"at": now()}])
@@ -136,13 +138,12 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
     return _Prepared(adapted, data, config, before, scored)
 
 
-def _going_on(opened: Opened, request: Request, plan: Plan, data: stages.Formatted) -> Going:
+def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stages.Formatted) -> Going:
     """DataError if the data is not what the checkpoint was written with."""
     facts = data_facts({"train": data.train, "validation": data.validation})
     if opened.checkpoint is not None:
         same_data(opened.checkpoint, facts, wish_of(plan).changed)
-    sealed = {"recipe": dict(request.keys), "plan": plan.as_json(), "data": facts, "finetune": __version__}
-    return Going(opened.checkpoint, opened.changed, sealed)
+    return Going(opened.checkpoint, opened.changed, {**sealed, "data": facts, "finetune": __version__})
 
 
 def _counts(data: stages.Formatted) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import DataError, RecipeError, RunFolderError
+from finetune.errors import DataError, MachineError, RecipeError, RunFolderError
 from finetune.rundir import birth_of
 from tests.conftest import ROOT
 from tests.crashing import differences, metrics
@@ -186,6 +186,24 @@ def test_a_changed_recipe_is_refused_key_by_key_unless_it_is_allowed_by_name(
     assert rates[1][:6] == rates[0][:6] and rates[1][6] == pytest.approx(2 * rates[0][6])
     told = json.loads((tmp_path / "run" / "resumed.jsonl").read_text())
     assert (told["step"], told["changed"]) == (12, ["learning_rate"])
+
+
+def test_other_libraries_are_refused_with_their_versions_unless_they_are_allowed(
+    killed: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune import machine
+
+    monkeypatch.setattr(
+        machine, "installed", lambda name, now=machine.installed: "9.9" if name == "peft" else now(name)
+    )
+    code, _, err = finetune(killed, "--resume")
+    assert code == MachineError.exit_code
+    assert "  peft: " in err and " -> 9.9\n" in err and "torch: " not in err
+    code, out, err = finetune(killed, "--resume-changed", "libraries")
+    assert code == 0, err
+    assert "with other libraries" in out
+    assert "9.9" in json.loads((tmp_path / "run" / "resumed.jsonl").read_text())["libraries"][0]
+    assert differences(tmp_path / "plain", tmp_path / "run") == []
 
 
 def test_changed_data_is_refused_and_the_run_left_as_it_was(killed: Path, finetune: Any, tmp_path: Path) -> None:

@@ -79,4 +79,4 @@ def _drawn(sweep: "Sweep") -> "Sequence[Values]":
         return grid(sweep.section) or []
     study = open_study(sweep.section, None)
     count = sweep.count if sweep.section.method == "random" else min(sweep.count, startup_trials(sweep.section))
-    return [ask(study, sweep.section)[1] for _ in range(min(count, SHOWN))]
+    return [ask(study, sweep.section, done)[1] for done in range(min(count, SHOWN))]

@@ -38,8 +38,9 @@ class SurvivingSection(Section):
         Field(examples=[["learning_rate"], ["num_epochs", "datasets"]]),
         Reaches("train", needs={"resume_from_checkpoint": "auto"}),
     ] = None
-    """Keys that may differ from those of the checkpoint; `finetune RECIPE --resume-changed KEY` is the same. Training
-    goes on with the new values, and is not any more what one run from the start would have been."""
+    """Keys that may differ from those of the checkpoint, and `libraries` for other versions of torch and its kin;
+    `finetune RECIPE --resume-changed KEY` is the same. Training goes on with the new values, and is not any more what
+    one run from the start would have been."""
     save_first_step: Annotated[bool, Field(examples=[True, False]), Reaches("train")] = False
     """Write a checkpoint after the first step too, which shows early whether there is room for one."""
     dynamic_checkpoint: Annotated[

@@ -51,12 +51,13 @@ def startup_trials(sweep: SweepSection) -> int:
     return min(10, max(3, (sweep.trials or 0) // 3))
 
 
-def ask(study: Any, sweep: SweepSection) -> tuple[Any, Values]:
+def ask(study: Any, sweep: SweepSection, done: int | None = None) -> tuple[Any, Values]:
     """The next trial and what it tries. What is drawn hangs on the seed and the count of trials alone, so that a
-    sweep that was interrupted goes on as if it had not been."""
+    sweep that was interrupted goes on as if it had not been. `done`: that count, for a look ahead."""
     import optuna
 
-    drawn = hashlib.sha256(f"{sweep.seed}:{len(closed(study))}".encode()).digest()
+    count = len(closed(study)) if done is None else done
+    drawn = hashlib.sha256(f"{sweep.seed}:{count}".encode()).digest()
     seed = int.from_bytes(drawn[:4], "big")
     if sweep.method == "tpe":
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials(sweep))
