@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from finetune import checkpoints, mending, progress
-from finetune.errors import RunFolderError, TrainingError
+from finetune.errors import RecipeError, RunFolderError, TrainingError
 
 NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "HIP out of memory", "Cannot allocate memory")
 """What the libraries say where the memory of a GPU, or of the machine, is full."""
@@ -41,6 +41,21 @@ def explained(keeper: Any) -> Iterator[None]:
                 f"the metrics of that step could not be written. Free some, or name another{mended}"
             ) from error
         raise
+
+
+@contextmanager
+def fitting(keeper: Any) -> Iterator[None]:
+    """RecipeError where the checkpoint is not one of the model that the changed keys make."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, AttributeError, OSError) as error:
+        if keeper.loaded or not keeper.around.changed or is_no_memory(error):
+            raise
+        raise RecipeError(
+            f"{keeper.around.resumed.path} does not fit the model that the changed keys make "
+            f"({', '.join(keeper.around.changed)}): no run can go on with other trained weights than it began with. "
+            "Write the old values, or start anew in another output_dir"
+        ) from error
 
 
 def _no_memory(error: Exception, keeper: Any, keys: Mapping[str, Any]) -> TrainingError:

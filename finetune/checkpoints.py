@@ -64,7 +64,10 @@ def publish(folder: Path, final: Path) -> None:
 
 def whole(path: Path) -> Checkpoint:
     """The checkpoint in a folder. RunFolderError, with the reason, if it is not whole or none of ours."""
-    if step_of(path) < 0 or not path.is_dir():
+    if not path.is_dir():
+        there = ", ".join(found.name for found in by_step(path.parent))
+        raise RunFolderError(f"there is no folder {path}" + (f"; there are {there}" if there else ""))
+    if step_of(path) < 0:
         raise RunFolderError(f"{path} is no checkpoint: a folder named checkpoint-N is wanted")
     try:
         sealed = json.loads((path / SEAL).read_text("utf-8"))

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from finetune import checkpoints, progress
-from finetune.aftermath import bad_numbers, explained
+from finetune.aftermath import bad_numbers, explained, fitting
 from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
 from finetune.going import growing
@@ -58,7 +58,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         self.loader: Any = None
         self.origin: Any = None
         self.at = 0
-        self.deferred = self.early = self.due = self.stopping = self.measures = False
+        self.deferred = self.early = self.due = self.stopping = self.measures = self.loaded = False
         self.pending: dict[str, bool] | None = None
         self.owed: dict[str, bool] | None = None
         self.random: dict[str, Any] | None = None
@@ -103,13 +103,14 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         """TrainingError, with rows and a change of the recipe that may help, if the numbers or the memory end it."""
         trainer, resumed = self.around.trainer, self.around.resumed
         try:
-            with explained(self):
+            with explained(self), fitting(self):
                 trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
         except NothingLeft:
             trainer._finalize_training(None, 0, time.time())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control
+        self.loaded = True
         checkpoints.clear_aside(self.folder)
         args.output_dir = str(self.folder / ASIDE)
         progress.order_by_seed(kwargs.get("train_dataloader"), self.around.seed)

@@ -188,6 +188,16 @@ def test_a_changed_recipe_is_refused_key_by_key_unless_it_is_allowed_by_name(
     assert (told["step"], told["changed"]) == (12, ["learning_rate"])
 
 
+def test_a_change_of_the_shape_of_what_is_trained_is_no_way_to_go_on(
+    killed: Path, finetune: Any, tmp_path: Path
+) -> None:
+    code, _, err = finetune(killed, "--resume-changed", "lora_r", "lora_r=4")
+    assert code == RecipeError.exit_code
+    assert "checkpoint-14 does not fit the model that the changed keys make (lora_r)" in err
+    assert finetune(killed, "--resume")[0] == 0, "the checkpoint is as it was"
+    assert differences(tmp_path / "plain", tmp_path / "run") == []
+
+
 def test_other_libraries_are_refused_with_their_versions_unless_they_are_allowed(
     killed: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

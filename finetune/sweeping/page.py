@@ -71,8 +71,9 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         span = self.most - self.least
-        if self.log and span >= 1:
-            return [10.0**power for power in range(math.ceil(self.least - 1e-9), math.floor(self.most + 1e-9) + 1)]
+        powers = range(math.ceil(self.least - 1e-9), math.floor(self.most + 1e-9) + 1)
+        if self.log and len(powers) > 1:
+            return [10.0**power for power in powers]
         places = [self.least + span * part / 4 for part in range(5)]
         return [10**place if self.log else place for place in places]
 
