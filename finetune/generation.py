@@ -194,7 +194,8 @@ def continuations(
             output_BT = model.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config, **reads)
         for number, new in zip(batch, output_BT[:, width:].tolist(), strict=True):
             end = next((place + 1 for place, token in enumerate(new) if token in stops), len(new))
-            found[number] = new[:end]
+            beyond = config.stop_strings and new[end - 1] not in config.eos_token_id and new[end - 1] in stops
+            found[number] = new[: end - bool(beyond)]
     return found
 
 

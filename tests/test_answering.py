@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from finetune.answering.growing import Growing
-from finetune.answering.settings import Settings, changed
+from finetune.answering.settings import Settings, changed, settings_of
 from finetune.answering.writers import Writers
 from finetune.answering.writing import Piece, Terms, Writing
+from finetune.generation import Prompt, answer, answers_to
 from tests import tiny
 
 PROMPTS = ("the sea", "a walk home and talk about small things", "you ask I", "calm")
@@ -79,6 +80,24 @@ def test_an_answer_ends_where_its_turn_ends_and_not_at_its_length(parts: Any) ->
     letter = next(sign for sign in whole[4:] if sign.isalpha())
     named = written(parts, [Settings(40, stop=(letter,))])[0]
     assert named.ended == "stop" and named.text == whole[: whole.index(letter)].strip() and len(named.new) < 40
+
+
+def test_a_recipes_stop_texts_end_sample_answers_too(parts: Any) -> None:
+    from transformers import GenerationConfig
+
+    model, terms = parts
+    prompts = [Prompt(text, text=text) for text in PROMPTS[:2]]
+    how: dict[str, Any] = {"max_new_tokens": 30, "do_sample": False, "eos_token_id": [324], "pad_token_id": 327}
+    how["repetition_penalty"] = 1.4
+    wholes = answers_to(prompts, model, terms.tokenizer, GenerationConfig(**how), 2)
+    stop = next(sign for sign in wholes[0].text[4:] if sign.isalpha())
+    config = GenerationConfig(**how, stop_strings=[stop])
+    cut = answers_to(prompts, model, terms.tokenizer, config, 2)
+    assert cut == [answer(prompt, model, terms.tokenizer, config) for prompt in prompts]
+    assert cut[0].text == wholes[0].text[: wholes[0].text.index(stop)].strip() and cut[0].stopped
+    row = Writing(ids(terms, PROMPTS[0]), settings_of(config, 0))
+    Writers(model, terms, 327).write([row])
+    assert row.text == cut[0].text
 
 
 @pytest.mark.parametrize("stop", ["STOP", "<|im_end|>"])

@@ -67,18 +67,11 @@ def test_a_recipe_names_its_run(talk: Any, trained_run: Path, finetune: Any, wri
     assert code == 7 and "was not trained yet" in err
 
 
-def test_generation_keys_reach_the_answers(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
-    """Stop texts and the penalty count before and after training and in a conversation alike."""
-    keys = {"sample_prompts": ["the sea"], "generation_max_new_tokens": 30, "generation_repetition_penalty": 1.4}
-    code, _, err = finetune(write_recipe(**keys, max_steps=1))
-    assert code == 0, err
-    (whole,) = json.loads((tmp_path / "run" / "answers.json").read_text())
-    stop = whole["after"]["text"][8:11]
-    assert len(stop) == 3
-    code, _, err = finetune(write_recipe(**keys, max_steps=1, generation_stop=[stop]), "--overwrite")
-    assert code == 0, err
-    (cut,) = json.loads((tmp_path / "run" / "answers.json").read_text())
-    text = whole["after"]["text"]
-    assert cut["after"]["text"] == text[: text.index(stop)].strip() and cut["after"]["stopped"]
-    code, out, _ = finetune("chat", tmp_path / "run", "--prompt", "the sea")
-    assert out.strip() == cut["after"]["text"]
+def test_an_option_ends_answers_before_a_text_and_a_wrong_one_is_named(
+    talk: Any, trained_run: Path, finetune: Any
+) -> None:
+    whole = talk(options=("--prompt", "the sea")).strip()
+    stop = whole[4:7]
+    assert talk(options=("--prompt", "the sea", "--stop", stop)).strip() == whole[: whole.index(stop)].strip()
+    code, _, err = finetune("chat", trained_run, "--prompt", "x", "--temperature", -1)
+    assert code == 2 and "temperature must be" in err

@@ -14,6 +14,8 @@ from finetune.report import looking
 from finetune.report.curves import Line, Scale, chart, thinned
 from finetune.report.page import page
 from finetune.report.reading import Run, runs_in
+from finetune.report.writing import keep_rows, write_page
+from finetune.rundir import RunDir
 
 
 class Balanced(HTMLParser):
@@ -65,26 +67,26 @@ def test_every_run_writes_its_page(trained_run: Path) -> None:
     assert 'class="t l s e"' in text and "&lt;|im_end|&gt;" in text  # the token that ends what is learned
 
 
-def test_a_stopped_and_a_failed_run_have_their_page_too(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
-    code, _, _ = finetune(write_recipe(max_steps=2, loss_watchdog_threshold=0.01, loss_watchdog_patience=1))
-    assert code == 8
-    text = whole((tmp_path / "run" / "report.html").read_text())
-    assert 'class="why"' in text and "lines of run.log" in text and ">failed<" in text
+def test_a_failed_and_a_killed_run_say_why(copied: Path) -> None:
+    marker = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(marker | {"status": "failed", "why": "loss is <nan> at step 3"}))
+    write_page(copied)
+    text = whole((copied / "report.html").read_text())
+    assert 'class="why">loss is &lt;nan&gt; at step 3' in text and "lines of run.log" in text and ">failed<" in text
+    (copied / "run.json").write_text(json.dumps(marker | {"status": "training", "birth": "another"}))
+    assert "The process that trained is gone" in page(Run(copied))
 
 
-def test_no_fault_of_the_page_is_one_of_the_run(
-    write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_fault_of_the_page_is_one_of_the_run(copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     def broken(*given: Any) -> Any:
         raise RuntimeError("a fault of the page")
 
+    before = (copied / "report.html").read_text()
     monkeypatch.setattr("finetune.report.page.page", broken)
     monkeypatch.setattr("finetune.report.writing.looked_at", broken)
-    code, _, err = finetune(write_recipe(max_steps=1))
-    assert code == 0, err
-    run = tmp_path / "run"
-    assert not (run / "report.html").exists() and "a fault of the page" in (run / "run.log").read_text()
-    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    write_page(copied)
+    keep_rows(RunDir(copied), None, None)
+    assert (copied / "report.html").read_text() == before and caplog.text.count("RuntimeError: a fault") == 2
 
 
 FILES = ("run.json", "metrics.jsonl", "data.json", "plan.json", "data_rows.json", "answers.json")

@@ -136,10 +136,11 @@ def test_a_run_that_fails_in_training_keeps_the_run_it_was_to_replace(
     assert json.loads((failed / "run.json").read_text())["status"] == "failed"
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(write_recipe: Any, finetune: Any) -> None:
+def test_a_loss_that_is_not_a_number_stops_the_run(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
     code, _, err = finetune(write_recipe(max_steps=30), "learning_rate=1e30", "max_grad_norm=0")
     assert code == TrainingError.exit_code
     assert "Lower learning_rate" in err
+    assert ">failed</span>" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

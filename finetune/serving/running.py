@@ -1,5 +1,6 @@
 """The server as a process: where it listens, what it says, vLLM in its place. Knows no route."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -74,7 +75,8 @@ def serve(run: Path, listening: Listening) -> int:
         config = uvicorn.Config(
             app_of(engine, door), log_level="warning", timeout_graceful_shutdown=10, lifespan="on", ws="none"
         )
-        uvicorn.Server(config).run(sockets=[place])
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            uvicorn.Server(config).run(sockets=[place])
     return 0
 
 
