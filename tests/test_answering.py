@@ -18,13 +18,21 @@ from tests import tiny
 PROMPTS = ("the sea", "a walk home and talk about small things", "you ask I", "calm")
 
 
+def attentive(model: Any) -> Any:
+    """As drawn at random, a model looks at little but the last token."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight *= 12 if "q_proj" in name or "k_proj" in name else 6 if "v_proj" in name or "o_proj" in name else 1
+    return model.eval()
+
+
 @pytest.fixture(scope="module")
 def parts(tiny_models: dict[str, Path]) -> tuple[Any, Terms]:
     from transformers import AutoModelForCausalLM
 
     tokenizer = tiny.tokenizer_of("chatml")
     model = AutoModelForCausalLM.from_pretrained(tiny_models["chatml"]).eval()
-    return model, Terms(tokenizer, frozenset({tokenizer.eos_token_id}), model.device)
+    return attentive(model), Terms(tokenizer, frozenset({tokenizer.eos_token_id}), model.device)
 
 
 def ids(terms: Terms, text: str) -> list[int]:
@@ -62,6 +70,18 @@ def test_the_most_likely_answer_is_what_the_library_generates(parts: Any) -> Non
         output = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=12, **options)
         assert output[0, len(row.ids) :].tolist() == row.new
     assert terms.tokenizer.pad_token_id is not None
+
+
+def test_a_model_that_looks_back_only_so_far_is_no_exception(parts: Any) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(vocab_size=328, num_key_value_heads=2, sliding_window=5, **sizes)
+    own = (attentive(MistralForCausalLM(config)), parts[1])
+    lengths = [Settings(number) for number in (6, 14, 9, 20)]
+    together = [row.new for row in written(own, lengths, slots=2)]
+    assert together == [row.new for row in written(own, lengths, alone=True)]
 
 
 def test_another_seed_draws_otherwise_and_the_same_again(parts: Any) -> None:
