@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 230, 56, 12, 10, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 230, 62, 12, 10, 34
 POINTS = 240
 """Points of a line, at most; more are thinned to means of neighbours."""
 PURPOSES = ("train", "valid")
@@ -90,9 +90,9 @@ def short(value: float) -> str:
     """A number in few characters."""
     if value == 0:
         return "0"
-    if abs(value) >= 10_000 or abs(value) < 0.001:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if abs(value) < 1 else _thousands(value)
-    return f"{value:.4g}"
+    if abs(value) >= 10_000:
+        return _thousands(value)
+    return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.2g}".replace("e-0", "e-")
 
 
 def _thousands(value: float) -> str:
