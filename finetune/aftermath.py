@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from finetune import checkpoints, mending, progress
-from finetune.errors import RecipeError, RunFolderError, TrainingError
+from finetune.errors import RecipeError, RewardError, RunFolderError, TrainingError
 
 NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "HIP out of memory", "Cannot allocate memory")
 """What the libraries say where the memory of a GPU, or of the machine, is full."""
@@ -27,7 +27,7 @@ def explained(keeper: Any) -> Iterator[None]:
         raise
     except TrainingError as error:
         goes_on = bool(keeper.goes_on)
-        mended = mending.told(mending.of_numbers(keys), goes_on)
+        mended = "" if isinstance(error, RewardError) else mending.told(mending.of_numbers(keys), goes_on)
         raise TrainingError(f"{error.faults[0].message}{rows_of(keeper)}{mended}") from error
     except Exception as error:
         goes_on = bool(keeper.goes_on)

@@ -87,3 +87,7 @@ class TrainingError(FinetuneError):
 
 class ProofError(FinetuneError):
     exit_code = 9
+
+
+class RewardError(TrainingError):
+    """What rewards answers failed; no change of the training would mend it."""

@@ -1,7 +1,7 @@
 """Which number type the weights have and the computation uses. Decided once, from the recipe's keys and the GPU."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from finetune.machine import Machine
 
@@ -32,3 +32,13 @@ def choose_precision(bf16: Choice, fp16: Choice, machine: Machine, all_weights: 
         return Precision("float32" if all_weights else "float16", False, True, why)
     why = "bf16 is off" if bf16 is False else "bf16: auto, and there is no GPU that calculates in bfloat16"
     return Precision("float32", False, False, why)
+
+
+def keep_float32(model: Any, mixed: bool) -> None:
+    """Give what is trained on quantized weights its float32 back, which TRL turned into bfloat16: where nothing is
+    computed in 16 bits (`mixed`), a module that is trained whole would not fit what it is given."""
+    if mixed or not getattr(model, "is_quantized", False):
+        return
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()

@@ -140,8 +140,10 @@ def _lengths(section: Recipe, kind: str) -> dict[str, Any]:
     of_answers = (
         {} if kind == "rows" else {"max_prompt_len": section.max_prompt_len, "keeps_tail": section.reward_model}
     )
+    free = methods.online.answer_tokens(section) if kind == "prompt" else 0
     return of_answers | {
-        "sequence_len": section.sequence_len - (methods.online.answer_tokens(section) if kind == "prompt" else 0),
+        "sequence_len": section.sequence_len - free,
+        "kept_free": free,
         "excess_length_strategy": section.excess_length_strategy,
         "truncation_side": section.truncation_side if cuts else "right",
         "min_sample_len": section.min_sample_len,

@@ -12,6 +12,8 @@ from typing import Any
 from finetune.errors import RunFolderError
 
 MARKER = "run.json"
+PREPARED = "prepared"
+"""What `finetune preprocess` writes into output_dir, where a run may follow it."""
 MARGIN_BYTES = 64 * 2**20
 """Free disk space below which no run is started."""
 
@@ -98,7 +100,7 @@ def open_run(output_dir: str, overwrite: bool) -> RunDir:
     replaced = None
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise RunFolderError(f"output_dir {output_dir} is a file or a link, not a folder. Name another")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(one.name != PREPARED for one in path.iterdir()):
         if not (path / MARKER).is_file():
             raise RunFolderError(f"output_dir {output_dir} holds files that are no run's. Name another folder")
         if not overwrite:
@@ -264,9 +266,13 @@ def abandon(run: RunDir) -> None:
             run.path.rename(run.aside)
             run.replaced.rename(run.path)
         return
-    shutil.rmtree(run.path, ignore_errors=True)
-    if run.was_there:
-        run.path.mkdir()
+    if not run.was_there:
+        shutil.rmtree(run.path, ignore_errors=True)
+    for made in run.path.iterdir() if run.was_there else ():
+        if made.is_file():
+            made.unlink()
+        elif made.name != PREPARED:
+            shutil.rmtree(made, ignore_errors=True)
     if run.replaced is not None:
         run.replaced.rename(run.path)
 

@@ -13,6 +13,7 @@ from finetune import __version__, mending, stages
 from finetune.aftermath import is_no_memory, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
+from finetune.beforehand import goes_on_from_adapter, load_rewards
 from finetune.checkpoints import is_disk_full
 from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
 from finetune.data.warned import dated, warnings_of
@@ -73,7 +74,8 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
                 _describe(folder, request, plan, machine)
                 folder.append("resumed.jsonl", [opened.as_json() | {"at": now()}])
             began = True
-            code = _train_and_save(plan, prepared, going, stages.Desk(folder, screen, StopRequest(), prepared.config))
+            desk = stages.Desk(folder, screen, StopRequest(), prepared.config, prepared.rewards)
+            code = _train_and_save(plan, prepared, going, desk)
     except BaseException as error:
         _clean_up(folder, error, began)
         raise
@@ -88,14 +90,15 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Everything that exists before the first training step. `before`: the base's answers, where training will change
-    the base itself."""
+    """Everything that exists before the first training step. `before`: the answers, where training will change
+    what gives them. `rewards`: what rewards answers."""
 
     loaded: Loaded
     data: stages.Formatted
     config: Any
     before: list[Answer] | None
     scored: list[Scored]
+    rewards: tuple[Any, ...]
 
 
 def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]) -> _Prepared:
@@ -115,6 +118,7 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
     keep_rows(folder, prepared, tokenizer)
     for line in (*prepared.said(), *_counts(data)):
         screen.say(line)
+    rewards = load_rewards(plan)
     with screen.stage("loading the model"), room_to("load the model", mending.of_loading(keys)):
         loaded = backend.load(plan.stage("load"))
     for note in loaded.notes:
@@ -134,8 +138,15 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
     with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
         adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
         new_tokens_learn(adapted.model, loaded.new_tokens)
+        before = _before_going_on(plan, data, adapted, config) if goes_on_from_adapter(plan) else before
         scored = stages.scored(plan, data, adapted)
-    return _Prepared(adapted, data, config, before, scored)
+    return _Prepared(adapted, data, config, before, scored, rewards)
+
+
+def _before_going_on(plan: Plan, data: stages.Formatted, adapted: Loaded, config: Any) -> list[Answer]:
+    """The answers of a model with the adapter that it goes on from."""
+    BACKENDS[plan.backend].for_inference(adapted.model)
+    return stages.answers(plan, data.prompts, adapted.model, adapted.tokenizer, config)
 
 
 def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stages.Formatted) -> Going:
@@ -149,7 +160,8 @@ def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stage
 def _counts(data: stages.Formatted) -> Iterator[str]:
     """What is trained on, and what each source lost."""
     for purpose, counted in data.counted.items():
-        yield f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {counted.trained_share:.0%} learned"
+        learned = "questions" if data.prepared.facts.get("kind") == "prompt" else f"{counted.trained_share:.0%} learned"
+        yield f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {learned}"
         if purpose in data.fill:
             yield f"{purpose}: packed rows are {data.fill[purpose]:.1%} full"
         lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]

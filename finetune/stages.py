@@ -136,12 +136,14 @@ def packing(plan: Plan, prepared: Prepared, purpose: str) -> Packed | None:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a run writes, what it shows, whether it was asked to stop, and how its sample questions are answered."""
+    """Where a run writes, what it shows, whether it was asked to stop, how its sample questions are answered, and what
+    rewards answers."""
 
     folder: RunDir
     screen: Screen
     stop: StopRequest
     answering: Any
+    rewards: Sequence[Any] = ()
 
 
 def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going) -> Trained:
@@ -186,8 +188,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     *before, config, trainer_call = [call for call in plan.stage("train") if not call.target.endswith(OWN_PLACE)]
     # What has to wait for the trainer says so.
     waiting = [call for call in before if "trainer" in call.runtime]
-    rewards = [call for call in before if ".rewards." in call.target]
-    others = [call for call in before if call not in waiting and call not in rewards]
+    others = [call for call in before if call not in waiting and ".rewards." not in call.target]
     bench = {"bench": _bench(plan, loaded, data, desk)}
     made = [perform(call, **(bench if call.runtime else {})) for call in others]
     made = [thing for thing in made if thing is not None]
@@ -203,7 +204,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
         eval_dataset=data.validation,
         processing_class=loaded.tokenizer,
         callbacks=[*measuring, ends[0], *(thing for thing in made if thing not in measuring), ends[1]],
-        **rewarding([perform(call) for call in rewards]),
+        **rewarding(desk.rewards),
     )
     trainer.remove_callback(PrinterCallback)  # it prints every log a second time
     for call in waiting:

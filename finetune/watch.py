@@ -13,8 +13,11 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from finetune.errors import TrainingError
-from finetune.recipe.measures import FIGURES
+from finetune.recipe.measures import FIGURES, PREFERRING
 from finetune.screen import TrainingLine
+
+NAMED = ("loss", "mean_token_accuracy", *PREFERRING, "margin", "reward")
+"""Figures of a measurement that the live line names in its own words, or not at all."""
 
 
 class Watcher(TrainerCallback):  # type: ignore[misc]
@@ -80,13 +83,14 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
                 ("accuracy", "right", ".0%"),
                 ("reward", "reward", ".3f"),
                 ("eval_rewards/margins", "eval margin", ".3f"),
+                ("eval_rewards/accuracies", "right", ".0%"),
                 ("eval_margin", "eval margin", ".3f"),
                 ("eval_reward", "eval reward", ".3f"),
                 ("learning_rate", "lr", ".1e"),
             )
-            if key in numbers
+            if numbers.get(key) is not None
         ]
-        scored = [name for name in FIGURES if f"eval_{name}" in numbers and name not in ("loss", "mean_token_accuracy")]
+        scored = [name for name in FIGURES if f"eval_{name}" in numbers and name not in NAMED]
         parts += [f"{name.replace('_', ' ')} {numbers[f'eval_{name}']:.4g}" for name in scored]
         if "loss" in numbers and numbers.get("num_input_tokens_seen") and seconds > 0:
             parts.append(f"{numbers['num_input_tokens_seen'] / seconds:,.0f} tokens/s")

@@ -40,7 +40,7 @@ LAYERS = (
         "derived",
         "templates_planned",
     ),
-    ("trainers", "scoring", "promises"),
+    ("trainers", "scoring", "promises", "beforehand"),
     (
         "generation",
         "answering",

@@ -1,5 +1,6 @@
 """Methods besides imitating: which recipes fit them, what their rows become, and that their runs learn and save."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.data import shapes
-from finetune.errors import RecipeError
+from finetune.errors import RecipeError, RewardError
 from finetune.formats import detect
 from finetune.formats.meaning import Asked, BadRow, Fields, Judged, PreferencePair
 from finetune.formats.preference import PAIRS
@@ -44,6 +45,10 @@ def pairs(tmp_path: Path) -> Path:
         ({"reward_model": True, "sample_prompts": ["x"]}, "scores answers and writes none"),
         ({"rl": "grpo", "trl": {"reward_funcs": ["a.py:f"], "num_generations": 3}}, "no multiple of num_generations"),
         ({"rl": "dpo", "adapter": "prompt_tuning"}, "tokens of its own before a row"),
+        ({"rl": "ipo", "rl_beta": 0}, "learns nothing of which answer is better"),
+        ({"rl": "kto", "micro_batch_size": 1}, "set micro_batch_size to 2 or more"),
+        ({"rl": "dpo", "metric_for_best_model": "perplexity"}, "is not measured with `rl: dpo`; write loss or"),
+        ({"reward_model": True, "adapter": "lora", "peft_init_lora_weights": "pissa"}, "a head that scores"),
     ],
 )
 def test_what_a_method_cannot_honour_is_refused_by_name(written: dict[str, Any], says: str) -> None:
@@ -122,6 +127,65 @@ def test_code_that_rewards_stands_beside_the_recipe_or_is_pinned(
         planned(f"{elsewhere}:short")
     with pytest.raises(RecipeError, match="the recipe pins"):
         planned("rewards.py:short@000000000000")
+
+
+REWARDS = """def short(completions, **columns):
+    return [0.0 for _ in completions]
+def raises(completions, **columns):
+    return [1 / 0 for _ in completions]
+def few(completions, **columns):
+    return [1.0]
+def words(completions, **columns):
+    return ["good" for _ in completions]
+def nothing(completions, **columns):
+    return [None for _ in completions]
+def needs(completions, solution):
+    return [0.0 for _ in completions]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("raises", r"rewards.py:raises failed in line 4: ZeroDivisionError"),
+        ("few", r"should give a list of 2 numbers, one for each answer; it gave a list of 1"),
+        ("words", r"gave 'good', which is no number"),
+        ("nothing", r"gave None for each of 2 answers"),
+        ("needs", r"unexpected keyword argument 'prompts'.*as \*\*columns"),
+    ],
+)
+def test_a_function_that_cannot_reward_is_named_with_what_it_did(name: str, says: str, tmp_path: Path) -> None:
+    from finetune.trainers.rewards import load_function
+
+    path = tmp_path / "rewards.py"
+    path.write_text(REWARDS)
+    pinned = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "alone": True}
+    assert load_function(name="short", **pinned).reward(prompts=["q"], completions=["a"]) == [0.0]
+    with pytest.raises(RewardError, match=says):
+        load_function(name=name, **pinned).reward(prompts=["q", "q"], completions=["a", "b"])
+
+
+def test_what_rewards_and_the_adapter_to_go_on_from_are_looked_at_before_the_model_is_loaded(
+    write_recipe: Callable[..., Path], finetune: Any, tmp_path: Path, pairs: Path
+) -> None:
+    (tmp_path / "rewards.py").write_text("def short(completions: return []\n")
+    trl = {"num_generations": 2, "max_completion_length": 8, "reward_funcs": ["rewards.py:short"]}
+    online = {"rl": "grpo", "trl": trl, "datasets": [{"path": str(pairs)}]}
+    code, out, err = finetune(write_recipe(**online))
+    assert (code, "cannot be run: SyntaxError" in err) == (3, True), err
+    assert "preparing data" in out and "loading the model" not in out
+    code, out, err = finetune(write_recipe(rl="dpo", datasets=[{"path": str(pairs)}], lora_model_dir="a/b/c"))
+    assert (code, "lora_model_dir: a/b/c holds no adapter" in err) == (5, True), err
+    assert "loading the model" not in out
+
+
+def test_the_best_checkpoint_of_rewarded_answers_is_chosen_by_the_reward(write_recipe: Callable[..., Path]) -> None:
+    (write_recipe().parent / "rewards.py").write_text(REWARDS)
+    trl = {"num_generations": 2, "max_completion_length": 8, "reward_funcs": ["rewards.py:short"]}
+    recipe = load_recipe(write_recipe(rl="grpo", trl=trl, val_set_size=4, early_stopping_patience=2)).recipe
+    config = resolve(recipe, Machine()).one("train", "GRPOConfig")
+    assert config is not None
+    assert (config.arguments["metric_for_best_model"], config.arguments["greater_is_better"]) == ("eval_reward", True)
 
 
 def test_judgements_and_questions_keep_what_stands_beside_the_text() -> None:

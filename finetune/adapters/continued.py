@@ -19,8 +19,10 @@ KEYS = {
 }
 """Argument of peft's configuration -> the key of a recipe, where the two can be compared."""
 
+_TASKS = {"CAUSAL_LM": "a model that answers", "SEQ_CLS": "a model that scores"}
 
-def check_adapter(*, folder: str, peft_type: str, written: Mapping[str, Any], pickle: bool) -> None:
+
+def check_adapter(*, folder: str, peft_type: str, task: str, written: Mapping[str, Any], pickle: bool) -> None:
     """ModelError if the folder holds no adapter, one of another kind, or one that contradicts the recipe."""
     import peft
 
@@ -37,6 +39,12 @@ def check_adapter(*, folder: str, peft_type: str, written: Mapping[str, Any], pi
     kind = str(config.peft_type).removeprefix("PeftType.")
     if kind != peft_type:
         raise ModelError(f"lora_model_dir: {folder} holds a {kind} adapter, and the recipe trains {peft_type}")
+    if (config.task_type or task) != task:
+        raise ModelError(
+            f"lora_model_dir: {folder} holds the adapter of {_TASKS.get(config.task_type, config.task_type)}, "
+            f"and the recipe trains {_TASKS[task]}. Merge that adapter into its model first (finetune merge), and name "
+            "the merged model as base_model"
+        )
     for argument, value in written.items():
         there = getattr(config, argument, None)
         if _plain(there) != _plain(value):

@@ -27,6 +27,22 @@ def check_names(*, model: Any, names: Mapping[str, Sequence[str] | str]) -> None
                 raise ModelError(_message(key, one, modules))
 
 
+def check_tokens(*, model: Any, numbers: Sequence[int] | Mapping[str, Sequence[int]]) -> None:
+    """ModelError for the first token, under peft_trainable_token_indices, that the model has no embedding for."""
+    per_layer = numbers if isinstance(numbers, Mapping) else {"": numbers}
+    for layer, wanted in per_layer.items():
+        found = [module for name, module in model.named_modules() if layer and _matcher("")(layer, name)]
+        if layer and not found:
+            modules = [name for name, _ in model.named_modules() if name]
+            raise ModelError(_message("peft_trainable_token_indices", layer, modules))
+        there = (found[0] if found else model.get_input_embeddings()).weight.shape[0]
+        beyond = next((number for number in wanted if number >= there), None)
+        if beyond is not None:
+            raise ModelError(
+                f"peft_trainable_token_indices: there is no token {beyond}; the model's are 0 to {there - 1}"
+            )
+
+
 def _matcher(key: str) -> Callable[[str, str], bool]:
     if key.endswith("_pattern"):
         return lambda pattern, name: re.match(rf"(.*\.)?({pattern})$", name) is not None

@@ -22,6 +22,7 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
     return (
         prepare,
         *((Call("finetune.adapters.targets.check_names", {"names": names}, runtime=("model",)),) if names else ()),
+        *_tokens(recipe),
         # peft draws A from the global generator; without this, two runs differ under one seed.
         Call("transformers.set_seed", {"seed": recipe.seed}),
         Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | task),
@@ -35,6 +36,13 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         # What the adapter began with is taken off again when it is saved.
         *((Call("peft.PeftModel.save_pretrained", first, runtime=("self",)),) if changes_base(recipe) else ()),
     )
+
+
+def _tokens(recipe: Recipe) -> tuple[Call, ...]:
+    numbers = recipe.peft_trainable_token_indices
+    if not numbers or recipe.adapter not in ("lora", "qlora"):
+        return ()
+    return (Call("finetune.adapters.targets.check_tokens", {"numbers": numbers}, runtime=("model",)),)
 
 
 def _fuses(recipe: Recipe) -> bool:
@@ -93,6 +101,7 @@ def _continuing(recipe: Recipe) -> tuple[Call, ...]:
         "peft_type": kinds.get(recipe.adapter, recipe.adapter.upper()),
         "written": written,
         "pickle": recipe.allow_pickle_weights,
+        "task": "SEQ_CLS" if recipe.reward_model else "CAUSAL_LM",
     }
     load = {
         "model_id": recipe.lora_model_dir,
@@ -109,6 +118,8 @@ def attach(model: Any, calls: tuple[Call, ...]) -> Any:
     """The model as the calls leave it. ModelError where the adapter does not fit it."""
     made: dict[str, Any] = {}
     for call in calls:
+        if call.target.endswith(".check_adapter"):
+            continue  # made before the model was loaded
         try:
             if call.runtime == ("self",):
                 perform(call, self=model)

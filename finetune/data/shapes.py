@@ -2,11 +2,12 @@
 TRL's names. Decides nothing about tokens."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from finetune.data.prepared import Prepared
+from finetune.errors import DataError
 from finetune.rendering.lengths import IGNORED
 
 BATCH = 1024
@@ -27,8 +28,16 @@ def scored_pairs(*, purpose: str, prepared: Prepared) -> Any:
 
 
 def judged(*, purpose: str, prepared: Prepared) -> Any:
-    """prompt_ids, completion_ids and label of each row."""
-    return _dataset(_judged(prepared, purpose))
+    """prompt_ids, completion_ids and label of each row. DataError if all rows to train on are good, or all are bad."""
+    rows = list(_judged(prepared, purpose))
+    kinds = {row["label"] for row in rows}
+    if purpose == "train" and len(kinds) == 1:
+        what, other = ("good", "bad") if kinds.pop() else ("bad", "good")
+        raise DataError(
+            f"all {len(rows)} answers are {what}: rl: kto learns what tells good from bad. Add {other} ones"
+            + (", or imitate these (remove rl)" if what == "good" else "")
+        )
+    return _dataset(rows)
 
 
 def questions(*, purpose: str, prepared: Prepared) -> Any:
@@ -58,7 +67,7 @@ def _documents(prepared: Prepared, purpose: str) -> Iterator[tuple[str, int, lis
         yield source, row, ids, next((at for at, label in enumerate(labels) if label != IGNORED), len(ids))
 
 
-def _dataset(rows: Iterator[Columns]) -> Any:
+def _dataset(rows: Iterable[Columns]) -> Any:
     from datasets import Dataset
 
     return Dataset.from_list(list(rows))

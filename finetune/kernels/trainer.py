@@ -18,6 +18,7 @@ from finetune.errors import TrainingError
 from finetune.kernels import attention
 from finetune.kernels.flat import FlatCollator, batch_of, passes_of
 from finetune.kernels.loss import summed_loss
+from finetune.precision import keep_float32
 
 PROBE = (29, 23)
 """Tokens of the documents with which a model is tried."""
@@ -50,6 +51,7 @@ class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
     def __init__(self, *given: Any, **runtime: Any) -> None:
         super().__init__(*given, **runtime)
         self.whole = self.accelerator.unwrap_model(self.model)
+        keep_float32(self.whole, self.args.bf16 or self.args.fp16)
         self.remarks: list[str] = []
         self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
         with _judged(self.model):

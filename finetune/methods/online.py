@@ -52,13 +52,14 @@ def _calls(recipe: Recipe, setting: Setting, targets: tuple[str, str], own: dict
     config, trainer = targets
     runtime = (*RUNTIME, "reward_funcs", "reward_processing_classes")
     made = training_calls(recipe, setting, config, own, Call(f"finetune.trainers.{trainer}", {}, runtime=runtime))
-    return (*(_reward(text, setting) for text in (recipe.trl or TrlConfig()).reward_funcs or ()), *made)
+    names = (recipe.trl or TrlConfig()).reward_funcs or ()
+    return (*(_reward(text, setting, len(names) == 1) for text in names), *made)
 
 
-def _reward(text: str, setting: Setting) -> Call:
+def _reward(text: str, setting: Setting, alone: bool) -> Call:
     found = parsed(text)
     if isinstance(found, FunctionName):
-        function = {"file": found.file, "name": found.name, "sha256": found.sha256}
+        function = {"file": found.file, "name": found.name, "sha256": found.sha256, "alone": alone}
         return Call("finetune.trainers.rewards.load_function", function)
     device = {"": 0 if setting.machine.cuda else "cpu"}
     arguments: dict[str, Any] = {"path": found, "dtype": setting.precision.dtype, "device_map": device}

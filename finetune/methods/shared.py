@@ -12,7 +12,6 @@ from finetune.methods.frozen import TRAINER
 from finetune.methods.surviving import surviving_calls
 from finetune.plan import Call
 from finetune.precision import Precision
-from finetune.recipe.evaluation import EvaluationSection
 from finetune.recipe.measures import CLASSIFYING, FIGURES, USUAL, bare, generated
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.training import TrainingSection
@@ -62,7 +61,7 @@ def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
         | learning.arguments(recipe)
         | {"neftune_noise_alpha": recipe.neftune_noise_alpha}
         | _saving(recipe)
-        | _evaluating(recipe, recipe)
+        | _evaluating(recipe)
         | tracking.arguments(recipe)
         | _memory(recipe)
         | {
@@ -114,30 +113,35 @@ def _saving(recipe: Recipe) -> dict[str, Any]:
     return arguments | {"save_only_model": recipe.save_only_model} | ({"save_steps": steps} if steps else {})
 
 
-def _evaluating(section: EvaluationSection, training: Recipe) -> dict[str, Any]:
-    if not training.val_set_size and training.test_datasets is None:
+def _evaluating(recipe: Recipe) -> dict[str, Any]:
+    if not recipe.val_set_size and recipe.test_datasets is None:
         return {"eval_strategy": "no"}
-    strategy, steps = _interval(section.eval_strategy, section.eval_steps, section.evals_per_epoch, training.num_epochs)
-    best = keeps_best(training)
-    measured = best or section.early_stopping_patience
+    strategy, steps = _interval(recipe.eval_strategy, recipe.eval_steps, recipe.evals_per_epoch, recipe.num_epochs)
+    best = keeps_best(recipe)
+    measured = best or recipe.early_stopping_patience or rewards_answers(recipe)
     return {
         "eval_strategy": strategy or "epoch",
-        "per_device_eval_batch_size": section.eval_batch_size or training.micro_batch_size,
+        "per_device_eval_batch_size": recipe.eval_batch_size or recipe.micro_batch_size,
         "load_best_model_at_end": best,
-        "metric_for_best_model": f"eval_{best_figure(section)}" if measured else None,
-        "greater_is_better": greater_is_better(section) if measured else None,
+        "metric_for_best_model": f"eval_{best_figure(recipe)}" if measured else None,
+        "greater_is_better": greater_is_better(recipe) if measured else None,
     } | ({"eval_steps": steps} if steps else {})
 
 
-def best_figure(section: EvaluationSection) -> str:
-    """The figure, without `eval_`, that says which checkpoint is the best."""
-    return bare(section.metric_for_best_model or "loss")
+def best_figure(recipe: Recipe) -> str:
+    """The figure, without `eval_`, that says which checkpoint is the best. The loss of answers that are rewarded says
+    nothing about them."""
+    return bare(recipe.metric_for_best_model or ("reward" if rewards_answers(recipe) else "loss"))
 
 
-def greater_is_better(section: EvaluationSection) -> bool:
-    if section.greater_is_better is not None:
-        return section.greater_is_better
-    return FIGURES[best_figure(section)]
+def rewards_answers(recipe: Recipe) -> bool:
+    return recipe.rl in ("grpo", "gdpo", "rloo")
+
+
+def greater_is_better(recipe: Recipe) -> bool:
+    if recipe.greater_is_better is not None:
+        return recipe.greater_is_better
+    return FIGURES[best_figure(recipe)]
 
 
 def _measuring(recipe: Recipe, per_token: bool) -> tuple[Call, ...]:

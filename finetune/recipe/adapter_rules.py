@@ -56,6 +56,12 @@ def beginnings(values: Values) -> Iterator[Finding]:
     if first.startswith(CHANGES_BASE) and values.get("rl") in COMPARING:
         message = f"`peft_init_lora_weights: {first}` changes the base model's weights, with which"
         yield "peft_init_lora_weights", f"{message} `rl: {values['rl']}` compares: remove it"
+    if first.startswith(CHANGES_BASE) and values.get("reward_model"):
+        message = f"`peft_init_lora_weights: {first}` changes the base model's weights, and an adapter with a head that"
+        yield (
+            "peft_init_lora_weights",
+            f"{message} scores cannot be rewritten to fit the base model as it is: remove it",
+        )
     if first.startswith(CHANGES_BASE):
         for key in ("peft_use_dora", "lora_modules_to_save", "peft_trainable_token_indices", "lora_model_dir"):
             if values.get(key):

@@ -3,7 +3,20 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetune.recipe.measures import ALWAYS, ANSWERING, FIGURES, PREFERRING, USUAL, bare, figures_of, generated
+from finetune.recipe.measures import (
+    ALWAYS,
+    ANSWERING,
+    FIGURES,
+    PREFERRING,
+    REWARDED,
+    SCORING,
+    USUAL,
+    bare,
+    figures_of,
+    generated,
+)
+from finetune.recipe.method_rules import method_of, shown
+from finetune.recipe.method_tables import KIND_OF
 
 Finding = tuple[str, str]
 
@@ -34,13 +47,29 @@ def figures(values: Mapping[str, Any]) -> Iterator[Finding]:
     key, chosen = "metric_for_best_model", values.get("metric_for_best_model")
     if not isinstance(chosen, str) or bare(chosen) not in FIGURES:
         return
+    method = method_of(values.get("rl"), values.get("reward_model"))
+    if method in KIND_OF and method != "sft":
+        measured = _measured_with(method)
+        if bare(chosen) not in measured:
+            message = f"`{key}: {chosen}` is not measured with {shown(method)}; write {' or '.join(measured)}"
+            yield key, message
+        return
     metrics = values.get("eval_causal_lm_metrics") or USUAL
     if not isinstance(metrics, list | tuple):
         return
     scored = figures_of([name for name in metrics if isinstance(name, str)]) if values.get("do_causal_lm_eval") else []
-    known = {*ALWAYS, *PREFERRING, *scored}
+    known = {*ALWAYS, *scored}
     if values.get("do_causal_lm_eval") and generated([str(name) for name in metrics]):
         known |= ANSWERING.keys()
     if bare(chosen) not in known:
         message = f"`{key}: {chosen}` is not measured: set `do_causal_lm_eval: true` and list it, or what gives it, in"
         yield key, f"{message} eval_causal_lm_metrics"
+
+
+def _measured_with(method: str) -> list[str]:
+    """The figures of a measurement, of a method that does not imitate."""
+    if KIND_OF[method] == "prompt":
+        return [*REWARDED, "loss"]
+    if method == "reward":
+        return ["loss", *SCORING]
+    return ["loss", "rewards/margins"] if method == "kto" else ["loss", *PREFERRING]

@@ -33,11 +33,17 @@ ALWAYS: Mapping[str, bool] = {"loss": False, "perplexity": False, "mean_token_ac
 """Figures of every measurement of supervised rows; perplexity costs nothing."""
 PREFERRING: Mapping[str, bool] = {"rewards/accuracies": True, "rewards/margins": True}
 """Figures of a measurement of preferences."""
+SCORING: Mapping[str, bool] = {"margin": True, "accuracy": True}
+"""Figures of a measurement of a reward model."""
+REWARDED: Mapping[str, bool] = {"reward": True}
+"""Figures of a measurement of answers that are rewarded."""
 ANSWERING: Mapping[str, bool] = {"answers_stopped": True}
 """Figures of every measurement that generates answers."""
 FIGURES: Mapping[str, bool] = {
     **ALWAYS,
     **PREFERRING,
+    **SCORING,
+    **REWARDED,
     **ANSWERING,
     **{name: greater for measure in MEASURES.values() for name, greater in measure.figures.items()},
 }

@@ -64,9 +64,20 @@ def method_keys(values: Values) -> Iterator[Finding]:
         )
         yield "adapter", f"{message}the row's. Write adapter: lora"
     yield from _entries(values, method, kind)
+    yield from _taught_nothing(values, method, kind)
     yield from _dpo(values)
     if kind == "prompt":
         yield from _rewarded(values, method)
+
+
+def _taught_nothing(values: Values, method: str, kind: str) -> Iterator[Finding]:
+    """Values with which the loss hangs on nothing that is learned, or cannot be computed."""
+    beta, rows = values.get("rl_beta"), values.get("micro_batch_size", 2)
+    if kind in ("pair", "judged") and not isinstance(beta, bool) and beta == 0:
+        yield "rl_beta", f"with `rl_beta: 0` {shown(method)} learns nothing of which answer is better: set it above 0"
+    if method == "kto" and not isinstance(rows, bool) and rows == 1:
+        message = "`rl: kto` estimates how far the model has moved from a batch's answers to other questions"
+        yield "micro_batch_size", f"{message}: set micro_batch_size to 2 or more"
 
 
 def _lacks(method: str, kind: str) -> Mapping[str, str]:

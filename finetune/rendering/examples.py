@@ -143,6 +143,12 @@ def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
         return DataError(f"{left}: they are bad, and on_bad_row: skip leaves such rows out. Set error to see why")
     if sum(lost.too_short for lost in counted.sources.values()) > counted.dropped / 2:
         return DataError(f"{left}: they are empty, or shorter than min_sample_len: {lengths.min_sample_len}")
+    if lengths.kept_free:
+        whole = lengths.sequence_len + lengths.kept_free
+        return DataError(
+            f"{left}: no question fits into the {lengths.sequence_len} tokens that trl.max_completion_length: "
+            f"{lengths.kept_free} leaves of sequence_len: {whole}. Raise the one, or lower the other"
+        )
     cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"
     return DataError(f"{left}: no answer fits into sequence_len: {lengths.sequence_len}. Raise it{cut}")
 

@@ -19,7 +19,8 @@ Piece = tuple[int, int]
 class Lengths:
     """The recipe's section on lengths. `text_chunks`: document, joined or whole, for plain text. Of preferences,
     judgements and questions: `max_prompt_len`, tokens of a question at most; `keeps_tail`, whether what stands behind
-    an answer's end token is kept."""
+    an answer's end token is kept; `kept_free`: tokens of a row that the answer to a question has for itself, which
+    sequence_len is without."""
 
     sequence_len: int
     excess_length_strategy: str = "drop"
@@ -29,6 +30,7 @@ class Lengths:
     max_dropped_share: float = 1.0
     max_prompt_len: int | None = None
     keeps_tail: bool = False
+    kept_free: int = 0
 
 
 @dataclass

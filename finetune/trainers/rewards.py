@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import ModelError, RecipeError, TrainingError
+from finetune.errors import ModelError, RecipeError, RewardError
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Rewarder:
     model_tokenizer: Any = None
 
 
-def load_function(*, file: str, name: str, sha256: str) -> Rewarder:
-    """The function of a file. RecipeError if the file is gone, is not the one that was planned with, cannot be run, or
-    has no such function."""
+def load_function(*, file: str, name: str, sha256: str, alone: bool) -> Rewarder:
+    """The function of a file; `alone`: nothing else rewards. RecipeError if the file is gone, is not the one that was
+    planned with, cannot be run, or has no such function."""
     try:
         code = Path(file).read_bytes()
     except OSError as error:
@@ -42,28 +43,49 @@ def load_function(*, file: str, name: str, sha256: str) -> Rewarder:
     if not callable(found):
         there = sorted(one for one, value in space.items() if callable(value) and not one.startswith("_"))
         raise RecipeError(f"reward_funcs: {file} has no function {name}; it has {', '.join(there) or 'none'}")
-    return Rewarder(_checked(found, f"{Path(file).name}:{name}"))
+    return Rewarder(_checked(found, f"{Path(file).name}:{name}", file, alone))
 
 
-def _checked(function: Callable[..., Any], shown: str) -> Callable[..., Any]:
+def _checked(function: Callable[..., Any], shown: str, file: str, alone: bool) -> Callable[..., Any]:
     """The function, whose faults and wrong answers are named as its own."""
 
     def rewarded(**columns: Any) -> list[Any]:
         try:
             given = function(**columns)
         except Exception as error:
-            raise TrainingError(f"reward_funcs: {shown} failed: {type(error).__name__}: {error}") from error
+            what = f"{type(error).__name__}: {error}{_given(error, columns)}"
+            raise RewardError(f"reward_funcs: {shown} failed{_line_of(error, file)}: {what}") from error
         count = len(columns["completions"])
         numbers = list(given) if hasattr(given, "__iter__") else None
         if numbers is None or len(numbers) != count:
-            raise TrainingError(f"reward_funcs: {shown} should give a list of {count} numbers, one for each answer")
+            gave = f"a list of {len(numbers)}" if numbers is not None else type(given).__name__
+            raise RewardError(
+                f"reward_funcs: {shown} should give a list of {count} numbers, one for each answer; it gave {gave}"
+            )
+        if alone and all(number is None for number in numbers):
+            raise RewardError(
+                f"reward_funcs: {shown} gave None for each of {count} answers, and nothing else rewards them"
+            )
         for number in numbers:
             if number is not None and (isinstance(number, str) or not _is_number(number)):
-                raise TrainingError(f"reward_funcs: {shown} gave {number!r}, which is no number")
+                raise RewardError(f"reward_funcs: {shown} gave {number!r}, which is no number")
         return [None if number is None else float(number) for number in numbers]
 
     rewarded.__name__ = getattr(function, "__name__", shown)
     return rewarded
+
+
+def _given(error: BaseException, columns: Mapping[str, Any]) -> str:
+    """What a function is called with, where it was written for something else."""
+    if not (isinstance(error, TypeError) and "argument" in str(error)):
+        return ""
+    return f". It is called with {', '.join(columns)}; a function takes what it does not need as **columns"
+
+
+def _line_of(error: BaseException, file: str) -> str:
+    """The last line of the file that the error passed through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" in line {lines[-1]}" if lines else ""
 
 
 def _is_number(value: Any) -> bool:
