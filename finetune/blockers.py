@@ -18,6 +18,7 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         *_dora(recipe, machine),
         *_numbers(recipe, backend, precision, machine),
         *_packages(recipe, machine),
+        *_exports(recipe, machine),
     )
 
 
@@ -59,6 +60,11 @@ def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         yield "fp16: true needs a CUDA GPU; write fp16: false"
     if recipe.tf32 is True and not machine.bf16:
         yield "tf32: true needs an Ampere GPU or newer; write tf32: false"
+
+
+def _exports(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if {"gguf", "ollama"} & set(recipe.export_to or ()) and not machine.has("gguf"):
+        yield "export_to: pip install 'finetune-recipes[export]' (gguf is missing)"
 
 
 def scored_by(recipe: Recipe) -> tuple[str, ...]:

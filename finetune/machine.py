@@ -21,6 +21,8 @@ PACKAGES = (
     "triton",
     "flash_attn",
     "liger_kernel",
+    "gguf",
+    "llama_cpp",
     "tensorboard",
     "wandb",
     "mlflow",

@@ -85,7 +85,20 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     else:
         finish(folder)
         screen.say(f"run folder: {request.output_dir}")
+        _export(plan, screen)
     return code
+
+
+def _export(plan: Plan, screen: Screen) -> None:
+    """What the recipe asks for beside the run, which is finished whatever becomes of it."""
+    call = plan.one("save", ".exporting.planned.export")
+    if call is None:
+        return
+    try:
+        perform(call, screen=screen)
+    except FinetuneError as error:
+        error.add_note("the run itself is finished and saved; `finetune export` tries again")
+        raise
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,9 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
     if prepared.skipped:
         folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
     data = stages.format_rows(plan, prepared)
+    looked = plan.one("save", ".exporting.planned.check")
+    if looked is not None:
+        perform(looked, tokenizer=tokenizer, style=data.style)
     keep_rows(folder, prepared, tokenizer)
     for line in (*prepared.said(), *_counts(data)):
         screen.say(line)

@@ -254,6 +254,8 @@ def save(plan: Plan, model: Any, tokenizer: Any, generation_config: Any) -> None
         "GenerationConfig": generation_config,
     }
     for call in plan.stage("save"):
+        if ".exporting." in call.target:
+            continue  # before training, and when the run is finished
         if "self" in call.runtime:
             perform(call, self=owners[call.target.split(".")[-2]])
         else:

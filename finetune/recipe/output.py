@@ -55,5 +55,18 @@ class GenerationSection(Section):
 class OutputSection(Section):
     recipe_version: Annotated[Literal[1], BeforeValidator(_no_flag), Field(examples=[1]), Reaches()] = 1
     """Version of this language: fixes every default, so that a recipe means the same in years to come."""
+    export_to: Annotated[
+        list[Literal["safetensors", "gguf", "ollama", "vllm", "tgi"]] | None,
+        Field(min_length=1, examples=[["gguf"], ["safetensors", "ollama"]]),
+        Reaches("save"),
+    ] = None
+    """Forms into which the finished run is exported, each with its proof, as `finetune export --to` does. Whether the
+    tools are there, and model and tokenizer can be written so, is checked before training."""
+    export_quantization: Annotated[
+        Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"],
+        Field(examples=["q8_0", "f16"]),
+        Reaches("save", needs={"export_to": ["gguf"]}),
+    ] = "f16"
+    """Number format of the file that export_to gguf and ollama write; q4_k_m needs llama.cpp."""
     output_dir: Annotated[str, Field(min_length=1, examples=["./outputs/run", "runs/a"]), Reaches("train", "save")]
     """Folder of the run, relative to the working directory: recipe, plan, metrics, adapter, answers, log."""

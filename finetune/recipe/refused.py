@@ -51,8 +51,8 @@ REFUSED = (
         "num_labels",
     ),
     Refused(
-        "publishing to the hub is not supported yet",
-        "Remove the line, and publish the finished run with: hf upload ORG/NAME OUTPUT_DIR/adapter",
+        "training publishes nothing by itself",
+        "Remove the line, and publish the finished run with: finetune push OUTPUT_DIR ORG/NAME",
         "hub_model_id hub_strategy hub_revision hub_private_repo push_to_hub push_hub push_adapter_to_hub "
         "hub_save_adapter hub_save_merged push_dataset_to_hub",
     ),
@@ -180,8 +180,8 @@ REFUSED = (
         "otel_metrics_host otel_metrics_port track_carbon_emissions codecarbon_dir",
     ),
     Refused(
-        "merging the adapter after training is not supported yet",
-        "Remove the line; OUTPUT_DIR/adapter loads with peft",
+        "merging has a key of its own here",
+        "Write export_to: [safetensors], or merge the finished run with: finetune merge OUTPUT_DIR",
         "merge_lora merge_adapter",
     ),
     Refused(

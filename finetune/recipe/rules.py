@@ -8,6 +8,7 @@ from typing import Any
 from finetune.recipe import evaluation_rules
 from finetune.recipe.adapter_rules import beginnings, continuing, ia3_modules, learned_tokens, target_text
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
+from finetune.recipe.export_rules import exporting
 from finetune.recipe.method_rules import method_keys
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 from finetune.recipe.speed_rules import speed
@@ -226,6 +227,7 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     ia3_modules,
     beginnings,
     continuing,
+    exporting,
     _strategies,
     _evaluation,
     evaluation_rules.generating,
