@@ -395,3 +395,40 @@ def test_a_secret_is_not_published(run: Path, finetune: Any, request: pytest.Fix
 
 def test_every_quantization_has_its_bound() -> None:
     assert set(gguf_export.QUANTIZATIONS) == gguf_export.NUMBERS.keys() == gguf_export.SHARE.keys()
+
+
+def test_a_recipe_has_its_run_exported(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
+    code, out, err = finetune(write_recipe(export_to=["safetensors", "gguf"], export_quantization="q8_0"))
+    assert code == 0, err
+    assert json.loads((tmp_path / "run" / "merged" / "proof.json").read_text())["passed"]
+    assert next((tmp_path / "run" / "gguf").glob("*-q8_0.gguf")).is_file() and "exported: " in out
+
+
+@pytest.mark.parametrize(
+    ("change", "keys", "error", "said"),
+    [
+        ({}, {"export_to": ["gguf"], "export_quantization": "q4_k_m"}, MachineError, "llama-cpp-python"),
+        ({"architectures": ["MambaForCausalLM"]}, {"export_to": ["gguf"]}, ModelError, "cannot be written as GGUF"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, {"export_to": ["vllm"]}, ModelError, "16-bit weights"),
+        ({}, {"export_to": ["gguf"], "adapter": "prompt_tuning", "num_virtual_tokens": 4}, RecipeError, "nothing to merge"),
+        ({}, {"export_to": ["gguf", "gguf"]}, RecipeError, "twice"),
+        ({}, {"export_to": ["gguf"], "reward_model": True}, RecipeError, "write [safetensors]"),
+    ],
+    ids=["no tool", "another architecture", "quantized", "no weights learned", "twice", "a reward model"],
+)
+def test_what_could_not_be_exported_is_refused_before_training(
+    change: dict[str, Any],
+    keys: dict[str, Any],
+    error: Any,
+    said: str,
+    write_recipe: Any,
+    finetune: Any,
+    tmp_path: Path,
+) -> None:
+    base = tmp_path / "base"
+    tiny.save_model(base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | change))
+    recipe = write_recipe(base_model=str(base), **keys)
+    code, _, err = finetune(recipe)
+    assert code == error.exit_code and said in err and not (tmp_path / "run").exists()
