@@ -11,6 +11,7 @@ from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
 from finetune.derived import effective_batch
 from finetune.errors import Fault, RecipeError
+from finetune.exports_planned import export_calls
 from finetune.formats import name_of
 from finetune.formats.chat import ROLES
 from finetune.machine import Machine
@@ -266,21 +267,7 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
         Call("transformers.PreTrainedTokenizerBase.save_pretrained", partial, runtime=("self",)),
         Call("transformers.GenerationConfig.save_pretrained", partial, runtime=("self",)),
         Call("finetune.rundir.publish", {"partial": f"{folder}.partial", "final": folder}),
-        *_export_calls(recipe),
-    )
-
-
-def _export_calls(recipe: Recipe) -> tuple[Call, ...]:
-    """What looks before training whether the run can be exported, and what exports it afterwards."""
-    if recipe.export_to is None:
-        return ()
-    packs = {"gguf", "ollama"} & set(recipe.export_to)
-    wish = {"to": recipe.export_to, "quantization": recipe.export_quantization if packs else None}
-    unpacked = recipe.model_quantization_config is not None
-    base = {"name": recipe.base_model, "revision": recipe.revision_of_model or "main", "unpacked": unpacked}
-    return (
-        Call("finetune.exporting.planned.check", {**wish, "base": base}, runtime=("tokenizer", "style")),
-        Call("finetune.exporting.planned.export", {**wish, "run": recipe.output_dir}, runtime=("screen",)),
+        *export_calls(recipe),
     )
 
 

@@ -25,6 +25,7 @@ from tests import tiny
 from tests.finished import finished
 
 LORA = {"adapter": "lora", "lora_r": 4}
+LEARNED = {"adapter": "prompt_tuning", "num_virtual_tokens": 4}
 TEXT = "<|im_start|>user\nIt's 12345, naïve café – 東京,  don't!\n\n<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -410,7 +411,7 @@ def test_a_recipe_has_its_run_exported(write_recipe: Any, finetune: Any, tmp_pat
         ({}, {"export_to": ["gguf"], "export_quantization": "q4_k_m"}, MachineError, "llama-cpp-python"),
         ({"architectures": ["MambaForCausalLM"]}, {"export_to": ["gguf"]}, ModelError, "cannot be written as GGUF"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, {"export_to": ["vllm"]}, ModelError, "16-bit weights"),
-        ({}, {"export_to": ["gguf"], "adapter": "prompt_tuning", "num_virtual_tokens": 4}, RecipeError, "nothing to merge"),
+        ({}, LEARNED | {"export_to": ["gguf"]}, RecipeError, "nothing to merge"),
         ({}, {"export_to": ["gguf", "gguf"]}, RecipeError, "twice"),
         ({}, {"export_to": ["gguf"], "reward_model": True}, RecipeError, "write [safetensors]"),
     ],

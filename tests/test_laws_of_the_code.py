@@ -39,6 +39,7 @@ LAYERS = (
         "blockers",
         "derived",
         "templates_planned",
+        "exports_planned",
     ),
     ("trainers", "scoring", "promises", "beforehand"),
     (
