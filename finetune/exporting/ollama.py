@@ -54,20 +54,22 @@ def modelfile(run: Finished, tokenizer: Any, begins: bool, file: str) -> Modelfi
     if system and layout is not None and layout.system is not None:
         lines.append(f"SYSTEM {_quoted(str(system))}")
     stops = [str(tokenizer.convert_ids_to_tokens(token)) for token in run.stop_ids]
+    stops += [str(text) for text in run.keys.get("generation_stop") or ()]
     lines += [f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops]
     lines += [f"PARAMETER {name} {value}" for name, value in _parameters(run).items()]
     return Modelfile("\n".join(lines) + "\n", template, layout)
 
 
 def _parameters(run: Finished) -> dict[str, Any]:
-    """The run's own sampling, and no penalty where it had none."""
+    """The run's own sampling, and no penalty where it had none: Ollama would else add one."""
     planned = run.plan.one("generate", "GenerationConfig")
     sampling: Mapping[str, Any] = planned.arguments if planned is not None else {}
     chosen = {theirs: sampling[ours] for ours, theirs in SAMPLING.items() if ours in sampling}
     if not sampling.get("do_sample"):
         chosen = {"temperature": 0}
     length = int(run.keys.get("sequence_len") or CONTEXT)
-    return {**chosen, "repeat_penalty": 1.0, "num_ctx": max(CONTEXT, length)}
+    penalty = float(sampling.get("repetition_penalty") or 1.0)
+    return {**chosen, "repeat_penalty": penalty, "num_ctx": max(CONTEXT, length)}
 
 
 def _quoted(text: str) -> str:
