@@ -127,10 +127,7 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
         prepared = stages.prepare(plan, sources, tokenizer, watch)
     if prepared.skipped:
         folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
-    data = stages.format_rows(plan, prepared)
-    looked = plan.one("save", ".exporting.planned.check")
-    if looked is not None:
-        perform(looked, tokenizer=tokenizer, style=data.style)
+    data = _formatted(plan, prepared, tokenizer)
     keep_rows(folder, prepared, tokenizer)
     for line in (*prepared.said(), *_counts(data)):
         screen.say(line)
@@ -163,6 +160,15 @@ def _before_going_on(plan: Plan, data: stages.Formatted, adapted: Loaded, config
     """The answers of a model with the adapter that it goes on from."""
     BACKENDS[plan.backend].for_inference(adapted.model)
     return stages.answers(plan, data.prompts, adapted.model, adapted.tokenizer, config)
+
+
+def _formatted(plan: Plan, prepared: Any, tokenizer: Any) -> stages.Formatted:
+    """The datasets, and a look at whether what is trained on them can be exported as the recipe asks."""
+    data = stages.format_rows(plan, prepared)
+    looked = plan.one("save", ".exporting.planned.check")
+    if looked is not None:
+        perform(looked, tokenizer=tokenizer, style=data.style)
+    return data
 
 
 def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stages.Formatted) -> Going:

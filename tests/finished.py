@@ -12,7 +12,7 @@ from finetune.backends.loaded import Loaded
 from finetune.machine import probe
 from finetune.plan import Plan, perform
 from finetune.recipe.load import load_recipe
-from finetune.rendering.template import find_turn_end
+from finetune.rendering.turn_end import find_turn_end
 from finetune.resolve import resolve
 from finetune.rundir import RunDir
 
