@@ -179,4 +179,11 @@ CODES: dict[str, Code] = {
         "that quantize do not, or contradict it. Where nothing can be trained on such weights, training refuses the "
         "recipe; the message says what to write instead.",
     ),
+    "FT030": Code(
+        "warning",
+        "training would not fit the GPU",
+        "The estimated peak of memory, with what the driver takes, is more than the GPU named with --gpu, or the one "
+        "found, has. The message holds the smallest change of the recipe with which it would fit. docs/memory.md says "
+        "what is counted and how exactly.",
+    ),
 }

@@ -45,16 +45,9 @@ def recipe_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def planned_machine(gigabytes: str | None) -> "Machine":
-    """This machine, or one GPU of a size given as `24` or `24GB`. UsageError for a size that is none."""
-    from finetune.machine import assumed, probe
+def planned_machine(gpu: str | None) -> "Machine":
+    """This machine, or one with a GPU of a size (`24`, `24GB`) or a name (`H100`). UsageError for any other."""
+    from finetune.machine import probe
+    from finetune.memory.gpus import machine_with
 
-    if gigabytes is None:
-        return probe()
-    try:
-        size = float(gigabytes.upper().removesuffix("GB").removesuffix("G"))
-    except ValueError:
-        raise UsageError(f"--gpu {gigabytes}: write the size in GB, for example --gpu 24") from None
-    if not 0 < size < 10_000:
-        raise UsageError(f"--gpu {gigabytes}: no GPU has that size")
-    return assumed(size)
+    return probe() if gpu is None else machine_with(gpu)

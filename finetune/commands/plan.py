@@ -5,16 +5,24 @@ import json
 from pathlib import Path
 
 from finetune.commands.checking import planned_machine, print_faults, resolved
+from finetune.commands.memory import memory_of
 
 HELP = "show every call a run would make"
-USE = (("finetune plan RECIPE [--gpu 24] [--json]", "every library call a run would make, without a GPU"),)
+USE = (
+    (
+        "finetune plan RECIPE [--gpu 24GB|H100] [--json]",
+        "every library call a run would make, and its memory, without a GPU",
+    ),
+)
 LONG = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--gpu", metavar="GB", help="plan for one GPU of this size instead of this machine")
+    parser.add_argument(
+        "--gpu", metavar="GB|NAME", help="plan for one GPU of this size or name instead of this machine"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--all", action="store_true", help="also the trainer's arguments at their defaults")
 
@@ -23,12 +31,14 @@ def run(parsed: argparse.Namespace) -> int:
     from finetune.recipe.load import load_recipe
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
-    plan = resolved(checked, planned_machine(parsed.gpu))
-    print_faults(checked.heard(checked.notes))
+    machine = planned_machine(parsed.gpu)
+    plan = resolved(checked, machine)
+    memory = memory_of(checked, plan, machine)
+    print_faults(checked.heard((*checked.notes, *memory.faults)))
     if parsed.json:
-        print(json.dumps(plan.as_json(), indent=2, ensure_ascii=False))
+        print(json.dumps(plan.as_json() | {"memory": memory.as_json}, indent=2, ensure_ascii=False))
         return 0
-    for note in plan.notes:
+    for note in (*plan.notes, *memory.lines):
         print(f"# {note}")
     for blocker in plan.blockers:
         print(f"# this machine cannot run it: {blocker}")

@@ -84,12 +84,13 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         None if lora else _other_adapter(plan),
         _checkpoints(plan, config),
         bool(config.arguments.get("activation_offloading")) or _offloads(plan),
-        _loss(config),
+        # Unsloth makes its loss in pieces too.
+        "cut" if plan.backend == "unsloth" else _loss(config),
         _optimizer(plan, config),
         model.arguments.get("attn_implementation") == "eager",
         _rows(plan, config, kind),
         kind in ("DPOConfig", "KTOConfig") and lora is None and _other_adapter(plan) is None,
-        tuple(_unmeasured(plan, config, kind)),
+        tuple(_unmeasured(plan, config, lora)),
     )
 
 
@@ -191,8 +192,9 @@ def _rows(plan: Plan, config: Call, kind: str) -> Rows:
     )
 
 
-def _unmeasured(plan: Plan, config: Call, kind: str) -> list[str]:
+def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
     reasons = []
+    kind = config.target.rsplit(".", 1)[1]
     if plan.backend == "unsloth":
         reasons.append("Unsloth computes in its own way, and mostly takes less")
     if kind not in ("SFTConfig", "FlatSFTConfig"):
@@ -201,6 +203,6 @@ def _unmeasured(plan: Plan, config: Call, kind: str) -> list[str]:
         reasons.append("answers that are generated are not counted")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
-    if _other_adapter(plan):
+    if lora is None and _other_adapter(plan):
         reasons.append("of adapters, LoRA alone is counted exactly")
     return reasons
