@@ -134,7 +134,7 @@ def _same_source(case: Case) -> Iterator[Finding]:
 
 def _batch(case: Case) -> Iterator[Finding]:
     recipe = case.recipe
-    batch = recipe.micro_batch_size * recipe.gradient_accumulation_steps
+    batch = recipe.rows_at_once * recipe.gradient_accumulation_steps
     if not recipe.sample_packing and batch > 1 and case.rows is not None and case.rows <= batch:
         yield (
             "gradient_accumulation_steps" if recipe.gradient_accumulation_steps > 1 else "micro_batch_size",

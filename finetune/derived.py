@@ -23,7 +23,7 @@ SECONDS = 0.1
 
 def effective_batch(recipe: Recipe) -> int:
     """Rows that one optimizer step learns from; packed, each of them holds several rows of the data."""
-    return recipe.micro_batch_size * recipe.gradient_accumulation_steps
+    return recipe.rows_at_once * recipe.gradient_accumulation_steps
 
 
 def tokens_per_step(recipe: Recipe) -> int:
@@ -39,7 +39,7 @@ def steps(recipe: Recipe, rows: int | None) -> int | None:
         return recipe.max_steps
     if rows is None or recipe.sample_packing:
         return None
-    batches = math.ceil(rows / recipe.micro_batch_size)
+    batches = math.ceil(rows / recipe.rows_at_once)
     per_epoch = max(math.ceil(batches / recipe.gradient_accumulation_steps), 1)
     return math.ceil(recipe.num_epochs * per_epoch)
 

@@ -18,6 +18,7 @@ from finetune.machine import Machine
 from finetune.methods.shared import Setting
 from finetune.plan import Call, Plan
 from finetune.precision import choose_precision
+from finetune.recipe.auto import smallest
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import SAME, PromptFormat
@@ -39,7 +40,9 @@ class Refused(RecipeError):
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Plan:
-    """The Plan of a recipe on a machine. Refused if the backend the recipe names cannot honour one of its keys."""
+    """The Plan of a recipe on a machine; what it leaves to memory and is still not chosen is planned as small as it can
+    be. Refused if the backend the recipe names cannot honour one of its keys."""
+    recipe = smallest(recipe)
     backend, why = _choose_backend(recipe, machine)
     refused = _refusals(recipe, backend)
     if refused:

@@ -3,9 +3,9 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ SOURCES_SHOWN = 10
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line. `composed`: the whole recipe as YAML; `keys`: every key in force."""
+    """What was asked for on the command line. `composed`: the whole recipe as YAML; `keys`: every key in force.
+    `judge`: what is to be said of the memory that prepared rows will take; MachineError where it cannot hold them."""
 
     recipe: Path
     overrides: list[str]
@@ -45,6 +46,7 @@ class Request:
     composed: str
     keys: Mapping[str, Any]
     overwrite: bool = False
+    judge: Callable[[Any], str] = field(default=lambda prepared: "", compare=False)
 
 
 def run(request: Request, plan: Plan, machine: Machine) -> int:
@@ -67,7 +69,7 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
                 screen.say(note)
             if folder.before is None:
                 _describe(folder, request, plan, machine)
-            prepared = _prepare(plan, folder, screen, request.keys)
+            prepared = _prepare(plan, folder, screen, request)
             sealed = {"recipe": dict(request.keys), "plan": plan.as_json(), "libraries": libraries}
             going = _going_on(opened, sealed, plan, prepared.data)
             if opened.checkpoint is not None:
@@ -114,7 +116,7 @@ class _Prepared:
     rewards: tuple[Any, ...]
 
 
-def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]) -> _Prepared:
+def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _Prepared:
     backend = BACKENDS[plan.backend]
     sources = stages.open_sources(plan)
     with screen.stage("importing libraries"):
@@ -129,10 +131,11 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, keys: Mapping[str, Any]
         folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
     data = _formatted(plan, prepared, tokenizer)
     keep_rows(folder, prepared, tokenizer)
-    for line in (*prepared.said(), *_counts(data)):
-        screen.say(line)
+    for line in (*prepared.said(), *_counts(data), request.judge(prepared)):
+        if line:
+            screen.say(line)
     rewards = load_rewards(plan)
-    with screen.stage("loading the model"), room_to("load the model", mending.of_loading(keys)):
+    with screen.stage("loading the model"), room_to("load the model", mending.of_loading(request.keys)):
         loaded = backend.load(plan.stage("load"))
     for note in loaded.notes:
         screen.say(note)

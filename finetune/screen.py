@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from finetune.pace import in_words
+
 SHOWN = 400
 """Characters of an answer that the table shows; answers.json in the run folder holds all."""
 
@@ -125,7 +127,16 @@ class TrainingLine:
     def step(self, step: int) -> None:
         self.bar.update(self.task, completed=step)
 
-    def facts(self, step: int, facts: str) -> None:
+    def pace(self, step_seconds: float, left_seconds: float) -> None:
+        """What the first measured steps say of the whole."""
+        self.screen.say(
+            f"a step takes {step_seconds:.1f} s: about {in_words(left_seconds)} until step {self.total}, without what "
+            "validation and checkpoints take"
+        )
+
+    def facts(self, step: int, facts: str, left_seconds: float | None = None) -> None:
+        """`left_seconds`: until the last step, where that is known; a terminal's bar shows its own."""
         self.bar.update(self.task, facts=escape(facts))
         if not self.screen.console.is_terminal:
-            self.screen.say(f"step {step}/{self.total}  {facts}" if self.total else f"before training  {facts}")
+            left = "" if left_seconds is None else f"  about {in_words(left_seconds)} left"
+            self.screen.say(f"step {step}/{self.total}  {facts}{left}" if self.total else f"before training  {facts}")

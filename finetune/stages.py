@@ -20,6 +20,7 @@ from finetune.evaluation.best import best_and_last
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.going import Going
+from finetune.memory.lengths import remember
 from finetune.plan import Call, Plan, perform
 from finetune.promises import answers_end, labels_survive, packs_rows, rewarding
 from finetune.rendering.examples import Counted
@@ -80,6 +81,7 @@ def prepare(plan: Plan, sources: Sequence[Entry], tokenizer: Any, watch: Watch |
     place: Place = perform(one(plan, "prepare.Place"))
     place.watch, place.templates = watch or place.watch, templates
     prepared: Prepared = perform(one(plan, "Place.prepare"), self=place, sources=sources, tokenizer=tokenizer)
+    remember(plan, prepared)
     return prepared
 
 

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from finetune.errors import TrainingError
+from finetune.pace import Pace
 from finetune.recipe.measures import FIGURES, PREFERRING
 from finetune.screen import TrainingLine
 
@@ -30,6 +31,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.started = time.monotonic() - float(before.get("seconds", 0.0))
         self.evaluating = float(before.get("evaluating", 0.0))
         self.resumed = bool(before)
+        self.pace = Pace()
 
     def seconds(self) -> float:
         """Since training began, in all the processes that had a part in it."""
@@ -47,9 +49,17 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         if not self.resumed:
             self.started, self.evaluating = time.monotonic(), 0.0
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        del args, state, control, kwargs
+        self.pace.begin(time.monotonic())
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, control, kwargs
+        self.pace.end(time.monotonic())
         self.line.step(state.global_step)
+        left = self.pace.left(state.max_steps - state.global_step)
+        if self.pace.just_known and left is not None and self.pace.step_seconds is not None:
+            self.line.pace(self.pace.step_seconds, left)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs
@@ -69,7 +79,8 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
                 )
         facts = self._facts(numbers, seconds - self.evaluating)
         if facts:
-            self.line.facts(state.global_step, facts)
+            left = self.pace.left(state.max_steps - state.global_step) if "loss" in numbers else None
+            self.line.facts(state.global_step, facts, left)
 
     def _facts(self, numbers: dict[str, Any], seconds: float) -> str:
         parts = [

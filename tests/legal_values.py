@@ -176,7 +176,8 @@ UNSET = _table(
     ("dpo_label_smoothing", number(0, 0.5, below=True)),
     ("dpo_loss_type", either(LOSS, listed(LOSS, 0))),
     ("dpo_loss_weights", listed(number(-math.inf))),
-    ("max_prompt_len tokens_per_pass", whole(1)),
+    ("max_prompt_len", whole(1)),
+    ("tokens_per_pass", either(whole(1), one_of("auto"))),
     ("resume_from_checkpoint", text),
     ("resume_changed", listed(text)),
     ("cut_cross_entropy", flag),
@@ -194,7 +195,7 @@ SET = _table(
         one_of("auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
     ),
     (
-        "allow_pickle_weights trust_remote_code resize_token_embeddings_to_32x mean_resizing_embeddings load_in_4bit "
+        "allow_pickle_weights trust_remote_code resize_token_embeddings_to_32x mean_resizing_embeddings "
         "load_in_8bit train_on_inputs sample_packing pad_to_sequence_len peft_use_rslora peft_use_dora "
         "lora_fan_in_fan_out peft_ensure_weight_tying peft_autocast_adapter_dtype activation_offloading torch_compile "
         "liger_rope liger_rms_norm liger_layer_norm liger_glu_activation liger_cross_entropy "
@@ -211,7 +212,9 @@ SET = _table(
         "reward_model save_first_step",
         flag,
     ),
-    ("gradient_checkpointing", either(flag, one_of("unsloth"))),
+    ("micro_batch_size", either(whole(1), one_of("auto"))),
+    ("load_in_4bit", either(flag, one_of("auto"))),
+    ("gradient_checkpointing", either(flag, one_of("unsloth", "auto"))),
     ("excess_length_strategy", one_of("drop", "truncate", "split", "error")),
     ("truncation_side", one_of("right", "left")),
     ("text_chunks", one_of("document", "joined", "whole")),
@@ -249,7 +252,7 @@ SET = _table(
     ("prompt_encoder_layers", whole(1)),
     ("prompt_encoder_dropout", number(0, 1, below=True)),
     (
-        "lora_r lora_alpha micro_batch_size gradient_accumulation_steps logging_steps loss_watchdog_patience "
+        "lora_r lora_alpha gradient_accumulation_steps logging_steps loss_watchdog_patience "
         "generation_max_new_tokens eval_max_new_tokens",
         whole(1),
     ),

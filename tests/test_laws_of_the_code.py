@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsandbytes", "accelerate", "pyarrow")
 # A file may import its own layer and those below.
 LAYERS = (
-    ("errors", "codes"),
+    ("errors", "codes", "pace"),
     ("plan", "machine", "recipe", "reporting", "compare"),
     (
         "precision",

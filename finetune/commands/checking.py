@@ -10,6 +10,7 @@ from finetune.errors import Fault, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from finetune.machine import Machine
+    from finetune.memory.choosing import Settled
     from finetune.plan import Plan
     from finetune.recipe.load import Checked
 
@@ -20,15 +21,27 @@ def print_faults(faults: Sequence[Fault]) -> None:
 
 
 def resolved(checked: "Checked", machine: "Machine") -> "Plan":
-    """The Plan. RecipeError with a refused key at its line."""
+    """The Plan, with values in the place of what is left to memory. RecipeError with a refused key at its line."""
+    from dataclasses import replace
+
     from finetune.resolve import Refused, resolve
 
     try:
-        return resolve(checked.recipe, machine)
+        made = settled_by_memory(checked, machine)
+        plan = resolve(made.recipe, machine)
+        return replace(plan, notes=(*plan.notes, *made.notes))
     except Refused as refused:
         raise RecipeError(
             *(Fault(message, checked.source.where((key,)), code="FT008") for key, message in refused.findings)
         ) from None
+
+
+def settled_by_memory(checked: "Checked", machine: "Machine") -> "Settled":
+    """The recipe with the fastest values that fit, where it leaves them to memory."""
+    from finetune.memory.choosing import settled
+    from finetune.resolve import resolve
+
+    return settled(checked.recipe, machine, resolve)
 
 
 def recipe_files(paths: Sequence[Path]) -> list[Path]:

@@ -4,7 +4,7 @@ not fit. Estimates nothing itself."""
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from finetune.errors import Fault
+from finetune.errors import Fault, MachineError
 
 if TYPE_CHECKING:
     from finetune.machine import Machine
@@ -24,13 +24,14 @@ class Memory:
     as_json: dict[str, Any]
 
 
-def memory_of(checked: "Checked", plan: "Plan", machine: "Machine", data: "Data | None" = None) -> Memory:
+def memory_of(checked: "Checked", plan: "Plan", machine: "Machine") -> Memory:
     """What is known of the memory that a Plan takes on a machine."""
-    from finetune.memory.fitting import Data, verdict
+    from finetune.memory.fitting import verdict
     from finetune.memory.foreseeing import foresee
+    from finetune.memory.lengths import remembered
     from finetune.memory.telling import does_not_fit, lines_of
 
-    known, data = foresee(plan), data or Data()
+    known, data = foresee(plan), remembered(plan)
     if isinstance(known, str):
         return Memory((f"memory is not estimated: {known}",), (), {"unknown": known})
     judged = verdict(known, machine, data)
@@ -46,8 +47,28 @@ def memory_of(checked: "Checked", plan: "Plan", machine: "Machine", data: "Data 
     return Memory(tuple(lines_of(known, estimate, judged, data)), faults, facts)
 
 
+def before_loading(checked: "Checked", plan: "Plan", machine: "Machine", prepared: Any) -> str:
+    """What to say of memory once the rows are known and nothing is loaded. MachineError if they surely do not fit."""
+    from finetune.memory.fitting import Data, verdict
+    from finetune.memory.foreseeing import foresee
+    from finetune.memory.lengths import data_of
+    from finetune.memory.telling import does_not_fit, in_short
+
+    known, data = foresee(plan), data_of(prepared) or Data()
+    if isinstance(known, str):
+        return f"memory is not estimated: {known}" if machine.cuda else ""
+    judged = verdict(known, machine, data)
+    if judged is None or judged.fits:
+        return in_short(judged) if judged else ""
+    told = does_not_fit(judged, _change(checked, machine, data))
+    if judged.impossible:
+        raise MachineError(told)
+    return f"warning: {told}"
+
+
 def _change(checked: "Checked", machine: "Machine", data: "Data") -> dict[str, Any] | None:
+    from finetune.commands.checking import settled_by_memory
     from finetune.memory.fitting import smallest_change
     from finetune.resolve import resolve
 
-    return smallest_change(checked.recipe, machine, resolve, data)
+    return smallest_change(settled_by_memory(checked, machine).recipe, machine, resolve, data)

@@ -3,9 +3,10 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetune.commands.checking import print_faults, resolved
+from finetune.commands.memory import before_loading
 from finetune.errors import DataError, Fault, FinetuneError, ModelError, RunFolderError
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def run(parsed: argparse.Namespace) -> int:
     plan = resolved(checked, machine)
     composed = dumped(checked.source)
     keys = checked.recipe.model_dump(mode="json")
-    request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite)
+
+    def judge(prepared: Any) -> str:
+        return before_loading(checked, plan, machine, prepared)
+
+    request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite, judge)
     try:
         return train(request, plan, machine)
     except FinetuneError as error:

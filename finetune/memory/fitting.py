@@ -21,10 +21,18 @@ CERTAIN = 0.85
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of the rows: how long they are, and which share of their tokens is learned."""
+    """What is known of the rows. `lengths`: of the longest ones, in tokens; `rows`, `tokens`: of all; `learned`: the
+    share of tokens that the loss counts."""
 
     lengths: Sequence[int] | None = None
+    rows: int = 0
+    tokens: int = 0
     learned: float = 1.0
+
+    @property
+    def mean(self) -> float | None:
+        """Tokens of a row."""
+        return self.tokens / self.rows if self.rows else None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def lines_of(known: Foresight, estimate: Estimate, judged: Verdict | None, data:
 
 def _lengths(known: Foresight, data: Data) -> str:
     if data.lengths is not None:
-        return f"the longest of {len(data.lengths):,} rows has {max(data.lengths, default=0):,}"
+        return f"the longest of {data.rows:,} rows has {max(data.lengths, default=0):,}"
     return f"each row as long as sequence_len: {known.work.rows.sequence_len:,}"
 
 
@@ -42,6 +42,15 @@ def _fits(judged: Verdict) -> str:
     if judged.fits:
         return f"fits {judged.gpu} ({room / GIB:.1f} GiB): {(room - judged.estimate.needed) / GIB:.1f} GiB stay free"
     return f"does not fit {judged.gpu} ({room / GIB:.1f} GiB)"
+
+
+def in_short(judged: Verdict) -> str:
+    """One line for the log of a run."""
+    estimate = judged.estimate
+    return (
+        f"memory: a peak of about {estimate.peak / GIB:.1f} GiB is estimated, for passes of up to "
+        f"{estimate.largest.tokens:,} tokens; {judged.gpu} has {judged.gpu_bytes / GIB:.1f} GiB"
+    )
 
 
 def does_not_fit(judged: Verdict, change: Mapping[str, Any] | None) -> str:

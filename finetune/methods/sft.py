@@ -12,7 +12,7 @@ TOLD_WHERE_ROWS_END = ("auto", "flash_attention_2", "flash_attention_3")
 
 
 def train_calls(recipe: Recipe, setting: Setting) -> tuple[Call, ...]:
-    own = _rows(recipe, recipe.micro_batch_size, recipe.eval_sample_packing)
+    own = _rows(recipe, recipe.rows_at_once, recipe.eval_sample_packing)
     trainer = Call("trl.SFTTrainer", {}, runtime=RUNTIME)
     if not lies_flat(recipe, setting.backend):
         return training_calls(recipe, setting, "trl.SFTConfig", own, trainer)
@@ -40,14 +40,14 @@ def _laid_flat(recipe: Recipe) -> dict[str, Any]:
         laid["include_num_input_tokens_seen"] = "all"
     if recipe.tokens_per_pass:
         # A step is one batch, cut into passes by their tokens.
-        rows = recipe.micro_batch_size * recipe.gradient_accumulation_steps
+        rows = recipe.rows_at_once * recipe.gradient_accumulation_steps
         laid |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 1}
     return laid
 
 
 def _layout(recipe: Recipe) -> dict[str, Any]:
     liger = recipe.liger_cross_entropy or recipe.liger_fused_linear_cross_entropy
-    full_length = recipe.sequence_len * recipe.micro_batch_size
+    full_length = recipe.sequence_len * recipe.rows_at_once
     # Packed rows cannot be padded, nor can passes be cut by their tokens.
     must = recipe.sample_packing or recipe.batch_flattening is True or recipe.tokens_per_pass is not None
     return {

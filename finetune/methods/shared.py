@@ -78,7 +78,7 @@ def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
 
 def _loop(section: TrainingSection) -> dict[str, Any]:
     return {
-        "per_device_train_batch_size": section.micro_batch_size,
+        "per_device_train_batch_size": section.rows_at_once,
         "gradient_accumulation_steps": section.gradient_accumulation_steps,
         **({"max_steps": section.max_steps} if section.max_steps else {"num_train_epochs": section.num_epochs}),
         "seed": section.seed,
@@ -121,7 +121,7 @@ def _evaluating(recipe: Recipe) -> dict[str, Any]:
     measured = best or recipe.early_stopping_patience or rewards_answers(recipe)
     return {
         "eval_strategy": strategy or "epoch",
-        "per_device_eval_batch_size": recipe.eval_batch_size or recipe.micro_batch_size,
+        "per_device_eval_batch_size": recipe.eval_batch_size or recipe.rows_at_once,
         "load_best_model_at_end": best,
         "metric_for_best_model": f"eval_{best_figure(recipe)}" if measured else None,
         "greater_is_better": greater_is_better(recipe) if measured else None,
@@ -165,7 +165,7 @@ def _answers(recipe: Recipe) -> dict[str, Any] | None:
         "labels": recipe.eval_labels if CLASSIFYING & set(metrics) else None,
         "max_new_tokens": recipe.eval_max_new_tokens,
         "rows": recipe.eval_generation_rows if metrics else recipe.eval_table_size,
-        "batch_size": recipe.eval_batch_size or recipe.micro_batch_size,
+        "batch_size": recipe.eval_batch_size or recipe.rows_at_once,
         "prompt_ratio": recipe.generation_prompt_ratio,
         "table_size": recipe.eval_table_size,
     }

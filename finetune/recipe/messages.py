@@ -111,7 +111,7 @@ CHOICES = {
     "attn_implementation": "is no attention kept here (auto, sdpa, eager, flash_attention_2, flash_attention_3, "
     "flex_attention)",
     "activation_offloading": "should be true or false: where true, activations wait in the CPU's memory",
-    "gradient_checkpointing": "should be true, false or unsloth; activation_offloading: true saves more memory",
+    "gradient_checkpointing": "should be true, false, auto or unsloth; activation_offloading: true saves more memory",
     "adapter": "is no adapter kept here: write lora, qlora, ia3, prefix_tuning, prompt_tuning, p_tuning, or nothing to "
     "train the whole model",
 }

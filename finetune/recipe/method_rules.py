@@ -190,6 +190,9 @@ def _groups(values: Values, section: Mapping[str, Any], method: str) -> Iterator
     """The answers to a question stand together in what is generated at a time."""
     answers = section.get("num_generations") or (2 if method == "rloo" else 8)
     rows = values.get("micro_batch_size", 2), values.get("gradient_accumulation_steps", 4)
+    if rows[0] == "auto":
+        message = "`micro_batch_size: auto` is for methods whose rows do not stand in groups"
+        yield "micro_batch_size", f"{message}: write a number"
     if not all(isinstance(number, int) for number in (answers, *rows)):
         return
     step = rows[0] * rows[1]

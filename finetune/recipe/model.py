@@ -109,8 +109,11 @@ class ModelSection(Section):
     ] = "auto"
     """Attention kernel. `auto`: PyTorch's own (sdpa), in its variable-length kind where rows lie end to end and the
     model can."""
-    load_in_4bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
-    """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA)."""
+    load_in_4bit: Annotated[
+        bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", needs={"adapter": "lora"})
+    ] = False
+    """Load the weights as 4-bit NF4 with double quantization (bitsandbytes); train an adapter on top (QLoRA). `auto`:
+    where the GPU's memory would not hold them in 16 bits, or in passes too small."""
     load_in_8bit: Annotated[bool, Reaches("load", needs={"adapter": "lora"})] = False
     """Load the weights as 8-bit integers (bitsandbytes); train an adapter on top."""
     load_in_torchao: Annotated[

@@ -17,6 +17,9 @@ def batch_size(data: Mapping[str, Any]) -> Found:
         yield Rewrite(("batch_size",), {})
     elif data.get("gradient_accumulation_steps"):
         yield contradiction("batch_size", "gradient_accumulation_steps")
+    elif micro == "auto" and isinstance(whole, int) and whole is not True and whole > 0:
+        # Left to memory, a step's rows are those of gradient_accumulation_steps.
+        yield moved(data, "batch_size", "gradient_accumulation_steps", whole)
     elif whole is True or not isinstance(whole, int) or not isinstance(micro, int) or micro < 1 or whole % micro:
         message = "`batch_size` needs a micro_batch_size that divides it: write gradient_accumulation_steps instead"
         yield Fault(message, code="batch_size")

@@ -36,7 +36,7 @@ def _no_pattern(text: str) -> str | None:
 
 
 def _quantization(values: Values) -> Iterator[Finding]:
-    sizes = [key for key in ("load_in_4bit", "load_in_8bit") if values.get(key) is True]
+    sizes = [key for key in ("load_in_4bit", "load_in_8bit") if values.get(key) in (True, "auto")]
     sizes += [key for key in ("load_in_torchao", "model_quantization_config") if values.get(key)]
     adapter = values.get("adapter")
     if len(sizes) > 1:
@@ -45,7 +45,7 @@ def _quantization(values: Values) -> Iterator[Finding]:
         yield "adapter", "`adapter: qlora` trains on 4-bit weights: set `load_in_4bit: true`, or write `adapter: lora`"
     key = sizes[0] if sizes else "model_quantization_config"
     if adapter is None and key != "model_quantization_config":
-        shown = "int8" if key == "load_in_torchao" else "true"
+        shown = "int8" if key == "load_in_torchao" else str(values[key]).lower()
         yield key, f"`{key}: {shown}` needs an adapter, since quantized weights cannot be trained: set `adapter: lora`"
 
 

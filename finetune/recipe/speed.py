@@ -11,10 +11,14 @@ class SpeedSection(Section):
     batch_flattening: Annotated[bool | Literal["auto"], Field(examples=[True, False]), Reaches("train")] = "auto"
     """Lay the rows of a batch end to end instead of padding them; none of them sees another. `auto`: on backend:
     transformers, where attention can be told where rows end (attn_implementation: auto, or flash attention)."""
-    tokens_per_pass: Annotated[Whole | None, Field(ge=1, examples=[8192, 16384]), Reaches("train", unsloth=())] = None
+    tokens_per_pass: Annotated[
+        Annotated[Whole, Field(ge=1)] | Literal["auto"] | None,
+        Field(examples=[8192, 16384]),
+        Reaches("train", unsloth=()),
+    ] = None
     """Tokens of one forward pass at most. The rows of an optimizer step (micro_batch_size times
-    gradient_accumulation_steps) are then computed in as few passes as that allows, with the same result. Unset:
-    micro_batch_size rows a pass."""
+    gradient_accumulation_steps) are then computed in as few passes as that allows, with the same result. `auto`: as
+    many as the GPU's memory is estimated to hold. Unset: micro_batch_size rows a pass."""
     cut_cross_entropy: Annotated[bool | None, Field(examples=[False, True]), Reaches("train", unsloth=())] = None
     """Compute the loss straight from the last hidden states, and never store the logits of a whole pass. Unset: where
     rows are laid end to end, and no Liger loss is asked for."""

@@ -11,8 +11,11 @@ _LIGER = Reaches("train", unsloth=())
 
 
 class TrainingSection(OptimizerSection):
-    micro_batch_size: Annotated[Whole, Field(ge=1, examples=[2, 4]), Reaches("train")] = 2
-    """Rows in one forward pass on one GPU."""
+    micro_batch_size: Annotated[
+        Annotated[Whole, Field(ge=1)] | Literal["auto"], Field(examples=[2, 4, "auto"]), Reaches("train")
+    ] = 2
+    """Rows in one forward pass on one GPU. `auto`: gradient_accumulation_steps rows make a step, in as few passes as
+    the GPU's memory is estimated to hold."""
     gradient_accumulation_steps: Annotated[Whole, Field(ge=1, examples=[4, 2]), Reaches("train")] = 4
     """Forward passes per optimizer step; rows per step = micro_batch_size x this x GPUs."""
     num_epochs: Annotated[Number, Field(gt=0, examples=[3.0, 2.0]), Reaches("train")] = 1.0
@@ -20,10 +23,12 @@ class TrainingSection(OptimizerSection):
     max_steps: Annotated[Whole | None, Field(ge=0, examples=[60, 20]), Reaches("train")] = None
     """Optimizer steps instead of num_epochs; 0 or unset: as num_epochs says."""
     gradient_checkpointing: Annotated[
-        bool | Literal["unsloth"], Field(examples=[True, False]), Reaches("train", unsloth=("load", "adapt"))
+        bool | Literal["unsloth", "auto"],
+        Field(examples=[True, False]),
+        Reaches("train", unsloth=("load", "adapt")),
     ] = False
     """Recompute activations in the backward pass to save memory. `unsloth` also keeps them in the CPU's memory; without
-    a GPU it means true."""
+    a GPU it means true. `auto`: where memory would not hold them, or passes would be too small."""
     gradient_checkpointing_kwargs: Annotated[
         dict[Literal["use_reentrant"], bool] | None,
         Field(examples=[{"use_reentrant": True}, {"use_reentrant": False}]),
@@ -109,3 +114,8 @@ class TrainingSection(OptimizerSection):
         Whole, Field(ge=1, examples=[5, 10]), Reaches("train", needs={"loss_watchdog_threshold": 5.0})
     ] = 3
     """Lines of metrics in a row above the threshold that end the run."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """micro_batch_size, where it is not left to memory."""
+        return self.micro_batch_size if isinstance(self.micro_batch_size, int) else 1
