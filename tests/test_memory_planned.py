@@ -152,3 +152,13 @@ def test_the_patch_after_a_full_memory_lowers_what_bounds_a_pass() -> None:
     assert of_memory(keys | {"tokens_per_pass": 4096}) == {"tokens_per_pass": 2048}
     assert of_memory(keys | {"tokens_per_pass": 512}) == {"gradient_checkpointing": True}
     assert of_memory(keys | {"micro_batch_size": "auto"}) == {"micro_batch_size": 1}
+
+
+def test_the_patch_of_a_recipe_left_to_memory_begins_at_what_was_planned() -> None:
+    from finetune.memory.trying import as_planned
+
+    wish = recipe(**AUTO, gradient_checkpointing="auto")
+    made = settled(wish, machine_with("H100"), resolve, Data()).recipe
+    keys = as_planned(resolve(made, machine_with("H100")), wish.model_dump())
+    assert keys["tokens_per_pass"] == made.tokens_per_pass and keys["gradient_checkpointing"] is False
+    assert of_memory(keys) == {"tokens_per_pass": made.tokens_per_pass // 2}  # type: ignore[operator]

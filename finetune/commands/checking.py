@@ -24,9 +24,12 @@ def resolved(checked: "Checked", machine: "Machine") -> "Plan":
     """The Plan, with values in the place of what is left to memory. RecipeError with a refused key at its line."""
     from dataclasses import replace
 
+    from finetune.recipe.auto import chosen_by_memory
     from finetune.resolve import Refused, resolve
 
     try:
+        if not chosen_by_memory(checked.recipe):
+            return resolve(checked.recipe, machine)
         made = settled_by_memory(checked, machine)
         plan = resolve(made.recipe, machine)
         return replace(plan, notes=(*plan.notes, *made.notes))

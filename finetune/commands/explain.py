@@ -3,10 +3,11 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.commands.checking import planned_machine, print_faults, resolved
+from finetune.commands.checking import planned_machine, print_faults, resolved, settled_by_memory
 
 if TYPE_CHECKING:
     from finetune.explain import Explained
@@ -37,6 +38,8 @@ def run(parsed: argparse.Namespace) -> int:
     checked = load_recipe(parsed.recipe, [word for word in parsed.overrides if "=" in word])
     machine = planned_machine(parsed.gpu)
     plan = resolved(checked, machine)
+    # What is left to memory is shown as it was chosen.
+    checked = replace(checked, recipe=settled_by_memory(checked, machine).recipe)
     paths = [path_of(checked.recipe, key) for key in keys]
     print_faults(checked.notes)
     if not paths:

@@ -42,6 +42,9 @@ def tokens_of(shape: Shape, work: Work, row_tokens: int) -> Tokens:
 def kept_of_norms(shape: Shape, work: Work) -> float:
     """Each norm keeps its input in float32; where its scale learns, its output before the scale too."""
     each = FULL * shape.hidden + FULL + _learned_scale(shape, work) * shape.hidden
+    if "rms_norm" in work.liger:
+        # Liger's keeps its input as it is.
+        each = (FULL if is_wide(work) else HALF) * shape.hidden + FULL
     heads = shape.heads + shape.key_heads
     inner = FULL + _learned_scale(shape, work)
     of_heads = inner * (shape.attention_width + shape.key_width) + FULL * heads if shape.kind.head_norms else 0
@@ -70,7 +73,8 @@ def kept_of_products(shape: Shape, work: Work) -> float:
     widths = {"block": shape.hidden, "mlp": shape.hidden, "product": shape.intermediate}
     widths["attention"] = shape.attention_width
     named = [matrix for matrix in shape.matrices if work.lora and matrix.name in work.lora.targets]
-    kept = 3.0 * _outputs(work) * shape.intermediate
+    # Liger's makes the activated gate once more in the backward pass.
+    kept = (2.0 if {"swiglu", "geglu"} & work.liger else 3.0) * _outputs(work) * shape.intermediate
     for reads, width in widths.items():
         readers = sum(matrix.reads == reads for matrix in named)
         kept += _input(work, reads, readers) * width

@@ -22,6 +22,25 @@ def first_of(plan: Plan, keys: Mapping[str, Any]) -> First:
 
     def patch(largest: Pass | None) -> str:
         del largest
-        return mending.told(mending.of_memory(keys), goes_on=False)
+        return mending.told(mending.of_memory(as_planned(plan, keys)), goes_on=False)
 
     return First(estimate, patch)
+
+
+def as_planned(plan: Plan, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys with what was planned in the place of `auto`."""
+    config = next(call for call in plan.stage("train") if "per_device_train_batch_size" in call.arguments).arguments
+    at_once = config.get("tokens_per_pass")
+    planned = {
+        "tokens_per_pass": at_once,
+        "micro_batch_size": 1 if at_once else config["per_device_train_batch_size"],
+        "gradient_checkpointing": bool(config.get("gradient_checkpointing")),
+        "load_in_4bit": plan.one("load", "BitsAndBytesConfig") is not None,
+    }
+    left = [key for key, value in keys.items() if value == "auto" and key in planned]
+    if "micro_batch_size" in left:
+        left.append("tokens_per_pass")
+    changed = {key: planned[key] for key in left}
+    if "micro_batch_size" in left:
+        changed["gradient_accumulation_steps"] = config["gradient_accumulation_steps"]
+    return {**keys, **changed}

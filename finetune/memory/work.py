@@ -46,8 +46,8 @@ class Rows:
 @dataclass(frozen=True)
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
-    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger or whole. `unmeasured`: why the
-    estimate is coarse here, if it is."""
+    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger or whole; `liger`: Liger's kernels
+    that are in use. `unmeasured`: why the estimate is coarse here, if it is."""
 
     backend: str
     bits: int | None
@@ -64,6 +64,7 @@ class Work:
     rows: Rows
     reference: bool
     unmeasured: tuple[str, ...]
+    liger: frozenset[str] = frozenset()
 
 
 def work_of(plan: Plan, shape: Shape) -> Work:
@@ -91,6 +92,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         _rows(plan, config, kind),
         kind in ("DPOConfig", "KTOConfig") and lora is None and _other_adapter(plan) is None,
         tuple(_unmeasured(plan, config, lora)),
+        frozenset(name for name, used in (config.arguments.get("liger_kernel_config") or {}).items() if used),
     )
 
 
