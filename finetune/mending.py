@@ -34,7 +34,11 @@ def of_memory(keys: Mapping[str, Any]) -> dict[str, Any]:
         return {"micro_batch_size": half, "gradient_accumulation_steps": -(-steps * micro // half)}
     if keys.get("gradient_checkpointing") in (False, None, "auto"):
         return {"gradient_checkpointing": True}
-    if keys.get("adapter") in ("lora", "qlora") and not keys.get("load_in_4bit") and not keys.get("load_in_8bit"):
+    if (
+        keys.get("adapter") in ("lora", "qlora")
+        and keys.get("load_in_4bit") is not True
+        and not keys.get("load_in_8bit")
+    ):
         return {"adapter": "qlora", "load_in_4bit": True}
     return {"sequence_len": tokens // 2} if tokens >= 2 * SMALLEST else {}
 
@@ -45,7 +49,7 @@ def of_loading(keys: Mapping[str, Any]) -> dict[str, Any]:
         return {} if keys.get("adapter") else {"adapter": "lora"}
     if keys.get("load_in_8bit"):
         return {"adapter": "qlora", "load_in_8bit": False, "load_in_4bit": True}
-    return {} if keys.get("load_in_4bit") else {"adapter": "qlora", "load_in_4bit": True}
+    return {} if keys.get("load_in_4bit") is True else {"adapter": "qlora", "load_in_4bit": True}
 
 
 def of_measuring(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,8 +40,7 @@ class Refused(RecipeError):
 
 
 def resolve(recipe: Recipe, machine: Machine) -> Plan:
-    """The Plan of a recipe on a machine; what it leaves to memory and is still not chosen is planned as small as it can
-    be. Refused if the backend the recipe names cannot honour one of its keys."""
+    """The Plan; what is still left to memory is planned smallest. Refused if the backend cannot honour a key."""
     recipe = smallest(recipe)
     backend, why = _choose_backend(recipe, machine)
     refused = _refusals(recipe, backend)

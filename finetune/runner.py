@@ -148,10 +148,10 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _P
     before = None
     if not plan.has_adapter:
         # All weights are about to change: what the base answers must be asked now.
-        smaller = mending.of_answers(keys)
+        smaller = mending.of_answers(request.keys)
         with screen.stage("answering the sample questions before training"), room_to("answer them", smaller):
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
-    with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
+    with room_to("take the adapter and score the sample pairs", mending.of_loading(request.keys)):
         adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
         new_tokens_learn(adapted.model, loaded.new_tokens)
         before = _before_going_on(plan, data, adapted, config) if goes_on_from_adapter(plan) else before
