@@ -162,3 +162,21 @@ def test_the_patch_of_a_recipe_left_to_memory_begins_at_what_was_planned() -> No
     keys = as_planned(resolve(made, machine_with("H100")), wish.model_dump())
     assert keys["tokens_per_pass"] == made.tokens_per_pass and keys["gradient_checkpointing"] is False
     assert of_memory(keys) == {"tokens_per_pass": made.tokens_per_pass // 2}  # type: ignore[operator]
+
+
+LIGER = dict.fromkeys(
+    ("liger_rms_norm", "liger_glu_activation", "liger_rope", "liger_fused_linear_cross_entropy"), True
+)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "checkpointing", "measured_gib"),
+    [(2048, False, 13.4), (8192, False, 31.7), (16384, False, 56.0), (16384, True, 12.4)],
+)
+def test_peaks_that_were_measured_on_an_h100(tokens: int, checkpointing: bool, measured_gib: float) -> None:
+    """Of Phi-3.5-mini's shape, LoRA of rank 16 on 16-bit weights, one pass of so many tokens a step."""
+    keys = {"base_model": "unsloth/Phi-3.5-mini-instruct", "lora_r": 16, "gradient_checkpointing": checkpointing}
+    made = recipe(**keys, **LIGER, sequence_len=2048, micro_batch_size=8, tokens_per_pass=tokens)
+    known = foresee(resolve(made, machine_with("H100")))
+    assert isinstance(known, Foresight)
+    assert known.of_rows().peak / 2**30 == pytest.approx(measured_gib, rel=0.05)

@@ -39,7 +39,7 @@ class First(TrainerCallback):  # type: ignore[misc]
         del args, state, control
         import torch
 
-        if not torch.cuda.is_available() or type(self.trainer).__name__ not in TRIED:
+        if not torch.cuda.is_available() or not _can_be_tried(self.trainer):
             return
         self.before = torch.cuda.max_memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -93,6 +93,11 @@ class First(TrainerCallback):  # type: ignore[misc]
         finally:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+
+
+def _can_be_tried(trainer: Any) -> bool:
+    """DeepSpeed keeps gradients where a trial would leave them."""
+    return type(trainer).__name__ in TRIED and not getattr(trainer, "is_deepspeed_enabled", False)
 
 
 def largest_rows(loader: Any, trainer: Any) -> list[int]:
