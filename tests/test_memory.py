@@ -72,11 +72,15 @@ def test_where_the_sizes_of_a_model_come_from(tmp_path: Path) -> None:
 
 def foreseen(kind: str, how: str, checkpointing: bool) -> Estimate:
     sizes = shape(model_type=kind, **({} if kind == "phi3" else {"head_dim": 32}), **SIZES)
-    lora = None if how == "full" else Lora(16, frozenset(one.name for one in sizes.matrices), True, False, False, ())
+    lora = (
+        None
+        if how == "full"
+        else Lora(16, frozenset(one.name for one in sizes.matrices), True, False, False, (), 2 if how == "qlora" else 4)
+    )
     rows = Rows(1, 1, TOKENS, True, False, None)
     bits = 4 if how == "qlora" else None
     one = ("transformers", bits, True, 2, True, lora, None, checkpointing, False, "cut", "sgd", False, rows, False, ())
-    return estimated(sizes, Work(*one), Pass(TOKENS, TOKENS, TOKENS))
+    return estimated(sizes, Work(*one, float16=how == "qlora"), Pass(TOKENS, TOKENS, TOKENS))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])

@@ -128,13 +128,20 @@ def recipe_of(folder: Path, name: str, tiny: bool) -> Path:
     return path
 
 
-def measure(folder: Path, name: str, tiny: bool) -> str:
-    """The RESULT line of one configuration."""
+def allocated_gib() -> float:
+    import torch
+
+    return torch.cuda.memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+
+
+def measure(folder: Path, name: str, tiny: bool, usual: float | None) -> tuple[str, float]:
+    """The RESULT line of one configuration, and what it left allocated, in GiB. `usual`: what the first one left, which
+    is the libraries' work space; what others left beyond it is none of this one's."""
     import torch
 
     from finetune.cli import main as finetune
 
-    began = time.monotonic()
+    began, before = time.monotonic(), allocated_gib()
     with (folder / f"{name}.log").open("w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
         code = finetune([str(recipe_of(folder, name, tiny))])
     seconds = time.monotonic() - began
@@ -144,16 +151,15 @@ def measure(folder: Path, name: str, tiny: bool) -> str:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-        left = torch.cuda.memory_allocated() / 2**30
-    else:
-        left = 0.0
+    left = allocated_gib()
     if memory is None or memory["estimate"] is None:
-        return f"FAILED {name} code {code}: {(folder / f'{name}.log').read_text('utf-8')[-1500:]}"
+        return f"FAILED {name} code {code}: {(folder / f'{name}.log').read_text('utf-8')[-1500:]}", left
     estimate = memory["estimate"]
     parts = " ".join(f"{part}={gib}" for part, gib in estimate["parts_gib"].items())
-    ratio = estimate["peak_gib"] / memory["measured_gib"]
-    line = f"RESULT {name} {memory['measured_gib']:.3f} {estimate['peak_gib']:.3f} {ratio:.3f}"
-    return f"{line}  # {seconds:.1f} s, {left:.2f} GiB left, {estimate['moment']}: {parts}"
+    foreign = max(before - usual, 0.0) if usual is not None else 0.0
+    measured = memory["measured_gib"] - foreign
+    line = f"RESULT {name} {measured:.3f} {estimate['peak_gib']:.3f} {estimate['peak_gib'] / measured:.3f}"
+    return f"{line}  # {seconds:.1f} s, {foreign:.2f} GiB of others, {estimate['moment']}: {parts}", left
 
 
 def main() -> None:
@@ -165,8 +171,11 @@ def main() -> None:
     for model in dict.fromkeys(CASES[name][0][0] for name in names):
         if not (folder / model / "config.json").exists():
             save_model(folder / model, model, tiny)
+    usual: float | None = None
     for name in names:
-        print(measure(folder, name, tiny), flush=True)
+        line, left = measure(folder, name, tiny, usual)
+        usual = left if usual is None else usual
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ saves. Knows no recipe."""
 from dataclasses import dataclass
 
 from finetune.memory.shapes import Shape
+from finetune.memory.weights import widened
 from finetune.memory.work import Work
 
 HALF, FULL = 2, 4
@@ -26,8 +27,8 @@ class Tokens:
 
 
 def is_wide(work: Work) -> bool:
-    """Whether blocks hand on float32: quantized models keep their embeddings and norms in it."""
-    return not work.mixed or (work.bits is not None and work.backend != "unsloth") or work.dtype_bytes == FULL
+    """Whether blocks hand on float32."""
+    return not work.mixed or widened(work) or work.dtype_bytes == FULL
 
 
 def tokens_of(shape: Shape, work: Work, row_tokens: int) -> Tokens:
@@ -82,8 +83,8 @@ def kept_of_products(shape: Shape, work: Work) -> float:
 
 
 def _outputs(work: Work) -> int:
-    """Bytes of a number that a linear layer gives: 8-bit layers give what they are given, which is float32."""
-    return HALF if work.mixed and not (work.bits == 8 and work.lora) else FULL
+    """Bytes of a number that a linear layer gives: 8-bit layers give what they are given."""
+    return HALF if work.mixed and not (work.bits == 8 and is_wide(work)) else FULL
 
 
 def _input(work: Work, reads: str, readers: int) -> float:
@@ -97,18 +98,27 @@ def _input(work: Work, reads: str, readers: int) -> float:
     if not work.mixed:
         return there + FULL * readers * lora.dropout
     if work.bits == 8:
-        shared = (FULL if reads != "attention" else 0) + HALF * readers * (reads != "attention" or lora.dropout)
-        return float(shared + readers * lora.dropout)
+        shared = 0 if reads == "attention" else _outputs(work)
+        casts = readers * (lora.dropout or shared == FULL)
+        return float(shared + HALF * casts + readers * lora.dropout)
     if fuses(work):
         # What is there in float32 is cast for each of the layers that read it.
         return float(HALF * readers if between and is_wide(work) else there)
-    casts = between or work.bits is None or lora.dropout
+    casts = (between and is_wide(work)) or work.bits is None or lora.dropout
     return float((HALF * readers if casts else there) + readers * lora.dropout)
 
 
 def fuses(work: Work) -> bool:
     """Whether an adapter's layers are computed by kernels of ours."""
     return bool(work.lora and work.lora.fused and not work.lora.dropout and not work.lora.dora and work.bits != 8)
+
+
+def held_in_8_bits(shape: Shape, work: Work) -> float:
+    """Bytes that a block keeps although it is computed again: bitsandbytes 0.50.2 keeps the inputs of its 8-bit layers
+    where checkpointing does not see them."""
+    if work.bits != 8 or not work.lora or work.backend == "unsloth":
+        return 0.0
+    return float(_outputs(work) * (2 * shape.hidden + shape.intermediate) + HALF * shape.attention_width)
 
 
 def _backward(shape: Shape, work: Work, block: float) -> float:
@@ -122,6 +132,8 @@ def _backward(shape: Shape, work: Work, block: float) -> float:
         return max(in_norm, in_product)
     # The block's input is there already.
     again = block - FULL * hidden
+    if not trained and not is_wide(work):
+        in_product += 4.4 * hidden
     if shape.kind.norms == 4:
         return again + max(in_norm, in_product)
     return again + max(in_norm - 8 * hidden, in_product)

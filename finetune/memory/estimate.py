@@ -3,16 +3,16 @@ Knows sizes and planned work; reads no file."""
 
 from dataclasses import dataclass
 
-from finetune.memory.activations import Tokens, fuses, tokens_of
+from finetune.memory.activations import Tokens, fuses, held_in_8_bits, is_wide, tokens_of
 from finetune.memory.losses import loss_of
-from finetune.memory.optimizers import state_bytes, step_bytes
+from finetune.memory.optimizers import of_embeddings, state_bytes, step_bytes
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import Weights, weights_of
 from finetune.memory.work import Work
 
 GIB = 2**30
-LIBRARIES = 40 * 2**20
-"""Work space of the matrix products (32 MiB on recent GPUs), and what a batch and its labels take."""
+LIBRARIES = 56 * 2**20
+"""Work space of the matrix products, and what a batch and its labels take."""
 OUTSIDE = 0.55 * GIB
 """What the driver and the libraries' kernels take beside PyTorch's memory."""
 SCATTERED = 0.05
@@ -81,6 +81,7 @@ def estimated(shape: Shape, work: Work, largest: Pass) -> Estimate:
     """The peak of training with this largest pass."""
     weights = weights_of(shape, work)
     states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    states += of_embeddings(work.optimizer, weights.embeddings)
     highest = max(_moments(shape, work, largest, weights), key=lambda moment: moment.total)
     reference = weights.base if work.reference else 0.0
     return Estimate(
@@ -124,7 +125,8 @@ def _kept(shape: Shape, work: Work, tokens: Tokens) -> float:
         first = 4.0 * (shape.hidden + 1) if work.lora else 0.0
         return shape.layers * tokens.block + tokens.ends - first
     # Offloaded, the inputs of two blocks are under way at a time.
-    return (min(shape.layers, 2) if work.offloads else shape.layers) * tokens.between + tokens.ends
+    blocks = min(shape.layers, 2) if work.offloads else shape.layers
+    return blocks * tokens.between + shape.layers * held_in_8_bits(shape, work) + tokens.ends
 
 
 def _cast(work: Work, weights: Weights) -> float:
@@ -139,7 +141,7 @@ def _copied_matrix(shape: Shape, work: Work) -> float:
     """The largest matrix, unpacked, where weights are quantized."""
     if not work.bits:
         return 0.0
-    number = 4 if work.bits == 8 else 2
+    number = 4 if work.bits == 8 and is_wide(work) else 2
     return float(number * max(matrix.weights for matrix in shape.matrices))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from finetune.memory.activations import is_wide
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import rest_bytes
 from finetune.memory.work import Work
@@ -41,13 +42,16 @@ def _learns(work: Work) -> bool:
 def _cut(shape: Shape, work: Work, learned: int) -> Loss:
     head = shape.vocabulary * shape.hidden
     number = 2 if work.mixed else 4
-    rows = min(learned, max(1, PIECE_BYTES // (4 * shape.vocabulary)))
+    most = max(1, PIECE_BYTES // (4 * shape.vocabulary))
+    rows = min(learned, most)
     piece = rows * shape.vocabulary
-    hidden_bytes = 4 if work.bits or number == 4 else 2
+    # The gradient of the piece before is still there.
+    second = min(max(learned - most, 0), most) * shape.vocabulary
+    hidden_bytes = 4 if is_wide(work) else 2
     hidden = learned * shape.hidden * hidden_bytes
     # Logits, the same in float32, and the difference to their largest; under mixed precision a head in float32 is cast.
     cast = head * number if _head_bytes(work) != number else 0
-    height = piece * (number + 4 + 4) + 2 * hidden + cast
+    height = max(piece * (number + 8), second * (number + 8) + piece * number) + 2 * hidden + cast
     kept = float(hidden)
     if _learns(work):
         height += head * 4

@@ -83,6 +83,12 @@ def state_bytes(optimizer: str, sizes: Sizes, number_bytes: int) -> float:
     return total
 
 
+def of_embeddings(optimizer: str, numbers: int) -> float:
+    """What they take besides: of embeddings, optimizers of 8 bits keep states in 32."""
+    states = STATES.get(optimizer, STATES["adamw_torch"])
+    return numbers * (4 * round(states.fixed / _8BIT) - states.fixed) if states.bits == 8 and not states.paged else 0.0
+
+
 def step_bytes(optimizer: str, sizes: Sizes, number_bytes: int) -> float:
     """Bytes that exist while a step is made, besides weights, gradients and states."""
     states = STATES.get(optimizer, STATES["adamw_torch"])

@@ -14,13 +14,15 @@ SCALES = 256
 @dataclass(frozen=True)
 class Weights:
     """Bytes. `base`: the model as it is kept. `scales`: what quantization keeps beside it. `adapter`: its numbers, and
-    the trained copies beside it. `trained`: the tensors that learn, by their size, of `number_bytes` a number."""
+    the trained copies beside it. `trained`: the tensors that learn, by their size, of `number_bytes` a number;
+    `embeddings`: how many of the numbers are those of input embeddings."""
 
     base: float
     scales: float
     adapter: float
     trained: tuple[tuple[int, int], ...]
     number_bytes: int
+    embeddings: int = 0
 
     @property
     def learned(self) -> int:
@@ -31,8 +33,8 @@ class Weights:
 def weights_of(shape: Shape, work: Work) -> Weights:
     base, scales = _base(shape, work)
     if work.lora is None and work.other_adapter is None:
-        return Weights(base, scales, 0.0, _whole(shape), work.dtype_bytes)
-    number_bytes = 2 if work.bits in (4, 8) and work.mixed and work.backend != "unsloth" else 4
+        return Weights(base, scales, 0.0, _whole(shape), work.dtype_bytes, shape.vocabulary * shape.hidden)
+    number_bytes = work.lora.number_bytes if work.lora else 4
     trained = (*adapter_tensors(shape, work), *_saved(shape, work))
     return Weights(base, scales, sum(n * count for n, count in trained) * number_bytes, trained, number_bytes)
 
@@ -44,8 +46,13 @@ def _whole(shape: Shape) -> tuple[tuple[int, int], ...]:
 
 
 def rest_bytes(work: Work) -> int:
-    """Of a weight beside the quantized ones: they are kept in float32 while an adapter learns."""
-    return 4 if work.bits and work.backend != "unsloth" else work.dtype_bytes
+    """Of a weight beside the quantized ones. In float16, which overflows there, they are kept in float32."""
+    return 4 if widened(work) else work.dtype_bytes
+
+
+def widened(work: Work) -> bool:
+    """Whether a quantized model's norms and embeddings are in float32, and what flows between its blocks with them."""
+    return work.bits is not None and work.float16 and work.backend != "unsloth"
 
 
 def _base(shape: Shape, work: Work) -> tuple[float, float]:

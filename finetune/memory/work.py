@@ -15,7 +15,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 @dataclass(frozen=True)
 class Lora:
     """`targets`: the names of the linear layers it is on. `fused`: with kernels of ours. `saved`: modules trained whole
-    beside it (embed_tokens, lm_head)."""
+    beside it (embed_tokens, lm_head). `number_bytes`: of what it trains."""
 
     rank: int
     targets: frozenset[str]
@@ -23,6 +23,7 @@ class Lora:
     dropout: bool
     dora: bool
     saved: tuple[str, ...]
+    number_bytes: int = 4
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Rows:
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
     quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger or whole; `liger`: Liger's kernels
-    that are in use. `unmeasured`: why the estimate is coarse here, if it is."""
+    that are in use. `float16`: the 16 bits are those, not bfloat16. `unmeasured`: why the estimate is coarse here, if
+    it is."""
 
     backend: str
     bits: int | None
@@ -65,6 +67,7 @@ class Work:
     reference: bool
     unmeasured: tuple[str, ...]
     liger: frozenset[str] = frozenset()
+    float16: bool = False
 
 
 def work_of(plan: Plan, shape: Shape) -> Work:
@@ -93,6 +96,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         kind in ("DPOConfig", "KTOConfig") and lora is None and _other_adapter(plan) is None,
         tuple(_unmeasured(plan, config, lora)),
         frozenset(name for name, used in (config.arguments.get("liger_kernel_config") or {}).items() if used),
+        bool(config.arguments.get("fp16")),
     )
 
 
@@ -130,7 +134,14 @@ def _lora(plan: Plan, shape: Shape) -> Lora | None:
         bool(given.get("lora_dropout")),
         bool(given.get("use_dora")),
         tuple(given.get("modules_to_save") or ()),
+        4 if plan.backend == "unsloth" or made_in_float32(plan) else 2,
     )
+
+
+def made_in_float32(plan: Plan) -> bool:
+    """Whether an adapter's numbers are float32; else they are in the model's own 16 bits."""
+    made = plan.one("adapt", "peft.get_peft_model") or plan.one("adapt", "PeftModel.from_pretrained")
+    return made is None or bool(made.arguments.get("autocast_adapter_dtype", True))
 
 
 def _targets(wanted: Sequence[str] | str, shape: Shape) -> frozenset[str]:
@@ -203,6 +214,8 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
         reasons.append(f"the loss of {kind.removesuffix('Config')} is counted like that of supervised training")
     if kind in ("GRPOConfig", "RLOOConfig"):
         reasons.append("answers that are generated are not counted")
+    if any(call.target.endswith("Int8WeightOnlyConfig") for call in plan.stage("load")):
+        reasons.append("torchao's 8-bit layers are counted like those of bitsandbytes")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
     if lora is None and _other_adapter(plan):
