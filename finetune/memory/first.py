@@ -31,9 +31,10 @@ class First(TrainerCallback):  # type: ignore[misc]
         self.foreseen: Estimate | None = None
         self.before = self.measured = 0
 
-    def attach(self, trainer: Any) -> None:
+    def attach(self, trainer: Any) -> "First":
         self.trainer = trainer
         trainer.add_callback(self)
+        return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control
