@@ -99,6 +99,8 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
         return "transformers", f"unsloth cannot honour `{refused[0][0]}`"
     if recipe.rl is not None:
         return "transformers", f"rl: {recipe.rl} is not tested with unsloth; backend: unsloth asks for it"
+    if recipe.sample_packing:
+        return "transformers", "packed rows train several times faster there than with unsloth (docs/performance.md)"
     return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
 
 

@@ -41,6 +41,7 @@ def test_auto_says_which_backend_it_took_and_why() -> None:
         assert plan.backend == backend and why in plan.notes[0]
     kwargs = recipe(gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True})
     assert "unsloth cannot honour `gradient_checkpointing_kwargs`" in resolve(kwargs, assumed()).notes[0]
+    assert "because packed rows train several times faster" in resolve(recipe(sample_packing=True), assumed()).notes[0]
 
 
 def test_several_gpus_are_not_used_silently() -> None:
