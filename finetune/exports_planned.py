@@ -1,6 +1,10 @@
-"""Which exports are planned for the finished run, and what looks at them before training. Makes none."""
+"""Which exports are planned for the finished run, and when their calls are made: a look before training, the exports
+after it. Knows no form of export."""
 
-from finetune.plan import Call
+from typing import Any
+
+from finetune.errors import FinetuneError
+from finetune.plan import Call, Plan, perform
 from finetune.recipe.recipe import Recipe
 
 
@@ -16,3 +20,22 @@ def export_calls(recipe: Recipe) -> tuple[Call, ...]:
         Call("finetune.exporting.planned.check", {**wish, "base": base}, runtime=("tokenizer", "style")),
         Call("finetune.exporting.planned.export", {**wish, "run": recipe.output_dir}, runtime=("screen",)),
     )
+
+
+def look_at_exports(plan: Plan, tokenizer: Any, style: str) -> None:
+    """MachineError or ModelError if the finished run could not be exported as the recipe asks."""
+    call = plan.one("save", ".exporting.planned.check")
+    if call is not None:
+        perform(call, tokenizer=tokenizer, style=style)
+
+
+def export_finished(plan: Plan, screen: Any) -> None:
+    """What the recipe asks for beside the run, which is finished whatever becomes of it."""
+    call = plan.one("save", ".exporting.planned.export")
+    if call is None:
+        return
+    try:
+        perform(call, screen=screen)
+    except FinetuneError as error:
+        error.add_note("the run itself is finished and saved; `finetune export` tries again")
+        raise

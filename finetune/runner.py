@@ -18,6 +18,7 @@ from finetune.checkpoints import is_disk_full
 from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
 from finetune.data.warned import dated, warnings_of
 from finetune.errors import FinetuneError, MachineError, RunFolderError
+from finetune.exports_planned import export_finished, look_at_exports
 from finetune.generation import Answer
 from finetune.going import Going
 from finetune.machine import Machine
@@ -87,20 +88,8 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     else:
         finish(folder)
         screen.say(f"run folder: {request.output_dir}")
-        _export(plan, screen)
+        export_finished(plan, screen)
     return code
-
-
-def _export(plan: Plan, screen: Screen) -> None:
-    """What the recipe asks for beside the run, which is finished whatever becomes of it."""
-    call = plan.one("save", ".exporting.planned.export")
-    if call is None:
-        return
-    try:
-        perform(call, screen=screen)
-    except FinetuneError as error:
-        error.add_note("the run itself is finished and saved; `finetune export` tries again")
-        raise
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,8 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _P
         prepared = stages.prepare(plan, sources, tokenizer, watch)
     if prepared.skipped:
         folder.write_lines("skipped_rows.jsonl", [bad.as_json() for bad in prepared.skipped])
-    data = _formatted(plan, prepared, tokenizer)
+    data = stages.format_rows(plan, prepared)
+    look_at_exports(plan, tokenizer, data.style)
     keep_rows(folder, prepared, tokenizer)
     for line in (*prepared.said(), *_counts(data), request.judge(prepared)):
         if line:
@@ -137,11 +127,9 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _P
     rewards = load_rewards(plan)
     with screen.stage("loading the model"), room_to("load the model", mending.of_loading(request.keys)):
         loaded = backend.load(plan.stage("load"))
-    for note in loaded.notes:
-        screen.say(note)
     # The template is saved with the tokenizer that the backend hands on.
     perform(stages.one(plan, "set_template"), tokenizer=loaded.tokenizer)
-    for note in dated(loaded.tokenizer):
+    for note in (*loaded.notes, *dated(loaded.tokenizer)):
         screen.say(note)
     _fits_positions(plan, loaded.model, screen)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
@@ -163,15 +151,6 @@ def _before_going_on(plan: Plan, data: stages.Formatted, adapted: Loaded, config
     """The answers of a model with the adapter that it goes on from."""
     BACKENDS[plan.backend].for_inference(adapted.model)
     return stages.answers(plan, data.prompts, adapted.model, adapted.tokenizer, config)
-
-
-def _formatted(plan: Plan, prepared: Any, tokenizer: Any) -> stages.Formatted:
-    """The datasets, and a look at whether what is trained on them can be exported as the recipe asks."""
-    data = stages.format_rows(plan, prepared)
-    looked = plan.one("save", ".exporting.planned.check")
-    if looked is not None:
-        perform(looked, tokenizer=tokenizer, style=data.style)
-    return data
 
 
 def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stages.Formatted) -> Going:
