@@ -80,7 +80,7 @@ def recipe_schema() -> dict[str, Any]:
         "title": "finetune recipe",
         "description": "A fine-tuning recipe; the keys are Axolotl's where Axolotl has them.",
         # What a file extends may bring the keys that it lacks.
-        "if": {"not": {"required": ["extends"]}},
+        "if": {"not": {"required": ["extends"], "properties": {"extends": {"type": ["string", "array"]}}}},
         "then": whole,
     }
     return schema

@@ -78,6 +78,8 @@ def _is_there(fault: Fault, path: Path, mutation: Mutation) -> bool:
     lines = {*mutation.lines, *mutation.near}
     if "not YAML" in fault.message:
         lines.add(mutation.following)
+    if "is still open here" in fault.message and any(f"of line {line} is" in fault.message for line in lines):
+        return True
     if "written twice (first on line" in fault.message:
         return any(f"first on line {line})" in fault.message for line in lines) or fault.where.line in lines
     return fault.where.line in lines

@@ -88,7 +88,8 @@ def disagreement(values: Any, errors: Sequence[Fault], schema: Validator, tried:
     found = next(schema.iter_errors(values), None)
     if found is not None and not errors:
         return f"only the schema refuses {json.dumps(values)[:300]}: {found.message[:200]}"
-    beyond = all(fault.code in BEYOND for fault in errors) or cannot_be_judged(tried)
+    beyond = all(fault.code in BEYOND or "should be a range" in fault.message for fault in errors)
+    beyond = beyond or cannot_be_judged(tried)
     if found is None and errors and not beyond:
         return f"only the program refuses {json.dumps(values)[:300]}: {[str(fault) for fault in errors]}"
     return ""

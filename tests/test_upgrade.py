@@ -274,6 +274,8 @@ def a_recipe(dice: random.Random) -> str:
 
     def entry(path: str) -> str:
         keys = [f"path: {path}", *lines(ENTRY)]
+        if "type: alpaca" in keys and "conversation: chatml" in keys:
+            keys.remove("conversation: chatml")  # refused together
         dice.shuffle(keys)
         if dice.random() < 0.3:
             return "  - {" + dice.choice([", ", ",\n     "]).join(keys) + dice.choice(["}", " }", ",}"])

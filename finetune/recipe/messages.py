@@ -25,8 +25,11 @@ def faults_of(error: ValidationError, source: Source) -> Iterator[Fault]:
     found = [(_path(detail, source), detail) for detail in error.errors(include_url=False)]
     deepest = {path[:length] for path, _ in found for length in range(len(path))}
     seen: set[Path_] = set()
+    said_more = {path for path, detail in found if detail["type"] != "list_type"}
     for path, detail in found:
         whole = detail["type"] in WHOLE
+        if detail["type"] == "list_type" and isinstance(detail["input"], dict) and path in said_more:
+            continue  # a mapping was meant, and what is wrong with it is said
         if (path in seen or (path in deepest and not whole)) and path:
             continue  # one fault a line: a union reports once per branch, and what it holds says more than the whole
         seen.add(path)

@@ -149,6 +149,9 @@ def _not_yaml(name: str, text: str, error: yaml.MarkedYAMLError) -> Fault:
     begin = _running_into(text, mark.line) if mark else None
     if mark and begin:
         return _fault(f"{message}; the text that begins here runs on to line {mark.line + 1}", _at(name, begin))
+    opened = error.context_mark
+    if opened and mark and opened.line < mark.line and str(error.context).startswith("while parsing a flow"):
+        message = f"{message}; the bracket or brace of line {opened.line + 1} is still open here"
     return _fault(message, _at(name, mark))
 
 
