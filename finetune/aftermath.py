@@ -104,6 +104,7 @@ def rows_in_step(keeper: Any) -> list[int]:
     """Of the trainer's dataset: their order hangs on seed and epoch alone, so it can be drawn once more."""
     trainer, loader = keeper.around.trainer, keeper.loader
     sampler, each = progress.sampler_of(loader), trainer.args.gradient_accumulation_steps
+    together = each * trainer.accelerator.num_processes
     if sampler is None or not hasattr(loader, "__len__"):
         return []
     per_epoch = max(math.ceil(len(loader) / each), 1)
@@ -115,8 +116,9 @@ def rows_in_step(keeper: Any) -> list[int]:
     batches = loader.batch_sampler
     while hasattr(batches, "batch_sampler"):
         batches = batches.batch_sampler
-    drawn = list(batches)[place * each : (place + 1) * each]
-    return [int(row) for batch in drawn for row in batch]
+    drawn = list(batches)[place * together : (place + 1) * together]
+    rows = len(trainer.train_dataset)
+    return [int(row) for batch in drawn for row in batch if row < rows]
 
 
 def bad_numbers(trainer: Any) -> str | None:
@@ -129,6 +131,6 @@ def bad_numbers(trainer: Any) -> str | None:
     if getattr(trainer.accelerator, "scaler", None) is not None:
         return None
     gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
-    if gradients and not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))):
+    if gradients and not bool(progress.whole(torch.nn.utils.get_total_norm(gradients)).isfinite()):
         return "the gradients are infinite or not a number"
     return None

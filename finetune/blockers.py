@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from finetune import several
 from finetune.machine import Machine
 from finetune.precision import Precision
 from finetune.recipe.measures import MEASURES, USUAL
@@ -19,6 +20,7 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         *_numbers(recipe, backend, precision, machine),
         *_packages(recipe, machine),
         *_exports(recipe, machine),
+        *several.blockers(recipe, backend, precision, machine),
     )
 
 

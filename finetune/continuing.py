@@ -1,7 +1,6 @@
 """Which checkpoint a run goes on from, and whether recipe and data are still those it was written with. Reads what is
 sealed in it; loads nothing into a model."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,10 @@ from finetune import checkpoints
 from finetune.checkpoints import Checkpoint
 from finetune.compare import compare
 from finetune.errors import DataError, Fault, MachineError, RecipeError, RunFolderError
+from finetune.grouping import GROUPING, other_processes, rows_in_step
 from finetune.plan import Plan, perform
 from finetune.recipe.base import reach_of
+from finetune.recipe.parallel import ParallelSection
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.surviving import SurvivingSection
 from finetune.recipe.tracking import TrackingSection
@@ -36,9 +37,14 @@ HARMLESS = frozenset(
     dataloader_num_workers dataloader_prefetch_factor dataloader_persistent_workers dataloader_pin_memory
     torch_empty_cache_steps loss_watchdog_threshold loss_watchdog_patience recipe_version
     """.split()
-) | {*TrackingSection.model_fields, *SurvivingSection.model_fields}
+) | {*TrackingSection.model_fields, *SurvivingSection.model_fields, *ParallelSection.model_fields}
 """Keys that may change between two parts of a run: weights, and the order of rows, do not hang on them."""
-WRITTEN_ELSEWHERE = HARMLESS | {"auto", "checkpoint", "changed", "variables", "report_to", "run_name", "trigger_file"}
+WRITTEN_ELSEWHERE = HARMLESS | frozenset(
+    """
+    auto checkpoint changed variables report_to run_name trigger_file fsdp device_map
+    per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps
+    """.split()
+)
 """Arguments that those keys set."""
 AFTER = frozenset({"save", "generate"})
 """Stages that come after training."""
@@ -101,6 +107,7 @@ class Opened:
         yield f"goes on after step {self.checkpoint.step} of {facts['of']}, from {self.checkpoint.path}"
         if self.libraries:
             yield f"warning: from here on with other libraries, as resume_changed allows: {'; '.join(self.libraries)}"
+        yield from other_processes(self.checkpoint)
         if self.changed:
             yield f"warning: from here on with another {', '.join(self.changed)}, as resume_changed allows"
             return
@@ -180,10 +187,16 @@ def same_recipe(checkpoint: Checkpoint, keys: Mapping[str, Any], changed: Sequen
     are left to `same_data`, which looks at what came of them."""
     old = checkpoint.facts["recipe"]
     different = [key for key in sorted({*old, *keys}) if old.get(key) != keys.get(key) and key not in HARMLESS]
+    regrouped = list(rows_in_step(checkpoint, keys))
+    # Other rows in a step are another recipe, whichever of the keys or processes it comes from.
+    different = [key for key in different if key not in GROUPING] + (list(GROUPING[1:]) if regrouped else [])
     counted = [key for key in different if _stages(key) - AFTER and _stages(key) - AFTER != {"format"}]
     refused = [key for key in counted if key not in changed]
     if refused:
-        lines = [f"  {line}" for key in counted for line in _lines(key, old.get(key), keys.get(key))]
+        lines = [
+            f"  {line}" for key in counted for line in _lines(key, old.get(key), keys.get(key)) if key not in GROUPING
+        ]
+        lines += [f"  {line}" for line in regrouped]
         allow = " ".join(f"--resume-changed {key}" for key in counted)
         hints = [_of_length(checkpoint, keys, key) for key in refused if key in LENGTH]
         raise RecipeError(
@@ -242,40 +255,6 @@ def _of_length(checkpoint: Checkpoint, keys: Mapping[str, Any], key: str) -> str
         f"  ({key}: the learning rate followed the course of a run of {of} steps until step {step}; from there it "
         f"would follow the course of the new length, and so jump. Weights, optimizer and order of rows go on)"
     )
-
-
-def data_facts(datasets: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells the rows that are trained and measured on, by purpose."""
-    return {
-        purpose: {"digest": digest_of(rows), "rows": len(rows) if hasattr(rows, "__len__") else None}
-        for purpose, rows in datasets.items()
-        if rows is not None
-    }
-
-
-def digest_of(rows: Any) -> str | None:
-    """Of every value of a datasets.Dataset, whatever file it lies in; None for rows that come as a stream."""
-    table = getattr(rows, "data", None)
-    if table is None or not hasattr(rows, "column_names") or getattr(rows, "_indices", None) is not None:
-        return None
-    found = hashlib.sha256()
-    for name in sorted(rows.column_names):
-        found.update(name.encode() + b"\0")
-        for chunk in table.column(name).chunks:
-            _feed(found, chunk)
-    return found.hexdigest()
-
-
-def _feed(found: Any, chunk: Any) -> None:
-    import numpy
-    import pyarrow
-
-    kind = chunk.type
-    if pyarrow.types.is_list(kind) and pyarrow.types.is_integer(kind.value_type) and not chunk.null_count:
-        found.update(numpy.diff(chunk.offsets.to_numpy()).tobytes())
-        found.update(chunk.flatten().to_numpy(zero_copy_only=False).tobytes())
-    else:
-        found.update(json.dumps(chunk.to_pylist(), default=str).encode())
 
 
 def same_data(checkpoint: Checkpoint, now: Mapping[str, Any], changed: Sequence[str]) -> list[str]:

@@ -21,9 +21,21 @@ SECONDS = 0.1
 """Time after which counting is given up."""
 
 
-def effective_batch(recipe: Recipe) -> int:
+def effective_batch(recipe: Recipe, processes: int = 1) -> int:
     """Rows that one optimizer step learns from; packed, each of them holds several rows of the data."""
-    return recipe.rows_at_once * recipe.gradient_accumulation_steps
+    return recipe.rows_at_once * recipe.gradient_accumulation_steps * processes
+
+
+def enough_of(entry: DatasetEntry, section: Recipe, processes: int) -> dict[str, int | None]:
+    """How much of a source is read when it is streamed: its part, by weight, of what the steps train on, and of the
+    validation rows. Packed or joined it is counted in tokens, else in rows as they reach the trainer."""
+    part = entry.weight / sum(other.weight for other in section.datasets)
+    rows = effective_batch(section, processes) * (section.max_steps or 1)
+    kept = section.val_set_size
+    wanted = rows / (1 - kept) if kept < 1 else rows + kept
+    if section.sample_packing or section.text_chunks == "joined":
+        return {"max_rows": entry.max_rows, "examples": None, "tokens": math.ceil(wanted * part * section.sequence_len)}
+    return {"max_rows": entry.max_rows, "examples": math.ceil(wanted * part), "tokens": None}
 
 
 def tokens_per_step(recipe: Recipe) -> int:

@@ -13,7 +13,7 @@ from finetune.stopping import StopRequest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finetune.keeper import Surroundings
+    from finetune.watch import Watcher
 
 
 NOT_OF_STEPS = ("resumed.jsonl", "skipped_rows.jsonl")
@@ -24,13 +24,32 @@ def growing(run: "Path") -> list["Path"]:
     return [path for path in run.glob("*.jsonl") if path.name not in NOT_OF_STEPS]
 
 
+@dataclass
+class Surroundings:
+    """What a Keeper needs of the run around it. `facts`: what is sealed with each checkpoint; `before`: the metrics of
+    before the first step. `changed`: keys whose new value counts from here on. `fresh`: hyperparameters as the recipe
+    has them now."""
+
+    trainer: Any
+    watcher: "Watcher"
+    stop: StopRequest
+    folder: "Path"
+    facts: Mapping[str, Any]
+    seed: int
+    resumed: Checkpoint | None = None
+    changed: tuple[str, ...] = ()
+    fresh: list[dict[str, Any]] | None = None
+
+
 @dataclass(frozen=True)
 class Going:
-    """`changed`: keys that count anew from the checkpoint on. `facts`: what is sealed with new ones."""
+    """`changed`: keys that count anew from the checkpoint on. `facts`: what is sealed with new ones. `run`: the run's
+    folder, where a process writes its own lines elsewhere."""
 
     checkpoint: Checkpoint | None
     changed: tuple[str, ...]
     facts: Mapping[str, Any]
+    run: "Path | None" = None
 
     @property
     def until(self) -> Mapping[str, Any]:
@@ -48,14 +67,12 @@ class Going:
             (folder.path / old.name).write_bytes(old.read_bytes()[: held.get(old.name, 0)])
         return folder.metrics
 
-    def surroundings(self, trainer: Any, watcher: Any, stop: StopRequest, folder: RunDir) -> "Surroundings":
-        from finetune.keeper import Surroundings
-
+    def surroundings(self, trainer: Any, watcher: Any, stop: StopRequest, folder: RunDir) -> Surroundings:
         fresh = None
         if self.changed:
             trainer.create_optimizer()  # before the checkpoint's is loaded over it
             fresh = progress.hyperparameters(trainer.optimizer)
         seed = trainer.args.seed if trainer.args.data_seed is None else trainer.args.data_seed
-        around = Surroundings(trainer, watcher, stop, folder.path, self.facts, seed)
+        around = Surroundings(trainer, watcher, stop, self.run or folder.path, self.facts, seed)
         around.resumed, around.changed, around.fresh = self.checkpoint, self.changed, fresh
         return around

@@ -3,42 +3,22 @@ where one was written. Imports transformers: only the stages import this module,
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
-from finetune import checkpoints, progress
+from finetune import checkpoints, progress, ranks
 from finetune.aftermath import bad_numbers, explained, fitting
 from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
-from finetune.going import growing
-from finetune.stopping import StopRequest
-from finetune.watch import Watcher
+from finetune.going import Surroundings, growing
 
 STATE = "trainer_state.json"
 
 
 class NothingLeft(Exception):
     """Raised in place of a step too many: the run had trained all of them when its checkpoint was written."""
-
-
-@dataclass
-class Surroundings:
-    """What a Keeper needs of the run around it. `facts`: what is sealed with each checkpoint; `before`: the metrics of
-    before the first step. `changed`: keys whose new value counts from here on. `fresh`: hyperparameters as the recipe
-    has them now."""
-
-    trainer: Any
-    watcher: Watcher
-    stop: StopRequest
-    folder: Path
-    facts: Mapping[str, Any]
-    seed: int
-    resumed: Checkpoint | None = None
-    changed: tuple[str, ...] = ()
-    fresh: list[dict[str, Any]] | None = None
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]
@@ -54,11 +34,13 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         check_interval: int,
     ) -> None:
         self.limit, self.first_step = save_total_limit, save_first_step
+        self.rank = ranks.this_rank()
         self.trigger_file, self.check_interval = trigger_file, check_interval
         self.loader: Any = None
         self.origin: Any = None
         self.at = 0
-        self.deferred = self.early = self.due = self.stopping = self.measures = self.loaded = False
+        self.deferred = self.early = self.due = self.stopping = False
+        self.measures = self.loaded = self.first_waits = False
         self.pending: dict[str, bool] | None = None
         self.owed: dict[str, bool] | None = None
         self.random: dict[str, Any] | None = None
@@ -79,11 +61,15 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         return f"; `--resume` goes on from {self.last.path}" if self.last is not None and usable else ""
 
     def first_metrics(self, has_validation: bool) -> list[dict[str, float]]:
-        """Validation before the first step; a run that goes on has it in its checkpoint."""
-        if self.around.resumed is None:
-            self.first = [self.measure()] if has_validation else []
-        else:
-            self.first = list(self.around.resumed.facts["first"])
+        """Validation before the first step; a run that goes on has it in its checkpoint. In several processes it comes
+        once the trainer has shared out the model: before, it would take that for done."""
+        self.first: list[dict[str, float]] = []
+        if self.around.resumed is not None:
+            self.first += self.around.resumed.facts["first"]
+        elif has_validation and self.rank.of > 1:
+            self.first_waits = True
+        elif has_validation:
+            self.first.append(self.measure())
         return self.first
 
     def measure(self) -> dict[str, float]:
@@ -111,15 +97,21 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del control
         self.loaded = True
-        checkpoints.clear_aside(self.folder)
+        if self.rank.first:
+            checkpoints.clear_aside(self.folder)
+        ranks.wait()
         args.output_dir = str(self.folder / ASIDE)
         progress.order_by_seed(kwargs.get("train_dataloader"), self.around.seed)
         self.loader = kwargs.get("train_dataloader")
         resumed, trainer = self.around.resumed, self.around.trainer
+        progress.draw_apart(args.seed, self.rank, resumed)
         if resumed is None:
+            if self.first_waits:
+                self.first.append(trainer.evaluate())
+                state.log_history.clear()
             return
         state.compute_steps(args, state.max_steps)  # the checkpoint holds those of the recipe as it was then
-        progress.restore(trainer, resumed.facts["progress"])
+        progress.restore(trainer, progress.of_rank(resumed.facts["progress"], self.rank))
         self._restore_callbacks(state)
         self.owed = resumed.facts["owed"]
         best = self.folder / f"checkpoint-{state.best_global_step}"
@@ -130,7 +122,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
             progress.set_hyperparameters(trainer, self.around.fresh)
         self.stale = [path for path in checkpoints.by_step(self.folder) if checkpoints.step_of(path) > resumed.step]
         spared = [resumed.path.name, best.name, *(path.name for path in self.stale)]
-        checkpoints.rotate(self.folder, self.limit, spared)
+        if self.rank.first:
+            checkpoints.rotate(self.folder, self.limit, spared)
         self.early = bool(resumed.facts["early"]) and not self.around.changed
 
     def _restore_callbacks(self, state: Any) -> None:
@@ -191,7 +184,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         if (self.first_step and state.global_step == 1) or self._triggered(state.global_step):
             control.should_save = True
         self.due = bool(control.should_save)
-        if self.around.stop.signal is not None and not control.should_training_stop:
+        if self.around.stop.agreed() is not None and not control.should_training_stop:
             self.stopping = control.should_training_stop = control.should_save = True
             self._owe(control)
         if control.should_save and (float(state.epoch).is_integer() or control.should_training_stop):
@@ -230,10 +223,12 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
             self.early = state.global_step < state.max_steps
 
     def _triggered(self, step: int) -> bool:
-        if self.trigger is None or step % self.check_interval or not self.trigger.exists():
+        if self.trigger is None or step % self.check_interval:
             return False
-        self.trigger.unlink(missing_ok=True)
-        return True
+        found = ranks.most(self.rank.first and self.trigger.exists())
+        if found and self.rank.first:
+            self.trigger.unlink(missing_ok=True)
+        return bool(found)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """TrainingError if the weights are no numbers any more: the checkpoint before stays the last."""
@@ -241,22 +236,29 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         written = self.folder / ASIDE / f"checkpoint-{state.global_step}"
         bad = progress.bad_weight(self.around.trainer.model)
         if bad is not None:
-            checkpoints.clear_aside(self.folder)
+            if self.rank.first:
+                checkpoints.clear_aside(self.folder)
             raise TrainingError(
                 f"the weights became infinite or not a number ({bad}), seen at step {state.global_step}"
             )
         final = self.folder / written.name
         if state.best_model_checkpoint == str(written):
             state.best_model_checkpoint = str(final)
-        state.save_to_json(str(written / STATE))
         facts = {**self.around.facts, **self._where(state), "resumable": not args.save_only_model}
+        if self.rank.first:
+            self._publish(state, facts, (written, final))
+        ranks.wait()
+        self.last = Checkpoint(final, state.global_step, facts)
+        self.stale = []
+
+    def _publish(self, state: Any, facts: Mapping[str, Any], places: tuple[Path, Path]) -> None:
+        written, final = places
+        state.save_to_json(str(written / STATE))
         checkpoints.seal(written, facts)
         checkpoints.publish(written, final)
-        self.last = Checkpoint(final, state.global_step, facts)
         for path in self.stale:
             if path.is_dir() and path != final:
                 checkpoints.remove(path)
-        self.stale = []
         best = [Path(state.best_model_checkpoint).name] if state.best_model_checkpoint else []
         checkpoints.rotate(self.folder, self.limit, [final.name, *best])
 
@@ -270,7 +272,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
             "lines": {path.name: path.stat().st_size for path in growing(self.around.folder)},
             "seconds": watcher.seconds(),
             "evaluating": watcher.evaluating,
-            "progress": progress.capture(self.around.trainer),
+            # Gathered when the others have written their part of the checkpoint.
+            "progress": ranks.gathered(progress.capture(self.around.trainer)),
+            "processes": self.rank.of,
             "best": state.best_model_checkpoint is not None,
             "early": self.early,
             "owed": self.pending,
@@ -280,4 +284,6 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del state, control, kwargs
         args.output_dir = str(self.folder)
-        checkpoints.clear_aside(self.folder)
+        ranks.wait()
+        if self.rank.first:
+            checkpoints.clear_aside(self.folder)

@@ -18,6 +18,7 @@ from finetune.recipe import dataset_spellings, foreign, spellings
 from finetune.recipe.base import key_texts, reach_of
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.method import TrlConfig
+from finetune.recipe.parallel import FsdpConfig
 from finetune.recipe.recipe import SECTIONS, Recipe
 from finetune.recipe.rules import broken_rules
 from finetune.recipe.source import Source
@@ -240,6 +241,7 @@ def _refused(waived: bool) -> Iterator[str]:
         ("", "", foreign.RECIPE_KEYS, Recipe),
         ("In an entry of datasets: ", "datasets", foreign.DATASET_KEYS, DatasetEntry),
         ("In `trl`: ", "trl", foreign.TRL_KEYS, TrlConfig),
+        ("In `fsdp_config`: ", "fsdp_config", foreign.FSDP_KEYS, FsdpConfig),
     )
     for opening, inside, keys, model in tables:
         groups: dict[str, list[str]] = {}

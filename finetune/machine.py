@@ -55,12 +55,15 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts about a machine. `reasons`: fact -> how it is known."""
+    """Facts about a machine. `processes`: in how many a run trains, on this machine and others; `device`: the
+    GPU of this one. `reasons`: fact -> how it is known."""
 
     gpus: tuple[Gpu, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
     python: str = sys.version.split()[0]
     cores: int = 1
+    processes: int = 1
+    device: int = 0
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -87,6 +90,7 @@ class Machine:
             "packages": dict(self.packages),
             "python": self.python,
             "cores": self.cores,
+            "processes": self.processes,
             "platform": platform.platform(),
             "reasons": dict(self.reasons),
         }

@@ -5,6 +5,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from finetune import ranks
+from finetune.checkpoints import Checkpoint
+from finetune.ranks import Rank
+
 SUMS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
 """What transformers and TRL sum up until the next log, or the end of the run, and begin anew in a new process."""
 LISTS = ("_metrics", "_stored_metrics", "_logs")
@@ -18,6 +22,30 @@ def capture(trainer: Any) -> dict[str, Any]:
         name: _plain(getattr(trainer, name)) for name in LISTS if isinstance(getattr(trainer, name, None), Mapping)
     }
     return {"sums": sums, "lists": lists}
+
+
+def of_rank(found: Any, rank: Rank) -> Mapping[str, Any]:
+    """What a checkpoint holds for a process. Where they are not as many as then, sums are shared out evenly: the
+    figures of the next line of metrics come out right, not their last bits. (Old checkpoints had one process.)"""
+    each = found if isinstance(found, list) else [found]
+    if len(each) == rank.of:
+        mine: Mapping[str, Any] = each[rank.number]
+        return mine
+    shared = dict(each[0]["sums"])
+    if "_tr_loss" in shared:
+        shared["_tr_loss"] = sum(one["sums"]["_tr_loss"] for one in each) / len(each)
+    return {"sums": shared, "lists": each[0]["lists"]}
+
+
+def draw_apart(seed: int, rank: Rank, resumed: Checkpoint | None) -> None:
+    """Let each process draw random numbers of its own. One that goes on with a checkpoint of its own is put back by
+    the trainer; with one of another number of processes, all draw anew."""
+    if rank.of == 1 and (resumed is None or resumed.facts.get("processes", 1) == 1):
+        return
+    import transformers
+
+    step = resumed.step if resumed is not None else 0
+    transformers.set_seed((seed + rank.number + 1_000_003 * step) % 2**32)
 
 
 def restore(trainer: Any, state: Mapping[str, Any]) -> None:
@@ -126,9 +154,17 @@ def set_hyperparameters(trainer: Any, fresh: list[dict[str, Any]]) -> None:
     scheduler._last_lr = [group["lr"] for group in trainer.optimizer.param_groups]
 
 
+def whole(value: Any) -> Any:
+    """A tensor that may lie in parts on several GPUs; all processes ask at once."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
 def bad_weight(model: Any) -> str | None:
-    """The name of a trained weight that is infinite or not a number."""
+    """The name of a trained weight that is infinite or not a number, in any process."""
+    found = ""
     for name, weight in model.named_parameters():
-        if weight.requires_grad and not bool(weight.isfinite().all()):
-            return str(name)
-    return None
+        mine = weight.to_local() if hasattr(weight, "to_local") else weight
+        if weight.requires_grad and not bool(mine.isfinite().all()):
+            found = str(name)
+            break
+    return next((name for name in ranks.gathered(found) if name), None)

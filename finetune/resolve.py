@@ -1,15 +1,14 @@
 """recipe + machine -> Plan. Pure: no disk, no network, no heavy import. What cannot be honoured is refused by name."""
 
-import math
 from typing import Any
 
-from finetune import methods
+from finetune import methods, several
 from finetune.adapters.lora import changes_base
 from finetune.answering.planned import answering
 from finetune.backends import BACKENDS
 from finetune.backends.attach import first_adapter
 from finetune.blockers import blockers
-from finetune.derived import effective_batch
+from finetune.derived import enough_of
 from finetune.errors import Fault, RecipeError
 from finetune.exports_planned import export_calls
 from finetune.formats import name_of
@@ -51,7 +50,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
     checkpointing = module.gradient_checkpointing(recipe)
     calls = {
         "load": module.load_calls(recipe, precision, machine),
-        "format": _format_calls(recipe),
+        "format": _format_calls(recipe, machine.processes),
         "adapt": module.adapt_calls(recipe),
         "train": methods.of(recipe).calls(recipe, Setting(precision, machine, checkpointing, backend)),
         "save": _save_calls(recipe),
@@ -61,8 +60,7 @@ def resolve(recipe: Recipe, machine: Machine) -> Plan:
         f"backend: {backend}, because {why}",
         f"weights in {precision.dtype}, because {precision.reason}",
     )
-    if len(machine.gpus) > 1:
-        notes += (f"one GPU is used, the first of {len(machine.gpus)}: training on several is not supported yet",)
+    notes += several.notes(recipe, machine)
     return Plan(backend, calls, notes + module.notes(recipe), blockers(recipe, backend, precision, machine))
 
 
@@ -94,6 +92,8 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
         return "transformers", f"there is no CUDA GPU ({machine.reasons.get('gpu', 'none found')})"
     if not machine.has("unsloth"):
         return "transformers", "unsloth is not installed"
+    if machine.processes > 1:
+        return "transformers", "unsloth trains in one process"
     refused = _refusals(recipe, "unsloth")
     if refused:
         return "transformers", f"unsloth cannot honour `{refused[0][0]}`"
@@ -104,7 +104,7 @@ def _choose_backend(recipe: Recipe, machine: Machine) -> tuple[str, str]:
     return "unsloth", "a CUDA GPU and unsloth are there, and it refuses nothing in the recipe"
 
 
-def _format_calls(section: Recipe) -> tuple[Call, ...]:
+def _format_calls(section: Recipe, processes: int) -> tuple[Call, ...]:
     entries = [*section.datasets, *(section.test_datasets or ())]
     kind = methods.of(section).kind
     selection = {
@@ -118,7 +118,7 @@ def _format_calls(section: Recipe) -> tuple[Call, ...]:
     calls = template_calls(section)
     purposes = ["train"] * len(section.datasets) + ["validation"] * len(section.test_datasets or ())
     for group, (purpose, entry) in enumerate(zip(purposes, entries, strict=True)):
-        call = _read_call(purpose, entry, section)
+        call = _read_call((purpose, entry), section, processes)
         call.arguments["fields"]["group"] = group
         calls.append(call)
     calls.append(Call("finetune.data.prepare.Place", place))
@@ -185,7 +185,8 @@ def _packs_validation(section: Recipe) -> bool:
     return has_rows and section.sample_packing and section.eval_sample_packing is not False
 
 
-def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
+def _read_call(what: tuple[str, DatasetEntry], section: Recipe, processes: int) -> Call:
+    purpose, entry = what
     arguments: dict[str, Any] = {
         "purpose": purpose,
         "path": entry.path,
@@ -196,20 +197,8 @@ def _read_call(purpose: str, entry: DatasetEntry, section: Recipe) -> Call:
     if purpose == "train" and section.streaming:
         # Of a source that is not read to its end nobody knows how many rows it has, so nothing is drawn from them.
         arguments["source"]["take"] |= {"weight": 1.0, "max_rows": None}
-        arguments["source"]["stream"] = _enough(entry, section)
+        arguments["source"]["stream"] = enough_of(entry, section, processes)
     return Call("finetune.data.entries.open_source", arguments)
-
-
-def _enough(entry: DatasetEntry, section: Recipe) -> dict[str, int | None]:
-    """How much of a source is read when it is streamed: its part, by weight, of what the steps train on, and of the
-    validation rows. Packed or joined it is counted in tokens, else in rows as they reach the trainer."""
-    part = entry.weight / sum(other.weight for other in section.datasets)
-    rows = effective_batch(section) * (section.max_steps or 1)
-    kept = section.val_set_size
-    wanted = rows / (1 - kept) if kept < 1 else rows + kept
-    if section.sample_packing or section.text_chunks == "joined":
-        return {"max_rows": entry.max_rows, "examples": None, "tokens": math.ceil(wanted * part * section.sequence_len)}
-    return {"max_rows": entry.max_rows, "examples": math.ceil(wanted * part), "tokens": None}
 
 
 def _form(entry: DatasetEntry, kind: str) -> str | None:
@@ -264,10 +253,12 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
     # Written beside its place and moved there whole, so that a full disk leaves no half adapter.
     partial = {"save_directory": f"{folder}.partial"}
     owner = "peft.PeftModel" if adapter else "transformers.PreTrainedModel"
+    # In parts on several GPUs, the weights are gathered first.
+    whole = ("self", "state_dict") if recipe.fsdp_version else ("self",)
     # TRL keeps a copy of the adapter beside it, as the reference that it is compared with.
     alone = {"selected_adapters": ["default"]} if adapter and recipe.rl is not None else {}
     return (
-        Call(f"{owner}.save_pretrained", partial | converted | alone, runtime=("self",)),
+        Call(f"{owner}.save_pretrained", partial | converted | alone, runtime=whole),
         Call("transformers.PreTrainedTokenizerBase.save_pretrained", partial, runtime=("self",)),
         Call("transformers.GenerationConfig.save_pretrained", partial, runtime=("self",)),
         Call("finetune.rundir.publish", {"partial": f"{folder}.partial", "final": folder}),

@@ -248,13 +248,14 @@ def birth_of(process: int) -> str | None:
     return "" if fields[0] in "ZX" else f"{boot} {fields[19]}"
 
 
-def finish(run: RunDir) -> None:
+def finish(run: RunDir) -> Path | None:
     """The run is complete: what it replaces may go, and so may a folder for checkpoints that holds none."""
     checkpoints = run.path / "checkpoints"
     if checkpoints.is_dir() and not any(checkpoints.iterdir()):
         checkpoints.rmdir()
     if run.replaced is not None:
         shutil.rmtree(run.replaced)
+    return None
 
 
 def abandon(run: RunDir) -> None:

@@ -1,7 +1,6 @@
 """One run, from a checked recipe to a full run folder. Owns the order of the stages and what happens when one fails."""
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune import __version__, mending, stages
+from finetune import __version__, mending, ranks, stages, together
 from finetune.aftermath import is_no_memory, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
 from finetune.beforehand import goes_on_from_adapter, load_rewards
 from finetune.checkpoints import is_disk_full
-from finetune.continuing import Opened, data_facts, opened_run, same_data, wish_of
-from finetune.data.warned import dated, warnings_of
+from finetune.continuing import Opened, opened_run, same_data, wish_of
+from finetune.data.warned import dated
 from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.exports_planned import export_finished, look_at_exports
 from finetune.generation import Answer
@@ -25,15 +24,15 @@ from finetune.machine import Machine
 from finetune.noise import logged, quiet_libraries
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
-from finetune.rendering.lengths import loss_text
+from finetune.ready import use_one_gpu
 from finetune.report.writing import keep_rows, write_page
+from finetune.rows_known import data_facts
 from finetune.rundir import RunDir, abandon, finish, keep_aside
+from finetune.saving import save
 from finetune.scoring import Scored
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
-
-SOURCES_SHOWN = 10
-"""Files whose losses are named on the terminal."""
+from finetune.told import counts, fits_positions
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,13 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     if plan.blockers:
         raise MachineError(*plan.blockers)
     raise_on_signals()
-    screen = Screen()
-    libraries = machine.trains_with(plan.backend)
+    if not ranks.this_rank().first:
+        return _follow(request, plan)
+    screen, libraries = Screen(), machine.trains_with(plan.backend)
     opened = opened_run(request.output_dir, request.overwrite, wish_of(plan), request.keys, libraries)
     if opened is None:
         screen.say(f"{request.output_dir} holds this run, and it is finished: nothing is left to do")
+        ranks.tell(None)
         return 0
     folder, began = opened.folder, False
     try:
@@ -70,9 +71,11 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
                 screen.say(note)
             if folder.before is None:
                 _describe(folder, request, plan, machine)
-            prepared = _prepare(plan, folder, screen, request)
             sealed = {"recipe": dict(request.keys), "plan": plan.as_json(), "libraries": libraries}
-            going = _going_on(opened, sealed, plan, prepared.data)
+            data = _rows(plan, folder, screen, request)
+            going = _going_on(opened, sealed, plan, data)
+            together.let_begin(data, going, folder.path)
+            prepared = _prepare(plan, data, screen, request.keys)
             if opened.checkpoint is not None:
                 _describe(folder, request, plan, machine)
                 folder.append("resumed.jsonl", [opened.as_json() | {"at": now()}])
@@ -82,14 +85,29 @@ def run(request: Request, plan: Plan, machine: Machine) -> int:
     except BaseException as error:
         _clean_up(folder, error, began)
         raise
-    if code:
-        kept = keep_aside(folder, "interrupted")
-        screen.say(f"run folder: {kept or request.output_dir}")
-    else:
-        finish(folder)
-        screen.say(f"run folder: {request.output_dir}")
-        export_finished(plan, screen)
-    return code
+    kept = keep_aside(folder, "interrupted") if code else finish(folder)
+    screen.say(f"run folder: {kept or request.output_dir}")
+    return code or _exported(plan, screen)
+
+
+def _exported(plan: Plan, screen: Screen) -> int:
+    export_finished(plan, screen)
+    return 0
+
+
+def _follow(request: Request, plan: Plan) -> int:
+    """As another process than the first: the same steps, without a word and without a file."""
+    with together.scratch() as folder:
+        _import_libraries(plan, screen := Screen(silent=True))
+        said = ranks.hear()
+        if said is None:
+            return 0
+        data = together.rows_of_first(plan, said)
+        prepared = _prepare(plan, data, screen, request.keys)
+        going = together.going_of_first(said, request.keys)
+        return _train_and_save(
+            plan, prepared, going, stages.Desk(folder, screen, StopRequest(), prepared.config, prepared.rewards)
+        )
 
 
 @dataclass(frozen=True)
@@ -105,13 +123,17 @@ class _Prepared:
     rewards: tuple[Any, ...]
 
 
-def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _Prepared:
-    backend = BACKENDS[plan.backend]
-    sources = stages.open_sources(plan)
+def _import_libraries(plan: Plan, screen: Screen) -> None:
     with screen.stage("importing libraries"):
         use_one_gpu()
-        backend.prepare_process()
+        BACKENDS[plan.backend].prepare_process()
         quiet_libraries(screen.console.is_terminal)
+
+
+def _rows(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> stages.Formatted:
+    """What is trained and measured on; prepared once, before the processes of a run are a group."""
+    sources = stages.open_sources(plan)
+    _import_libraries(plan, screen)
     # Before the model: a bad row must not cost its download.
     tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
     with screen.preparing() as watch:
@@ -121,25 +143,30 @@ def _prepare(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> _P
     data = stages.format_rows(plan, prepared)
     look_at_exports(plan, tokenizer, data.style)
     keep_rows(folder, prepared, tokenizer)
-    for line in (*prepared.said(), *_counts(data), request.judge(prepared)):
+    for line in (*prepared.said(), *counts(data), request.judge(prepared)):
         if line:
             screen.say(line)
-    rewards = load_rewards(plan)
-    with screen.stage("loading the model"), room_to("load the model", mending.of_loading(request.keys)):
+    return data
+
+
+def _prepare(plan: Plan, data: stages.Formatted, screen: Screen, keys: Mapping[str, Any]) -> _Prepared:
+    backend, rewards = BACKENDS[plan.backend], load_rewards(plan)
+    together.join(plan)
+    with screen.stage("loading the model"), room_to("load the model", mending.of_loading(keys)):
         loaded = backend.load(plan.stage("load"))
     # The template is saved with the tokenizer that the backend hands on.
     perform(stages.one(plan, "set_template"), tokenizer=loaded.tokenizer)
     for note in (*loaded.notes, *dated(loaded.tokenizer)):
         screen.say(note)
-    _fits_positions(plan, loaded.model, screen)
+    fits_positions(plan, loaded.model, screen)
     config = stages.generation_config(plan, data.stop_ids, loaded.tokenizer.pad_token_id)
     before = None
     if not plan.has_adapter:
         # All weights are about to change: what the base answers must be asked now.
-        smaller = mending.of_answers(request.keys)
+        smaller = mending.of_answers(keys)
         with screen.stage("answering the sample questions before training"), room_to("answer them", smaller):
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
-    with room_to("take the adapter and score the sample pairs", mending.of_loading(request.keys)):
+    with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
         adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
         new_tokens_learn(adapted.model, loaded.new_tokens)
         before = _before_going_on(plan, data, adapted, config) if goes_on_from_adapter(plan) else before
@@ -161,42 +188,15 @@ def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stage
     return Going(opened.checkpoint, opened.changed, {**sealed, "data": facts, "finetune": __version__})
 
 
-def _counts(data: stages.Formatted) -> Iterator[str]:
-    """What is trained on, and what each source lost."""
-    for purpose, counted in data.counted.items():
-        learned = "questions" if data.prepared.facts.get("kind") == "prompt" else f"{counted.trained_share:.0%} learned"
-        yield f"{purpose}: {counted.kept} rows, {counted.tokens:,} tokens, {learned}"
-        if purpose in data.fill:
-            yield f"{purpose}: packed rows are {data.fill[purpose]:.1%} full"
-        lossy = [(source, lost) for source, lost in counted.sources.items() if lost.changed]
-        for source, lost in lossy[:SOURCES_SHOWN]:
-            yield f"{source}: {loss_text(lost)}"
-        yield from warnings_of(counted)
-        if len(lossy) > SOURCES_SHOWN:
-            yield f"{len(lossy) - SOURCES_SHOWN} more files lost rows or tokens; data.json lists them"
-
-
-def _fits_positions(plan: Plan, model: Any, screen: Screen) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    wanted = stages.one(plan, "Place.prepare").arguments["lengths"]["sequence_len"]
-    if isinstance(limit, int) and limit < wanted:
-        screen.say(f"warning: sequence_len: {wanted} is more than the {limit} positions this model was made for")
-
-
-def use_one_gpu() -> None:
-    """Hide all GPUs but the first, before torch is imported: the trainer would else spread each batch over all of them,
-    and a step would hold more rows than the recipe says."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-
-
 def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.Desk) -> int:
     loaded, data, config = prepared.loaded, prepared.data, prepared.config
     folder, screen = desk.folder, desk.screen
     folder.status("training")
     with desk.stop.listening() as stop:
         trained = stages.train(plan, loaded, data, desk, going)
+        stop.agreed()
         screen.say("saving")
-        stages.save(plan, trained.model, loaded.tokenizer, config)
+        save(plan, trained.model, loaded.tokenizer, config)
         folder.write("data.json", {purpose: asdict(counted) for purpose, counted in data.counted.items()})
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
     if stop.signal is not None:
@@ -216,7 +216,9 @@ def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.
         smaller = mending.as_yaml(mending.of_answers(going.facts["recipe"])).rstrip()
         screen.say(f"warning: the memory is full, so the sample questions are not answered. Another run: {smaller}")
     report(folder, screen, facts_of(trained, pairs), "finished")
-    write_page(folder.path)
+    if ranks.this_rank().first:
+        write_page(folder.path)
+    ranks.leave()
     return 0
 
 

@@ -15,6 +15,7 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.header import Header
 from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, SpecialTokens
+from finetune.recipe.parallel import FsdpConfig
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.sweep import SweepRange, SweepSection
@@ -40,6 +41,7 @@ MODELS: tuple[type[Section], ...] = (
     PromptFormat,
     BnbConfig,
     TrlConfig,
+    FsdpConfig,
     SweepSection,
     SweepRange,
 )
@@ -68,6 +70,7 @@ def recipe_schema() -> dict[str, Any]:
     _foreign(schema["properties"], foreign.RECIPE_KEYS, "")
     _foreign(schema["$defs"]["DatasetEntry"]["properties"], foreign.DATASET_KEYS, "datasets")
     _foreign(schema["$defs"]["TrlConfig"]["properties"], foreign.TRL_KEYS, "trl")
+    _foreign(schema["$defs"]["FsdpConfig"]["properties"], foreign.FSDP_KEYS, "fsdp_config")
     schema["$defs"] |= DEFS
     add_old_spellings(schema)
     _codes(schema["properties"]["silence"])

@@ -30,8 +30,8 @@ class LastingConsole(Console):
 class Screen:
     """The terminal. In a pipe or a log file the same facts come as plain lines, without a moving bar."""
 
-    def __init__(self) -> None:
-        self.console = LastingConsole(highlight=False)
+    def __init__(self, silent: bool = False) -> None:
+        self.console = LastingConsole(highlight=False, quiet=silent)
         self.progress: Progress | None = None
 
     def say(self, text: str) -> None:
@@ -139,4 +139,4 @@ class TrainingLine:
         self.bar.update(self.task, facts=escape(facts))
         if not self.screen.console.is_terminal:
             left = "" if left_seconds is None else f"  about {in_words(left_seconds)} left"
-            self.screen.say(f"step {step}/{self.total}  {facts}{left}" if self.total else f"before training  {facts}")
+            self.screen.say(f"step {step}/{self.total}  {facts}{left}" if step else f"before training  {facts}")

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from finetune import ranks
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
@@ -22,6 +23,7 @@ from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.going import Going
 from finetune.memory.lengths import remember
 from finetune.plan import Call, Plan, perform
+from finetune.progress import bad_weight
 from finetune.promises import answers_end, labels_survive, packs_rows, rewarding
 from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import refuse_losses
@@ -167,7 +169,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
             refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
         if measuring is not None:
             measuring.attach(trainer)
-            measuring.try_eval_batch()
+            if ranks.this_rank().of == 1:
+                measuring.try_eval_batch()
         keeper.origin = data.origin
         keeper.attach(going.surroundings(trainer, watcher, desk.stop, desk.folder))
         tried = first_of(plan, going.facts["recipe"]).attach(trainer)
@@ -176,7 +179,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     _weights_are_numbers(trainer.model)
     history = first + trainer.state.log_history
     tokens = max((entry.get("num_input_tokens_seen", 0) for entry in history), default=0)
-    best = best_and_last(trainer.args, trainer.state, desk.folder.path)
+    best = best_and_last(trainer.args, trainer.state, keeper.around.folder)
     done = trainer.state.global_step
     return Trained(trainer.model, seconds, int(tokens), done, history, best, keeper.goes_on, tried.facts())
 
@@ -196,6 +199,8 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     measuring = [thing for thing in made if hasattr(thing, "try_eval_batch")]
     answers_end(loaded.model, data.stop_ids)
     args = perform(config)
+    if not ranks.this_rank().first:
+        args.report_to = []
     go_offline_where_needed(args, desk.folder.path, desk.screen.say)
     trainer = perform(
         trainer_call,
@@ -232,7 +237,8 @@ def _guarded_training(trainer: Any, has_validation: bool, keeper: Any) -> tuple[
     first = keeper.first_metrics(has_validation)
     started = time.monotonic()
     keeper.train()
-    evaluating = sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history)
+    waited = first if keeper.first_waits else []
+    evaluating = sum(entry.get("eval_runtime", 0.0) for entry in [*waited, *trainer.state.log_history])
     seconds: float = time.monotonic() - started - evaluating
     last = trainer.state.log_history[-2:]
     if has_validation and not keeper.stopping and not any("eval_loss" in entry for entry in last):
@@ -242,25 +248,9 @@ def _guarded_training(trainer: Any, has_validation: bool, keeper: Any) -> tuple[
 
 def _weights_are_numbers(model: Any) -> None:
     """TrainingError if the last step left weights that are not numbers; its loss was taken before it."""
-    for name, weight in model.named_parameters():
-        if weight.requires_grad and not bool(weight.isfinite().all()):
-            raise TrainingError(f"the weights became infinite or not a number ({name}): lower learning_rate")
-
-
-def save(plan: Plan, model: Any, tokenizer: Any, generation_config: Any) -> None:
-    owners = {
-        "PeftModel": model,
-        "PreTrainedModel": model,
-        "PreTrainedTokenizerBase": tokenizer,
-        "GenerationConfig": generation_config,
-    }
-    for call in plan.stage("save"):
-        if ".exporting." in call.target:
-            continue  # before training, and when the run is finished
-        if "self" in call.runtime:
-            perform(call, self=owners[call.target.split(".")[-2]])
-        else:
-            perform(call)
+    name = bad_weight(model)
+    if name is not None:
+        raise TrainingError(f"the weights became infinite or not a number ({name}): lower learning_rate")
 
 
 def generation_config(plan: Plan, stop_ids: tuple[int, ...], pad_id: int) -> Any:

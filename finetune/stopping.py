@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from finetune import ranks
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 NOTED = b"\nstopping after this step; what is trained will be saved. Once more to stop at once, unsaved\n"
@@ -37,6 +39,11 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
 
+    def agreed(self) -> int | None:
+        """The signal, once any process of the run has been sent one; asked by all of them at the same step."""
+        self.signal = ranks.most(self.signal or 0) or None
+        return self.signal
+
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
         """The protected part: the first signal is noted and acknowledged, the second raises Stopped."""
@@ -47,7 +54,8 @@ class StopRequest:
                 raise Stopped(number)
             self.signal = number
             # Not through the screen or a log: the signal may have come while they held their own locks.
-            os.write(2, NOTED)
+            if ranks.this_rank().first:
+                os.write(2, NOTED)
 
         before = {number: signal.signal(number, ask) for number in SIGNALS}
         try:

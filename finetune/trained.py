@@ -19,9 +19,9 @@ from finetune.generation import Prompt, prompt_ids
 from finetune.machine import Machine, probe
 from finetune.noise import quiet_libraries
 from finetune.plan import Plan, perform
+from finetune.ready import use_one_gpu
 from finetune.recipe.load import load_recipe
 from finetune.rundir import MARKER, RunDir, checked
-from finetune.runner import use_one_gpu
 
 
 @dataclass(frozen=True)

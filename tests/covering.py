@@ -85,6 +85,7 @@ NESTED: dict[str, Any] = {
     "special_tokens": TOKENS | {"additional_special_tokens": ["<tool>", "<end>"]},
     "model_quantization_config_kwargs": {"dequantize": True, "modules_to_not_convert": ["lm_head"]},
     "peft": {"loftq_config": {"loftq_bits": 4}},
+    "fsdp_config": {"offload_params": True, "reshard_after_forward": False, "transformer_layer_cls_to_wrap": "Layer"},
     "bnb_config_kwargs": {
         "bnb_4bit_quant_type": "fp4",
         "bnb_4bit_use_double_quant": False,

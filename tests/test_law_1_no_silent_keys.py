@@ -19,6 +19,7 @@ from finetune.recipe.method import TrlConfig
 from finetune.recipe.method_tables import OWN, RLOO_ONLY
 from finetune.recipe.model import SpecialTokens
 from finetune.recipe.optimizer import LrGroup
+from finetune.recipe.parallel import FsdpConfig
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
@@ -106,12 +107,17 @@ def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: 
         assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
 
 
-@pytest.mark.parametrize("model", [DatasetEntry, LrGroup, MessageProperties, PromptFormat, SpecialTokens, TrlConfig])
+NESTED = [DatasetEntry, FsdpConfig, LrGroup, MessageProperties, PromptFormat, SpecialTokens, TrlConfig]
+
+
+@pytest.mark.parametrize("model", NESTED)
 def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseModel]) -> None:
     def plan_of(inner: dict[str, Any]) -> Plan:
         values: dict[str, Any] = dict(MINIMUM)
         if model is SpecialTokens:
             values["special_tokens"] = inner
+        elif model is FsdpConfig:
+            values |= {"backend": "transformers", "fsdp_version": 2, "fsdp_config": inner}
         elif model is LrGroup:
             values["lr_groups"] = [{"name": "n", "modules": ["m"], "lr": 1e-3} | inner]
         elif model is MessageProperties:
@@ -127,7 +133,9 @@ def test_flipping_a_key_inside_an_entry_moves_what_it_declares(model: type[BaseM
     for key, field in model.model_fields.items():
         needs = reach_of(model, key).needs if model is DatasetEntry else {}
         one, other = (plan_of({**needs, key: value}) for value in field.examples[:2])
-        assert moved_stages(one, other) == reach_of(model, key).on("unsloth"), key
+        assert moved_stages(one, other) == reach_of(model, key).on(
+            "transformers" if model is FsdpConfig else "unsloth"
+        ), key
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

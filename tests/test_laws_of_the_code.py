@@ -15,6 +15,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsand
 # A file may import its own layer and those below.
 LAYERS = (
     ("errors", "codes", "pace"),
+    ("ranks",),
     ("plan", "machine", "recipe", "reporting", "compare"),
     (
         "precision",
@@ -40,6 +41,12 @@ LAYERS = (
         "derived",
         "templates_planned",
         "exports_planned",
+        "grouping",
+        "jobs",
+        "launching",
+        "ready",
+        "rows_known",
+        "several",
     ),
     ("trainers", "scoring", "promises", "beforehand"),
     (
@@ -56,7 +63,7 @@ LAYERS = (
     ),
     ("readable",),
     ("resolve", "stages", "memory"),
-    ("outcome", "advice", "report"),
+    ("outcome", "advice", "report", "together", "told", "saving"),
     ("judge", "runner", "previewing", "sweeping"),
     ("effects",),
     ("explain", "keys", "forms_page", "exporting"),

@@ -99,7 +99,15 @@ def test_the_recipes_that_are_mutated_stand_and_hold_every_key(corpus: Corpus) -
 
 
 def test_the_judge_of_legal_values_knows_every_key() -> None:
-    sections = {"test_datasets", "special_tokens", "bnb_config_kwargs", "peft", "trl", "dynamic_checkpoint"}
+    sections = {
+        "test_datasets",
+        "special_tokens",
+        "fsdp_config",
+        "bnb_config_kwargs",
+        "peft",
+        "trl",
+        "dynamic_checkpoint",
+    }
     sections.add("model_quantization_config_kwargs")
     assert set(RecipeModel.model_fields) == {*UNSET, *SET} | sections
     assert set(DatasetEntry.model_fields) == {*DATASET_UNSET, *DATASET_SET, "message_property_mappings"}

@@ -1,5 +1,6 @@
 """transformers + peft + bitsandbytes: runs everywhere, plain, 8-bit and 4-bit. Knows no data and no trainer."""
 
+import contextlib
 from typing import Any
 
 from finetune.backends.attach import attach, attach_calls
@@ -38,7 +39,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "revision": recipe.revision_of_model or "main",
             "trust_remote_code": recipe.trust_remote_code,
             "dtype": precision.dtype,
-            "device_map": recipe.device_map or {"": 0 if machine.cuda else "cpu"},
+            "device_map": recipe.device_map or {"": _place(recipe, machine)},
             # Weights in Python's pickle format can run code while they are loaded.
             "use_safetensors": not recipe.allow_pickle_weights or None,
             # Unset, sdpa where the model has it, else eager.
@@ -51,8 +52,21 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
     )
     # The head that scores is new, and drawn at random; without a seed two runs differ.
     seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if recipe.reward_model else ()
-    made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, model)
+    made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, *_first_alone(recipe), model)
     return (*made, *resize_calls(recipe), *_attention(recipe))
+
+
+def _place(recipe: Recipe, machine: Machine) -> int | str:
+    """Where weights are loaded to: the GPU, unless they are dealt out from the CPU's memory or stay there."""
+    shares = recipe.fsdp_config if recipe.fsdp_version else None
+    waits = shares is not None and (shares.offload_params or shares.cpu_ram_efficient_loading)
+    return machine.device if machine.cuda and not waits else "cpu"
+
+
+def _first_alone(recipe: Recipe) -> tuple[Call, ...]:
+    if recipe.fsdp_config is None or not recipe.fsdp_config.cpu_ram_efficient_loading:
+        return ()
+    return (Call("finetune.ranks.first_loads_alone", {}),)
 
 
 def model_class(recipe: Recipe) -> str:
@@ -94,13 +108,17 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     first = tokenizer_part(calls)
     after = [call for call in calls if call.target.endswith((".make_room", ".attention.take"))]
     seeds = [call for call in calls if call.target.endswith(".set_seed")]
-    check, *quantization, model_call = [call for call in calls if call not in (*first, *after, *seeds)]
+    alone = [call for call in calls if call.target.endswith(".first_loads_alone")]
+    check, *quantization, model_call = [call for call in calls if call not in (*first, *after, *seeds, *alone)]
     said = [perform(check)]
     tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
     for call in seeds:
         perform(call)
-    model, found = guarded(model_call, **runtime)
+    with contextlib.ExitStack() as around:
+        for call in alone:
+            around.enter_context(perform(call))
+        model, found = guarded(model_call, **runtime)
     head = HEADS if "num_labels" in model_call.arguments else ()
     missing = sorted(name for name in found["missing_keys"] if name not in head)
     if missing:

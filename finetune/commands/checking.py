@@ -61,9 +61,28 @@ def recipe_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def planned_machine(gpu: str | None) -> "Machine":
-    """This machine, or one with a GPU of a size (`24`, `24GB`) or a name (`H100`). UsageError for any other."""
+def gpu_count(given: str | None) -> int:
+    """Processes that --nproc asks for; `all`: one for each GPU. UsageError for what is no number."""
+    if given is None:
+        return 1
+    if given == "all":
+        from finetune.machine import probe
+
+        return max(1, len(probe().gpus))
+    if not given.isdigit() or not 1 <= int(given) <= 1024:
+        raise UsageError(f"--nproc {given}: write how many processes (1 to 1024), or all")
+    return int(given)
+
+
+def planned_machine(gpu: str | None, processes: int = 1) -> "Machine":
+    """This machine, or one with GPUs of a size (`24`, `24GB`) or a name (`H100`), one for each process. UsageError for
+    any other."""
+    from dataclasses import replace
+
     from finetune.machine import probe
     from finetune.memory.gpus import machine_with
 
-    return probe() if gpu is None else machine_with(gpu)
+    if gpu is None:
+        return replace(probe(), processes=processes)
+    one = machine_with(gpu)
+    return replace(one, gpus=one.gpus * processes, processes=processes)

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from finetune.commands.checking import planned_machine, print_faults, resolved
+from finetune.commands.checking import gpu_count, planned_machine, print_faults, resolved
 from finetune.commands.memory import memory_of
 
 HELP = "show every call a run would make"
@@ -20,9 +20,8 @@ LONG = False
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument(
-        "--gpu", metavar="GB|NAME", help="plan for one GPU of this size or name instead of this machine"
-    )
+    parser.add_argument("--gpu", metavar="GB|NAME", help="plan for GPUs of this size or name instead of this machine")
+    parser.add_argument("--nproc", metavar="N", help="plan for N processes, one for each GPU; `all`: as many as GPUs")
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--all", action="store_true", help="also the trainer's arguments at their defaults")
 
@@ -31,7 +30,7 @@ def run(parsed: argparse.Namespace) -> int:
     from finetune.recipe.load import load_recipe
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
-    machine = planned_machine(parsed.gpu)
+    machine = planned_machine(parsed.gpu, gpu_count(parsed.nproc))
     plan = resolved(checked, machine)
     memory = memory_of(checked, plan, machine)
     print_faults(checked.heard((*checked.notes, *memory.faults)))

@@ -1,21 +1,37 @@
-"""`finetune RECIPE`: check, resolve, run. What the runner raises is shown at the recipe's line."""
+"""`finetune RECIPE`: check, resolve, run, in one process or in several. What the runner raises is shown at the recipe's
+line."""
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.commands.checking import print_faults, resolved
+from finetune import ranks
+from finetune.commands.checking import gpu_count, print_faults, resolved
 from finetune.commands.memory import before_loading
-from finetune.errors import DataError, Fault, FinetuneError, ModelError, RunFolderError
+from finetune.errors import (
+    DataError,
+    Fault,
+    FinetuneError,
+    MachineError,
+    ModelError,
+    RunFolderError,
+    TrainingError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from finetune.plan import Plan
     from finetune.recipe.load import Checked
 
 HELP = "train a recipe; the word may be left out"
 USE = (
     ("finetune recipes/quickstart.yaml", "train (the same as: finetune train RECIPE)"),
     ("finetune RECIPE learning_rate=1e-4 datasets.0.path=my.jsonl", "with overrides, checked like the recipe itself"),
+    ("finetune RECIPE --nproc 4", "on four GPUs; torchrun and accelerate launch -m finetune RECIPE do the same"),
 )
 LONG = True
 
@@ -23,6 +39,7 @@ LONG = True
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--nproc", metavar="N", help="train in N processes, one for each GPU; `all`: as many as GPUs")
     parser.add_argument("--resume", action="store_true", help="go on with the stopped run that output_dir holds")
     parser.add_argument(
         "--resume-changed", action="append", default=[], metavar="KEY", help="go on although this key has another value"
@@ -31,16 +48,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
+    rank = ranks.this_rank()
+    with _one_voice(rank):
+        return _run(parsed, rank)
+
+
+def _run(parsed: argparse.Namespace, rank: ranks.Rank) -> int:
     from finetune.machine import probe
     from finetune.recipe.compose import dumped
     from finetune.recipe.load import load_recipe
     from finetune.runner import Request
     from finetune.runner import run as train
 
+    _refuse_other_plans()
     overrides = [*parsed.overrides, *_resuming(parsed)]
     checked = load_recipe(parsed.recipe, overrides)
-    print_faults(checked.heard(checked.notes))
-    machine = probe()
+    if parsed.nproc and rank.of > 1:
+        raise UsageError(f"--nproc starts processes, and a launcher has started {rank.of} already: remove it")
+    count = gpu_count(parsed.nproc)
+    if rank.first and ranks.LAUNCHED not in os.environ:
+        print_faults(checked.heard(checked.notes))
+    machine = replace(probe(), processes=max(count, rank.of), device=rank.local)
     plan = resolved(checked, machine)
     composed = dumped(checked.source)
     keys = checked.recipe.model_dump(mode="json")
@@ -50,9 +78,62 @@ def run(parsed: argparse.Namespace) -> int:
 
     request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite, judge)
     try:
+        if count > 1:
+            words = [str(parsed.recipe), *overrides, *(["--overwrite"] if parsed.overwrite else [])]
+            return _launched(words, plan, count, len(machine.gpus))
         return train(request, plan, machine)
     except FinetuneError as error:
         error.faults = tuple(_at_its_line(fault, error, checked) for fault in error.faults)
+        raise
+
+
+def _launched(words: list[str], plan: "Plan", count: int, gpus: int) -> int:
+    from finetune.launching import launch
+
+    if plan.blockers:
+        raise MachineError(*plan.blockers)
+    if gpus and count > gpus:
+        raise MachineError(f"--nproc {count}: each process needs a GPU of its own, and there are {gpus}")
+    return launch(["train", *words], count)
+
+
+def _refuse_other_plans() -> None:
+    """MachineError where `accelerate launch` was told of another way to share a model out than the recipe's."""
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
+            raise MachineError(
+                f"accelerate's own configuration asks for {name}, which would change what the recipe plans: start "
+                f"accelerate launch --multi_gpu -m finetune RECIPE, and write fsdp_version: 2 in the recipe"
+            )
+
+
+@contextmanager
+def _one_voice(rank: ranks.Rank) -> Iterator[None]:
+    """Of several processes that fail, one says why."""
+    if rank.of == 1:
+        yield
+        return
+    if ranks.LAUNCHED in os.environ:
+        from finetune.launching import end_with
+
+        end_with(int(os.environ[ranks.LAUNCHED]))
+    try:
+        yield
+    except FinetuneError as error:
+        if not isinstance(error, ranks.OtherFailed) and ranks.speaks():
+            raise
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt as stop:
+        if rank.first:
+            raise
+        raise SystemExit(128 + getattr(stop, "number", 2)) from None
+    except Exception as error:
+        lost = ranks.is_lost(error)
+        if (lost and ranks.LAUNCHED in os.environ) or not ranks.speaks():
+            raise SystemExit(TrainingError.exit_code) from None
+        if lost:
+            first = (str(error).strip().splitlines() or ["it does not answer"])[0]
+            raise TrainingError(f"another process of this run is gone; its launcher may say why: {first}") from error
         raise
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from finetune import ranks
 from finetune.evaluation.asking import Asker
 from finetune.evaluation.questions import Question, questions
 from finetune.evaluation.scores import Answered, scores
@@ -83,6 +84,8 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
         del args, control, kwargs
         self.first_step = state.global_step + 1
         self.batches.clear()
+        if ranks.this_rank().of > 1:
+            self.try_eval_batch()  # before, the model was not shared out yet
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, control, kwargs
@@ -120,8 +123,9 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
             return {}
         known = [(float(summed), int(tokens)) for summed, tokens in self.batches if int(tokens)]
         self.batches.clear()
-        if known:
-            loss = sum(summed for summed, _ in known) / sum(tokens for _, tokens in known)
+        summed, tokens = ranks.totals([sum(summed for summed, _ in known), sum(tokens for _, tokens in known)])
+        if tokens:
+            loss = summed / tokens
         else:
             logging.getLogger(__name__).warning("no batch of the measurement was seen; its loss is a mean over batches")
         return {"eval_loss": loss, "eval_perplexity": math.exp(loss) if loss < 700 else math.inf}

@@ -52,7 +52,7 @@ class Reference:
 def quiet() -> None:
     """What the libraries log and show stays off the terminal."""
     from finetune.noise import quiet_libraries
-    from finetune.runner import use_one_gpu
+    from finetune.ready import use_one_gpu
 
     use_one_gpu()
     quiet_libraries(bars=False)

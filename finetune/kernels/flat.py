@@ -74,3 +74,9 @@ def passes_of(batch: Mapping[str, Any], tokens: int | None) -> Iterator[dict[str
         one = batch_of(batch["input_ids"][0, first:last], batch["labels"][0, first:last], group)
         if len(one["targets"]):
             yield one
+
+
+def nothing_like(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch of the first token of another, which teaches nothing."""
+    first = batch["input_ids"][0, :1]
+    return batch_of(first, torch.full_like(first, IGNORED), [1])

@@ -72,7 +72,8 @@ def _fused(layer: Any, x: Tensor) -> Tensor:
     base = layer.base_layer
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    state = getattr(base.weight, "quant_state", None)
+    # A weight that was gathered from several GPUs has lost its own.
+    state = getattr(base.weight, "quant_state", None) or getattr(base, "quant_state", None)
     first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
     frozen = (base.weight, state, base.bias, layer.scaling[name])
     out: Tensor = _Product.apply(x.to(dtype), first, second, frozen)

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
+from finetune import ranks
 from finetune.data.apart import refuse_mixed_documents
 from finetune.errors import TrainingError
 from finetune.kernels import attention
-from finetune.kernels.flat import FlatCollator, batch_of, passes_of
+from finetune.kernels.flat import FlatCollator, batch_of, nothing_like, passes_of
 from finetune.kernels.loss import summed_loss
+from finetune.kernels.sharding import ShardedCheckpoints
+from finetune.kernels.sharing import SharingRows
 from finetune.precision import keep_float32
 
 PROBE = (29, 23)
@@ -41,7 +44,7 @@ class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
     fill_batch_to: int | None = None
 
 
-class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
+class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
     """`remarks`: what of its configuration the model did not allow. `on_measured`: told of each batch of a measurement
     the sum of its losses, and over how many tokens.
 
@@ -55,8 +58,10 @@ class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self.remarks: list[str] = []
         self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
         with _judged(self.model):
-            self.flat = self._keeps_documents_apart()
-            self.cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
+            # Alike in all processes: where the first alone holds weights yet, its verdict counts.
+            self.flat = not ranks.most(not self._keeps_documents_apart())
+            cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
+            self.cut = not ranks.most(not cut)
         if self.flat:
             self.data_collator = FlatCollator(self.processing_class.pad_token_id, self.args.fill_batch_to)
         if self.flat and self.args.cut_cross_entropy and not self.cut:
@@ -80,6 +85,9 @@ class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
             return padded
         total: Tensor | None = None
         passes = list(passes_of(inputs, self.args.tokens_per_pass)) or [dict(inputs)]
+        if self.is_fsdp_enabled:
+            # Each pass gathers the weights from all processes, so all of them make as many.
+            passes += [nothing_like(inputs)] * (ranks.most(len(passes)) - len(passes))
         for number, one in enumerate(passes):
             last = number == len(passes) - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
@@ -103,6 +111,9 @@ class FlatSFTTrainer(SFTTrainer):  # type: ignore[misc]
         else:
             outputs = model(**given, labels=inputs["labels"], num_items_in_batch=count)
             loss = outputs["loss"]
+        if num_items_in_batch is not None:
+            # It counts the tokens of all processes, and the mean of their gradients is taken.
+            loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:

@@ -16,7 +16,10 @@ from finetune.memory.estimate import GIB, Estimate, Pass
 
 DRAWN = 2_000_000
 """Rows of the order to come that are looked through for the largest batch."""
-TRIED = ("SFTTrainer", "FlatSFTTrainer", "DPOTrainer", "ORPOTrainer", "CPOTrainer", "KTOTrainer", "RewardTrainer")
+TRIED = (
+    *("SFTTrainer", "FlatSFTTrainer", "SharingSFTTrainer", "DPOTrainer", "ORPOTrainer", "CPOTrainer", "KTOTrainer"),
+    "RewardTrainer",
+)
 """Trainers whose batches can be made and computed apart from their training."""
 
 
@@ -112,7 +115,11 @@ def largest_rows(loader: Any, trainer: Any) -> list[int]:
     best: list[int] = []
     size = 0
     for batch in _drawn(loader, trainer.args):
+        # Beyond them is what fills the last batches of several processes.
+        batch = [row for row in batch if row < len(lengths)]
         of_rows = [lengths[row] for row in batch]
+        if not of_rows:
+            continue
         tokens = sum(of_rows) if flat else len(of_rows) * max(of_rows)
         if tokens > size:
             best, size = [int(row) for row in batch], tokens

@@ -15,7 +15,8 @@ from finetune.plan import Plan
 
 def first_of(plan: Plan, keys: Mapping[str, Any]) -> First:
     """`keys`: the recipe's, of which a change is proposed."""
-    known = foresee(plan)
+    parts = any(call.arguments.get("fsdp") for call in plan.stage("train"))
+    known = None if parts else foresee(plan)  # of weights in parts nothing is foreseen
 
     def estimate(largest: Pass) -> Estimate | None:
         return known.with_largest(largest) if isinstance(known, Foresight) else None

@@ -13,7 +13,9 @@ TOLD_WHERE_ROWS_END = ("auto", "flash_attention_2", "flash_attention_3")
 
 def train_calls(recipe: Recipe, setting: Setting) -> tuple[Call, ...]:
     own = _rows(recipe, recipe.rows_at_once, recipe.eval_sample_packing)
-    trainer = Call("trl.SFTTrainer", {}, runtime=RUNTIME)
+    several = setting.machine.processes > 1 and setting.backend == "transformers"
+    padded = "finetune.kernels.sharing.SharingSFTTrainer" if several else "trl.SFTTrainer"
+    trainer = Call(padded, {}, runtime=RUNTIME)
     if not lies_flat(recipe, setting.backend):
         return training_calls(recipe, setting, "trl.SFTConfig", own, trainer)
     *before, config, trainer = training_calls(recipe, setting, "trl.SFTConfig", own | _laid_flat(recipe), trainer)

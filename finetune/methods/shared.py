@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune import tracking
 from finetune.machine import Machine
-from finetune.methods import learning
+from finetune.methods import learning, parallel
 from finetune.methods.frozen import TRAINER
 from finetune.methods.surviving import surviving_calls
 from finetune.plan import Call
@@ -64,6 +64,7 @@ def _shared(recipe: Recipe, setting: Setting) -> dict[str, Any]:
         | _evaluating(recipe)
         | tracking.arguments(recipe)
         | _memory(recipe)
+        | parallel.arguments(recipe)
         | {
             "bf16": setting.precision.bf16,
             "fp16": setting.precision.fp16,

@@ -4,8 +4,8 @@ accepted when they are off, and accepted with a note where nothing hangs on them
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.recipe.refused import DATASET_REFUSED, REFUSED, TRL_REFUSED, Refused
-from finetune.recipe.waived import ANY, DATASET_WAIVED, TRL_WAIVED, WAIVED
+from finetune.recipe.refused import DATASET_REFUSED, FSDP_REFUSED, REFUSED, TRL_REFUSED, Refused
+from finetune.recipe.waived import ANY, DATASET_WAIVED, FSDP_WAIVED, TRL_WAIVED, WAIVED
 
 # Written 1, these say "no more than one", which is what happens.
 OFF_AT_ONE = frozenset(
@@ -26,10 +26,22 @@ def _table(groups: tuple[Refused, ...]) -> dict[str, Refused]:
     return {key: group for group in groups for key in group.keys.split()}
 
 
-_TABLES = {"": _table(REFUSED), "datasets": _table(DATASET_REFUSED), "trl": _table(TRL_REFUSED)}
-WAIVERS: Mapping[str, Mapping[str, tuple[Any, str]]] = {"": WAIVED, "datasets": DATASET_WAIVED, "trl": TRL_WAIVED}
+_TABLES = {
+    "": _table(REFUSED),
+    "datasets": _table(DATASET_REFUSED),
+    "trl": _table(TRL_REFUSED),
+    "fsdp_config": _table(FSDP_REFUSED),
+}
+WAIVERS: Mapping[str, Mapping[str, tuple[Any, str]]] = {
+    "": WAIVED,
+    "datasets": DATASET_WAIVED,
+    "trl": TRL_WAIVED,
+    "fsdp_config": FSDP_WAIVED,
+}
 """Inside which key -> its keys that are accepted; "" is the recipe itself."""
-RECIPE_KEYS, DATASET_KEYS, TRL_KEYS = (frozenset(_TABLES[name]) | frozenset(WAIVERS[name]) for name in _TABLES)
+RECIPE_KEYS, DATASET_KEYS, TRL_KEYS, FSDP_KEYS = (
+    frozenset(_TABLES[name]) | frozenset(WAIVERS[name]) for name in _TABLES
+)
 
 
 def is_off(key: str, value: object) -> bool:

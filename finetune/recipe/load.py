@@ -21,6 +21,7 @@ from finetune.recipe.header import Header
 from finetune.recipe.messages import faults_of, place_of
 from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, QuantizationKwargs, SpecialTokens
+from finetune.recipe.parallel import FsdpConfig
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[Section]] = {
     "message_property_mappings": MessageProperties,
     "type": PromptFormat,
     "trl": TrlConfig,
+    "fsdp_config": FsdpConfig,
 }
 """Keys that hold a section of keys of their own."""
 FOREIGN: dict[type[Section], frozenset[str]] = {
@@ -45,8 +47,9 @@ FOREIGN: dict[type[Section], frozenset[str]] = {
     DatasetEntry: foreign.DATASET_KEYS,
     **dict.fromkeys(SECTIONS.values(), frozenset()),
     TrlConfig: foreign.TRL_KEYS,
+    FsdpConfig: foreign.FSDP_KEYS,
 }
-INSIDE: dict[type[Section], str] = {DatasetEntry: "datasets", TrlConfig: "trl"}
+INSIDE: dict[type[Section], str] = {DatasetEntry: "datasets", TrlConfig: "trl", FsdpConfig: "fsdp_config"}
 """Where a section's keys stand, as the tables of foreign keys have it."""
 
 

@@ -6,6 +6,7 @@ from finetune.recipe.evaluation import EvaluationSection
 from finetune.recipe.method import MethodSection
 from finetune.recipe.model import ModelSection
 from finetune.recipe.output import GenerationSection, OutputSection
+from finetune.recipe.parallel import ParallelSection
 from finetune.recipe.speed import SpeedSection
 from finetune.recipe.surviving import SurvivingSection
 from finetune.recipe.tracking import TrackingSection
@@ -19,6 +20,7 @@ SECTIONS = {
     "adapter": AdapterSection,
     "training": TrainingSection,
     "speed": SpeedSection,
+    "parallel": ParallelSection,
     "surviving": SurvivingSection,
     "evaluation": EvaluationSection,
     "generation": GenerationSection,
@@ -33,6 +35,7 @@ class Recipe(
     GenerationSection,
     EvaluationSection,
     SurvivingSection,
+    ParallelSection,
     SpeedSection,
     TrainingSection,
     AdapterSection,

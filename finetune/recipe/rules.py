@@ -11,6 +11,7 @@ from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 from finetune.recipe.export_rules import exporting
 from finetune.recipe.method_rules import method_keys
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
+from finetune.recipe.parallel_rules import parallel
 from finetune.recipe.speed_rules import speed
 
 Values = Mapping[str, Any]
@@ -235,4 +236,5 @@ RULES: tuple[Callable[[Values], Iterator[Finding]], ...] = (
     _template,
     _validation_share,
     speed,
+    parallel,
 )

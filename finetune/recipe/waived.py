@@ -33,11 +33,7 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "is_falcon_derived_model": (ANY, "the architecture is read from the model's config.json"),
     "is_qwen_derived_model": (ANY, "the architecture is read from the model's config.json"),
     "model_config_type": (ANY, "the architecture is read from the model's config.json"),
-    "local_rank": (ANY, "one GPU is used"),
-    "ddp_timeout": (ANY, "it counts on several GPUs, and one is used"),
-    "ddp_bucket_cap_mb": (ANY, "it counts on several GPUs, and one is used"),
-    "ddp_broadcast_buffers": (ANY, "it counts on several GPUs, and one is used"),
-    "ddp_find_unused_parameters": (ANY, "it counts on several GPUs, and one is used"),
+    "local_rank": (ANY, "the launcher says it to each process"),
     "lora_mlp_kernel": (ANY, "a faster kernel with the same result; lora_kernels is on unless it is switched off"),
     "lora_qkv_kernel": (ANY, "a faster kernel with the same result; lora_kernels is on unless it is switched off"),
     "lora_o_kernel": (ANY, "a faster kernel with the same result; lora_kernels is on unless it is switched off"),
@@ -79,4 +75,13 @@ TRL_WAIVED: Mapping[str, tuple[Any, str]] = {
     "reward_num_workers": ((1,), "rewards are computed in the training process"),
     "skip_zero_advantage_batches": (ANY, "it saves time alone"),
     "use_bias_correction_kl": ((True,), "TRL corrects it by itself"),
+}
+FSDP_WAIVED: Mapping[str, tuple[Any, str]] = {
+    "state_dict_type": (("FULL_STATE_DICT",), "a checkpoint always holds whole weights"),
+    "final_state_dict_type": (("FULL_STATE_DICT",), "what is saved is always whole"),
+    "sync_module_states": (ANY, "FSDP2 deals the first process's weights out"),
+    "use_orig_params": (ANY, "FSDP2 always keeps the parameters as they are"),
+    "fsdp_version": ((2,), "the key at the top level says so"),
+    "version": ((2,), "the key at the top level says so"),
+    "cpu_offload_pin_memory": ((True,), "memory that weights are offloaded to is pinned"),
 }

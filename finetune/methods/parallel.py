@@ -1,0 +1,35 @@
+"""The recipe's keys of several processes -> arguments of a trainer's configuration. Knows no method and no machine."""
+
+from typing import Any
+
+from finetune.recipe.parallel import FsdpConfig, ParallelSection
+
+
+def arguments(section: ParallelSection) -> dict[str, Any]:
+    return {
+        "ddp_timeout": section.ddp_timeout,
+        "ddp_bucket_cap_mb": section.ddp_bucket_cap_mb,
+        "ddp_broadcast_buffers": section.ddp_broadcast_buffers,
+        "ddp_find_unused_parameters": section.ddp_find_unused_parameters,
+        "fsdp": True if section.fsdp_version else None,
+        "fsdp_config": _sharding(section.fsdp_config or FsdpConfig()) if section.fsdp_version else None,
+    }
+
+
+def _sharding(config: FsdpConfig) -> dict[str, Any]:
+    named = config.transformer_layer_cls_to_wrap
+    return {
+        "version": 2,
+        "reshard_after_forward": config.reshard_after_forward,
+        "cpu_offload": config.offload_params,
+        "cpu_ram_efficient_loading": config.cpu_ram_efficient_loading,
+        "activation_checkpointing": config.activation_checkpointing,
+        "auto_wrap_policy": config.auto_wrap_policy,
+        "transformer_layer_cls_to_wrap": [named] if isinstance(named, str) else named,
+        "min_num_params": config.min_num_params or 0,
+        "state_dict_type": "FULL_STATE_DICT",
+        # The configuration writes these into what it is given; so it finds nothing to write.
+        "xla": False,
+        "xla_fsdp_v2": False,
+        "xla_fsdp_grad_ckpt": False,
+    }

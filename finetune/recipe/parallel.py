@@ -1,0 +1,63 @@
+"""Recipe keys of training in several processes, one for each GPU. How many there are is said when a run is started."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finetune.recipe.base import Reaches, Section, Whole
+
+_SHARDED = {"fsdp_version": 2}
+
+
+class FsdpConfig(Section):
+    reshard_after_forward: Annotated[bool, Field(examples=[False, True]), Reaches("train", unsloth=())] = True
+    """Give the gathered weights of a layer up after the forward pass, and gather them again for the backward pass: less
+    memory, more traffic. False is what DeepSpeed calls ZeRO-2."""
+    offload_params: Annotated[bool, Field(examples=[True, False]), Reaches("load", "train", unsloth=())] = False
+    """Keep weights, gradients and optimizer in the CPU's memory: much smaller on the GPU, and slow."""
+    cpu_ram_efficient_loading: Annotated[bool, Field(examples=[True, False]), Reaches("load", "train", unsloth=())] = (
+        False
+    )
+    """Load the weights in the first process alone, into the CPU's memory, and deal them out from there: for models that
+    do not fit one GPU. Without it each process loads the model onto its GPU before it is shared out."""
+    activation_checkpointing: Annotated[bool, Field(examples=[True, False]), Reaches("train", unsloth=())] = False
+    """Recompute the activations of each sharded layer in the backward pass; instead of gradient_checkpointing."""
+    auto_wrap_policy: Annotated[
+        Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP"],
+        Field(examples=["SIZE_BASED_WRAP", "TRANSFORMER_BASED_WRAP"]),
+        Reaches("train", unsloth=()),
+    ] = "TRANSFORMER_BASED_WRAP"
+    """What is gathered at a time: a layer of the model, or modules of min_num_params."""
+    transformer_layer_cls_to_wrap: Annotated[
+        str | list[Annotated[str, Field(min_length=1)]] | None,
+        Field(min_length=1, examples=["LlamaDecoderLayer", ["Phi3DecoderLayer"]]),
+        Reaches("train", unsloth=()),
+    ] = None
+    """Class of the model's layers. Unset: those that the model itself names."""
+    min_num_params: Annotated[
+        Whole | None,
+        Field(ge=1, examples=[100000000, 1000000]),
+        Reaches("train", unsloth=(), needs={"auto_wrap_policy": "SIZE_BASED_WRAP"}),
+    ] = None
+    """Parameters from which on a module is gathered by itself."""
+
+
+class ParallelSection(Section):
+    fsdp_version: Annotated[Literal[2] | None, Field(examples=[2, None]), Reaches("train", "save", unsloth=())] = None
+    """Share weights, gradients and optimizer out over the GPUs of a run (PyTorch's FSDP2), so that each holds a part.
+    Unset: each GPU holds the whole model (DDP). FSDP1 is not supported."""
+    fsdp_config: Annotated[
+        FsdpConfig | None,
+        Field(examples=[{"offload_params": True}, {"reshard_after_forward": False}]),
+        Reaches("load", "train", unsloth=(), needs=_SHARDED),
+    ] = None
+    """How it is shared out."""
+    ddp_timeout: Annotated[Whole, Field(ge=1, examples=[7200, 600]), Reaches("train")] = 1800
+    """Seconds that the processes of a run wait for each other."""
+    ddp_bucket_cap_mb: Annotated[Whole | None, Field(ge=1, examples=[100, 50]), Reaches("train")] = None
+    """Megabytes of gradients that are sent at a time. Unset: 25."""
+    ddp_broadcast_buffers: Annotated[bool | None, Field(examples=[False, True]), Reaches("train")] = None
+    """Send the model's buffers from the first process to the others before each step. Unset: they are."""
+    ddp_find_unused_parameters: Annotated[bool, Field(examples=[True, False]), Reaches("train")] = False
+    """Look, in each step, for trained parameters that took no part in it: for models that use some of their layers only
+    now and then. Slower."""

@@ -1,0 +1,59 @@
+"""What several processes mean for a Plan: what is said of them, and what a machine could not run. Decides no call."""
+
+from collections.abc import Iterator
+
+from finetune.derived import effective_batch
+from finetune.machine import Machine
+from finetune.precision import Precision
+from finetune.recipe.model import BnbConfig
+from finetune.recipe.recipe import Recipe
+
+ONLINE = ("grpo", "gdpo", "rloo")
+
+
+def notes(recipe: Recipe, machine: Machine) -> tuple[str, ...]:
+    if machine.processes == 1:
+        if len(machine.gpus) < 2:
+            return ()
+        return (
+            f"one GPU is used, the first of {len(machine.gpus)}: --nproc {len(machine.gpus)} trains on all of them",
+        )
+    way = "shared out over them (FSDP2)" if recipe.fsdp_version else "whole in each of them (DDP)"
+    micro, each = recipe.rows_at_once, recipe.gradient_accumulation_steps
+    return (
+        f"{machine.processes} processes, the model {way}",
+        f"rows per optimizer step: micro_batch_size {micro} x gradient_accumulation_steps {each} x {machine.processes} "
+        f"processes = {effective_batch(recipe, machine.processes)}",
+    )
+
+
+def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> Iterator[str]:
+    if machine.processes == 1:
+        if recipe.fsdp_version:
+            yield "fsdp_version: 2 shares the model out over several processes: add --nproc 2, or remove it"
+        return
+    if machine.cuda and machine.device >= len(machine.gpus):
+        yield f"each process needs a GPU of its own, and this machine has {len(machine.gpus)}: start fewer processes"
+    if backend == "unsloth":
+        yield "backend: unsloth trains in one process here; write backend: transformers"
+    if recipe.rl in ONLINE:
+        yield f"rl: {recipe.rl} is not tested in several processes; train in one"
+    if recipe.device_map:
+        yield "device_map says where one process puts the model, and each of several has its own GPU: remove it"
+    if recipe.fsdp_version:
+        yield from _sharded(recipe, precision, machine)
+
+
+def _sharded(recipe: Recipe, precision: Precision, machine: Machine) -> Iterator[str]:
+    if not machine.cuda:
+        yield "fsdp_version: 2 needs GPUs: accelerate shares nothing out on CPUs. Remove it to try the recipe here"
+    if precision.fp16:
+        yield "fp16 does not go with fsdp_version: 2 here; write bf16: true where the GPUs can"
+    if recipe.load_in_4bit:
+        given = recipe.bnb_config_kwargs or BnbConfig()
+        compute = given.bnb_4bit_compute_dtype or precision.dtype
+        if given.bnb_4bit_quant_storage != compute:
+            yield (
+                f"bnb_4bit_quant_storage: {given.bnb_4bit_quant_storage} must be the type that is computed in with "
+                f"fsdp_version: 2, here {compute}: write it under bnb_config_kwargs"
+            )
