@@ -87,7 +87,7 @@ def test_every_foreign_key_is_there_with_a_reason(page: str) -> None:
         foreign.DATASET_KEYS - set(DatasetEntry.model_fields)
     ):
         assert f"`{key}`" in told, key
-    assert "on several GPUs" in told
+    assert "is not spread over several GPUs" in told
 
 
 def test_own_keys_are_those_that_axolotl_does_not_have(page: str) -> None:
