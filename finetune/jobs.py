@@ -67,7 +67,7 @@ def slurm(job: Job) -> str:
         "# Submit it with: sbatch FILE. It stands for no partition, account or time: add them, here or to that line.",
         "",
         "set -euo pipefail",
-        'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+        'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)',
         # torchrun hands SIGTERM on to its processes, which save and end.
         "srun --kill-on-bad-exit=1 torchrun \\",
         f"  --nnodes={job.nodes} --nproc-per-node={job.gpus} --max-restarts=0 \\",
@@ -94,7 +94,7 @@ def skypilot(job: Job) -> str:
         "setup: |",
         "  pip install finetune-recipes",
         "run: |",
-        '  head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)',
+        '  head=$(echo "$SKYPILOT_NODE_IPS" | sed -n 1p)',
         "  torchrun \\",
         f"    --nnodes={job.nodes} --nproc-per-node={job.gpus} --max-restarts=0 \\",
         f'    --node-rank="$SKYPILOT_NODE_RANK" --master-addr="$head" --master-port={PORT} \\',
