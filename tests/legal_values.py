@@ -270,7 +270,7 @@ SET = _table(
     ("seed", whole(0, 2**32 - 1)),
     ("recipe_version", one_of(1)),
     ("export_quantization", one_of("f32", "f16", "bf16", "q8_0", "q4_k_m")),
-    ("generation_repetition_penalty", number(0, above=True)),
+    ("generation_repetition_penalty", number(0, 10, above=True)),
     ("num_epochs learning_rate adam_epsilon adam_epsilon2", number(0, above=True)),
     ("lora_dropout adam_beta1 adam_beta2 adam_beta3", number(0, 1, below=True)),
     ("val_set_size weight_decay max_grad_norm generation_temperature", number(0)),
