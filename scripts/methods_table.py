@@ -36,7 +36,8 @@ Cells = Mapping[str, str]
 INTRODUCTION = f"""# Methods, adapters and weights
 
 Every combination, trained for real on a CPU through the command line: a Llama of 2 layers, {STEPS} steps, 48 rows.
-Written by `python scripts/methods_table.py FOLDER`.
+Written by `python scripts/methods_table.py FOLDER [METHOD ...]`; a whole run takes hours on two cores, so the tables
+below are from several runs of it, some methods at a time.
 
 *5.821 → 4.394*: the loss of validation rows, before and after, or with `rl: grpo`, `gdpo` and `rloo` the reward of the
 first and the last quarter of the steps, beginning from a model that was fine-tuned on the rows before. *reload*: the
