@@ -127,7 +127,10 @@ def cases() -> Iterator[Case]:
 PARTS = 8
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+# Every second part in the ordinary suite, each with every PARTS-th case of every key; all of them in the slow one.
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.slow] if part % 2 else []) for part in range(PARTS)]
+)
 def test_each_key_has_the_same_legal_values_for_both(part: int, schema: Validator, tmp_path: Path) -> None:
     faults: list[str] = []
     tally: Counter[tuple[bool, bool]] = Counter()
