@@ -110,7 +110,7 @@ def _lenient(field: dict[str, Any]) -> dict[str, Any]:
     for inside in ("items", "additionalProperties"):
         if isinstance(field.get(inside), dict):
             field[inside] = _lenient(field[inside])
-    if field.get("type") in ("number", "integer"):
+    if field.get("type") in ("number", "integer") and "const" not in field:
         number = {key: field.pop(key) for key in ("type", *BOUNDS.values()) if key in field}
         if number["type"] == "integer":
             number.setdefault("maximum", LARGEST)

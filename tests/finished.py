@@ -15,6 +15,7 @@ from finetune.recipe.load import load_recipe
 from finetune.rendering.turn_end import find_turn_end
 from finetune.resolve import resolve
 from finetune.rundir import RunDir
+from finetune.saving import save
 
 
 def finished(recipe: Path, learned: float = 0.05, status: str = "finished") -> Path:
@@ -38,7 +39,7 @@ def _saved(recipe: Any, plan: Plan, loaded: Loaded, stops: list[int], status: st
     run = RunDir(Path(recipe.output_dir))
     run.path.mkdir(parents=True, exist_ok=True)  # PiSSA keeps its first adapter there
     config = stages.generation_config(plan, tuple(stops), loaded.tokenizer.pad_token_id)
-    stages.save(plan, loaded.model, loaded.tokenizer, config)
+    save(plan, loaded.model, loaded.tokenizer, config)
     run.write("plan.json", plan.as_json())
     run.write("origin.json", {"directory": str(Path.cwd()), "keys": recipe.model_dump(mode="json")})
     run.write("generation.json", {"style": "chat_template", "stop_ids": stops})

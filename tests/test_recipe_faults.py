@@ -32,8 +32,8 @@ def test_all_faults_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> No
         "r.yaml:2:1: error: unknown key `lora_rank`; did you mean `lora_r`?",
         "r.yaml:5:5: error: unknown key `datasets.0.typ`; did you mean `type`?",
         "r.yaml:6:1: error: `learning_rate: true` should be a valid number",
-        "r.yaml:7:1: error: `fsdp` is a key that Axolotl knows, but training on several GPUs is not "
-        "supported yet. Remove the line to train on one GPU, or leave it empty",
+        "r.yaml:7:1: error: `fsdp` is a key that Axolotl knows, but that is how FSDP1 is asked for, which transformers "
+        "5.20 removes. Write fsdp_version: 2, and what is to be set otherwise under fsdp_config",
     ]
 
 
