@@ -6,13 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 UNSLOTH := unsloth==2026.10.7 unsloth_zoo==2026.10.7
 
-.PHONY: help quickstart install test test-slow lint format schema docs bench clean
+.PHONY: help quickstart install test test-slow lint format schema docs site bench clean
 help:
 	@echo "make quickstart   install into $(VENV) and run recipes/quickstart.yaml"
 	@echo "make test         install what the tests need and run them"
 	@echo "make lint         ruff and mypy"
 	@echo "make schema       write schemas/recipe.schema.json anew"
 	@echo "make docs         write the generated pages of docs/ anew"
+	@echo "make site         build docs/ as a site in build/site; a link that leads nowhere fails it"
 	@echo "make bench        time and memory of checking a recipe, and of a run beside a bare script"
 
 $(VENV)/made:
@@ -29,7 +30,7 @@ $(VENV)/installed: $(VENV)/made pyproject.toml constraints.txt
 
 # Unsloth without its dependencies: the tests read its source, and importing it needs a GPU.
 $(VENV)/testable: $(VENV)/installed
-	$(PIP) install --quiet -c constraints.txt -e '.[test,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[test,dev,docs]'
 	$(PIP) install --quiet --no-deps $(UNSLOTH)
 	touch $@
 
@@ -59,6 +60,16 @@ schema: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python scripts/write_docs.py
+
+# Without torch: the site is made of pages alone.
+$(VENV)/sited: $(VENV)/made pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt mkdocs mkdocs-material
+	touch $@
+
+# Material for MkDocs says at each start that it is kept until May 2027 and names its successor.
+site: $(VENV)/sited
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Look at it: $(BIN)/python -m http.server -d build/site"
 
 bench: $(VENV)/testable
 	$(BIN)/python bench/check_a_recipe.py
