@@ -68,7 +68,7 @@ LAYERS = (
     ("effects",),
     ("explain", "keys", "forms_page", "exporting"),
     ("trained", "measured_rows"),
-    ("chat", "doctor", "differ", "answer_file", "evaluating", "serving"),
+    ("chat", "doctor", "differ", "answer_file", "evaluating", "serving", "proving"),
     ("commands",),
     ("cli",),
     ("__main__", "__init__"),

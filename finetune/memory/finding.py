@@ -14,6 +14,9 @@ LARGEST = 2_000_000
 """Bytes of a config.json that is read."""
 
 
+TABLE = "the table of known models"
+
+
 @dataclass(frozen=True)
 class Found:
     """A model's sizes. `source`: where they were read; `config`: all that was read."""
@@ -25,7 +28,7 @@ class Found:
 
 def found(base_model: str, revision: str | None = None) -> Found | str:
     """The sizes of a base model, or why they are not known and what would make them known."""
-    config, source = _config(base_model, revision)
+    config, source = config_near(base_model, revision)
     if config is None:
         return (
             f"the sizes of {base_model} are not known here: {source}. Once its config.json is on this machine (hf "
@@ -35,7 +38,8 @@ def found(base_model: str, revision: str | None = None) -> Found | str:
     return shape if isinstance(shape, str) else Found(shape, source, config)
 
 
-def _config(name: str, revision: str | None) -> tuple[dict[str, Any] | None, str]:
+def config_near(name: str, revision: str | None) -> tuple[dict[str, Any] | None, str]:
+    """(what is known of config.json without a network, or None; where it is from, or where it was looked for)."""
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's raises for ~~
     if os.path.isdir(folder):  # noqa: PTH112 - also for odd names
         config = _read(folder / "config.json")
@@ -45,7 +49,7 @@ def _config(name: str, revision: str | None) -> tuple[dict[str, Any] | None, str
         return cached, "config.json in the hub's cache"
     known = config_of_name(name)
     if known is not None:
-        return known, "the table of known models"
+        return known, TABLE
     return None, "it is no local folder, not in the hub's cache and not in the table of known models"
 
 

@@ -1,6 +1,7 @@
 """The sizes of models that many people fine-tune, by their names on the hub, so that a recipe can be judged where
 neither the hub nor its cache is at hand. Only a table, copied from the models' own config.json."""
 
+from collections.abc import Container
 from typing import Any
 
 _FIELDS = (
@@ -86,19 +87,28 @@ SUFFIXES = ("-bnb-4bit", "-unsloth", "-instruct-2507", "-base", "-instruct", "-c
 """Ends of names that do not change the sizes."""
 
 
-def config_of_name(name: str) -> dict[str, Any] | None:
-    """What config.json of a hub's repository says of its sizes, where the name is known here."""
+def model_of(name: str, known: Container[str] = _MODELS) -> str | None:
+    """Which of the `known` models a hub's repository holds, whatever its owner calls the variant."""
     owner, _, model = name.lower().partition("/")
     if owner not in OWNERS:
         return None
-    while model not in _MODELS:
+    while model not in known:
         shorter = next((model.removesuffix(end) for end in SUFFIXES if model.endswith(end)), None)
         if shorter is None:
             return None
         model = shorter
+    return model
+
+
+def config_of_name(name: str) -> dict[str, Any] | None:
+    """What config.json of a hub's repository says of its sizes, where the name is known here."""
+    owner, _, _ = name.lower().partition("/")
+    model = model_of(name)
+    if model is None:
+        return None
     config = dict(zip(_FIELDS, _MODELS[model], strict=True))
-    if owner == "unsloth" and config["model_type"] == "phi3":
-        # Theirs are stored as Llama's are: query, key and value each a matrix.
+    if owner == "unsloth" and config["model_type"] == "phi3" and model != "phi-4-mini-instruct":
+        # Theirs are stored as Llama's are: query, key and value each a matrix. Llama turns whole heads, Phi-4-mini not.
         config["model_type"] = "llama"
     if name.lower().endswith("-bnb-4bit"):
         quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
