@@ -186,4 +186,37 @@ CODES: dict[str, Code] = {
         "found, has. The message holds the smallest change of the recipe with which it would fit. docs/memory.md says "
         "what is counted and how exactly.",
     ),
+    "FT040": Code(
+        "error",
+        "no lock that can be read",
+        "`--frozen` holds a run to the RECIPE.lock beside its recipe, and there is none, or it is damaged (two sides "
+        "of a merge, another file). `finetune lock RECIPE` writes it anew; its difference belongs into the review.",
+    ),
+    "FT041": Code(
+        "error",
+        "not as it was locked",
+        "A value of the recipe, a commit, the bytes of a model, of data or of a template, the planned calls, or the "
+        "tokens and labels that are trained are not those of RECIPE.lock. The message says what was and what is. Put "
+        "the old state back or, if the change is meant, write the lock anew with `finetune lock RECIPE` and review its "
+        "difference.",
+    ),
+    "FT042": Code(
+        "error",
+        "another version of a library than was locked",
+        "The same recipe may come to other weights. Install the locked version, write the lock anew with `finetune "
+        "lock RECIPE`, or train with the versions that are here: `--frozen --other-versions`. Builds of one version "
+        "for a CPU and for GPUs count as the same.",
+    ),
+    "FT043": Code(
+        "warning",
+        "the lock does not hold any more",
+        "RECIPE.lock lies beside the recipe, and this run, which was not asked to keep to it, trains something else. "
+        "`--frozen` makes that an error; `finetune lock RECIPE` writes the lock anew.",
+    ),
+    "FT044": Code(
+        "note",
+        "locked, and not compared here",
+        "The files that the lock names are not on this machine, so their bytes were not looked at. Where they are "
+        "trained on, they are.",
+    ),
 }

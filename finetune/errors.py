@@ -13,6 +13,7 @@ EXIT_CODES = {
     7: "the run folder cannot be written (exists, not writable, disk full)",
     8: "training failed (loss is not a number, out of memory)",
     9: "what was merged or exported is not what was trained (its proof.json says where they differ)",
+    10: "something is not as it was locked (--frozen, lock --check), or a run came to something else (reproduce)",
     129: "stopped because the terminal was closed (SIGHUP); as for 130",
     130: "stopped by Ctrl-C; if training had begun, what was trained is saved and --resume goes on from there",
     143: "stopped by SIGTERM; as for 130",
@@ -87,6 +88,12 @@ class TrainingError(FinetuneError):
 
 class ProofError(FinetuneError):
     exit_code = 9
+
+
+class DriftError(FinetuneError):
+    """What would be trained is not what was locked, or a run does not come to what it came to before."""
+
+    exit_code = 10
 
 
 class RewardError(TrainingError):

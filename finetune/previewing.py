@@ -4,7 +4,7 @@ model is loaded and no GPU is needed."""
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +75,11 @@ def _losses(counted: Counted, share: float) -> list[str]:
     return []
 
 
-def report_of(plan: Plan, recipe: str, shown: int) -> Report:
-    """Everything there is to see of the recipe's data; `shown`: rows of each source that are shown in full."""
+def report_of(plan: Plan, recipe: str, shown: int, judge: Callable[[Looked], object] = bool) -> Report:
+    """Everything there is to see of the recipe's data; `shown`: rows of each source that are shown in full. `judge`
+    looks first, and may refuse."""
     looked = prepare(plan)
+    judge(looked)
     purposes = {}
     for purpose in looked.data.purposes:
         gathered = gather(looked.data.rows(purpose), looked.tokenizer, shown)

@@ -38,7 +38,8 @@ from finetune.told import counts, fits_positions
 @dataclass(frozen=True)
 class Request:
     """What was asked for on the command line. `composed`: the whole recipe as YAML; `keys`: every key in force.
-    `judge`: what is to be said of the memory that prepared rows will take; MachineError where it cannot hold them."""
+    `judge`: what is to be said of prepared rows, their tokenizer and the folder; FinetuneError where they are
+    refused."""
 
     recipe: Path
     overrides: list[str]
@@ -46,7 +47,7 @@ class Request:
     composed: str
     keys: Mapping[str, Any]
     overwrite: bool = False
-    judge: Callable[[Any], str] = field(default=lambda prepared: "", compare=False)
+    judge: Callable[[Any, Any, RunDir], str] = field(default=lambda prepared, tokenizer, folder: "", compare=False)
 
 
 def run(request: Request, plan: Plan, machine: Machine) -> int:
@@ -143,7 +144,7 @@ def _rows(plan: Plan, folder: RunDir, screen: Screen, request: Request) -> stage
     data = stages.format_rows(plan, prepared)
     look_at_exports(plan, tokenizer, data.style)
     keep_rows(folder, prepared, tokenizer)
-    for line in (*prepared.said(), *counts(data), request.judge(prepared)):
+    for line in (*prepared.said(), *counts(data), request.judge(prepared, tokenizer, folder)):
         if line:
             screen.say(line)
     return data

@@ -63,7 +63,7 @@ LAYERS = (
     ),
     ("readable",),
     ("resolve", "stages", "memory"),
-    ("outcome", "advice", "report", "together", "told", "saving"),
+    ("outcome", "advice", "report", "together", "told", "saving", "locking"),
     ("judge", "runner", "previewing", "sweeping"),
     ("effects",),
     ("explain", "keys", "forms_page", "exporting"),

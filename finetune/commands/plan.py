@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from finetune.commands.checking import gpu_count, planned_machine, print_faults, resolved
+from finetune.commands.freezing import frozen_options, held
 from finetune.commands.memory import memory_of
 
 HELP = "show every call a run would make"
@@ -22,6 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--gpu", metavar="GB|NAME", help="plan for GPUs of this size or name instead of this machine")
     parser.add_argument("--nproc", metavar="N", help="plan for N processes, one for each GPU; `all`: as many as GPUs")
+    frozen_options(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.add_argument("--all", action="store_true", help="also the trainer's arguments at their defaults")
 
@@ -31,7 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
     machine = planned_machine(parsed.gpu, gpu_count(parsed.nproc))
-    plan = resolved(checked, machine)
+    hold = held(parsed, checked)
+    plan = hold.plan(resolved(hold.checked, machine))
     memory = memory_of(checked, plan, machine)
     print_faults(checked.heard((*checked.notes, *memory.faults)))
     if parsed.json:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.commands.checking import print_faults, resolved
+from finetune.commands.freezing import frozen_options, held
 from finetune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write (output_dir/prepared)")
 
+    frozen_options(parser)
+
 
 def run(parsed: argparse.Namespace) -> int:
     from finetune.machine import probe
@@ -32,7 +35,8 @@ def run(parsed: argparse.Namespace) -> int:
 
     checked = load_recipe(parsed.recipe, parsed.overrides)
     print_faults(checked.heard(checked.notes))
-    plan = resolved(checked, probe())
+    hold = held(parsed, checked)
+    plan = hold.plan(resolved(hold.checked, probe()))
     folder = parsed.output or Path(checked.recipe.output_dir).expanduser() / "prepared"
     if folder.is_file():
         raise UsageError(f"--output {folder}: name a folder; {' and '.join(FILES.values())} are written into it")
@@ -42,6 +46,7 @@ def run(parsed: argparse.Namespace) -> int:
     screen = Screen()
     with screen.preparing() as watch:
         looked = prepare(plan, watch)
+    hold.judge(looked)
     with screen.stage("writing Parquet"):
         written = write(folder, looked.data, looked.tokenizer)
     for note in (*looked.data.said(), *looked.notes[len(looked.data.notes) :]):

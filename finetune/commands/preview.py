@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from finetune.commands.checking import print_faults, resolved
+from finetune.commands.freezing import frozen_options, held
 from finetune.errors import UsageError
 
 HELP = "show what is trained, token by token"
@@ -25,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshot", nargs="?", const="", metavar="FILE", help=f"write a text file for git (RECIPE{ENDING})"
     )
+    frozen_options(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -42,11 +44,12 @@ def run(parsed: argparse.Namespace) -> int:
         raise UsageError(f"--rows {parsed.rows}: write how many rows of each source are shown, 0 or more")
     checked = load_recipe(parsed.recipe, parsed.overrides)
     print_faults(checked.heard(checked.notes))
-    plan = resolved(checked, probe())
+    hold = held(parsed, checked)
+    plan = hold.plan(resolved(hold.checked, probe()))
     quiet_libraries(bars=False)
     console = Console()
     with Console(stderr=True).status("reading and tokenizing"):
-        report = report_of(plan, parsed.recipe.name, parsed.rows)
+        report = report_of(plan, parsed.recipe.name, parsed.rows, hold.judge)
     if parsed.html is not None:
         write(parsed.html, page(report))
     if parsed.snapshot is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import ranks
 from finetune.commands.checking import gpu_count, print_faults, resolved
+from finetune.commands.freezing import frozen_options, held
 from finetune.commands.memory import before_loading
 from finetune.errors import (
     DataError,
@@ -26,6 +27,7 @@ from finetune.errors import (
 if TYPE_CHECKING:
     from finetune.plan import Plan
     from finetune.recipe.load import Checked
+    from finetune.rundir import RunDir
 
 HELP = "train a recipe; the word may be left out"
 USE = (
@@ -44,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume-changed", action="append", default=[], metavar="KEY", help="go on although this key has another value"
     )
+    frozen_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the run that output_dir holds")
 
 
@@ -69,22 +72,29 @@ def _run(parsed: argparse.Namespace, rank: ranks.Rank) -> int:
     if rank.first and ranks.LAUNCHED not in os.environ:
         print_faults(checked.heard(checked.notes))
     machine = replace(probe(), processes=max(count, rank.of), device=rank.local)
-    plan = resolved(checked, machine)
     composed = dumped(checked.source)
     keys = checked.recipe.model_dump(mode="json")
-
-    def judge(prepared: Any) -> str:
-        return before_loading(checked, plan, machine, prepared)
-
-    request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite, judge)
     try:
         if count > 1:
-            words = [str(parsed.recipe), *overrides, *(["--overwrite"] if parsed.overwrite else [])]
-            return _launched(words, plan, count, len(machine.gpus))
+            return _launched([*_again(parsed), *overrides], resolved(checked, machine), count, len(machine.gpus))
+        hold = held(parsed, checked, trains=True, looks=rank.first)
+        plan = hold.plan(resolved(hold.checked, machine))
+
+        def judge(prepared: Any, tokenizer: Any, folder: "RunDir") -> str:
+            hold.seal(prepared, tokenizer, folder)
+            return before_loading(checked, plan, machine, prepared)
+
+        request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite, judge)
         return train(request, plan, machine)
     except FinetuneError as error:
         error.faults = tuple(_at_its_line(fault, error, checked) for fault in error.faults)
         raise
+
+
+def _again(parsed: argparse.Namespace) -> list[str]:
+    """The words of the command line that each process of a run gets."""
+    switches = {"--overwrite": parsed.overwrite, "--frozen": parsed.frozen, "--other-versions": parsed.other_versions}
+    return [str(parsed.recipe), *(word for word, on in switches.items() if on)]
 
 
 def _launched(words: list[str], plan: "Plan", count: int, gpus: int) -> int:

@@ -36,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshot", action="store_true", help="also tokenize the data and compare with the recipe's .snapshot"
     )
+    parser.add_argument("--frozen", action="store_true", help="also compare with the recipe's .lock, without its rows")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -79,6 +80,8 @@ def _reports(files: Sequence[Path], parsed: argparse.Namespace) -> "Iterator[Rep
         faults = tuple(_faults(path))
         if parsed.snapshot and not any(fault.severity == "error" for fault in faults):
             faults = (*faults, *_snapshot_faults(path))
+        if parsed.frozen and not any(fault.severity == "error" for fault in faults):
+            faults = (*faults, *_lock_faults(path))
         yield Report(str(path), not any(fault.severity in refused for fault in faults), faults)
 
 
@@ -112,6 +115,22 @@ def _snapshot_faults(path: Path) -> list[Fault]:
         return list(error.faults)
     message = f"what is trained is no longer what the snapshot shows:\n{difference}"
     return [Fault(message, Where(str(path)), code="FT009")] if difference else []
+
+
+def _lock_faults(path: Path) -> list[Fault]:
+    """What is not as the recipe's lock has it."""
+    from finetune.commands.freezing import judged, locked_now, no_lock
+    from finetune.locking.lock import path_of, read
+    from finetune.recipe.load import load_recipe
+
+    asked = argparse.Namespace(recipe=path, frozen=True, other_versions=True)
+    try:
+        checked, kept = load_recipe(path), read(path_of(path))
+        if kept is None:
+            return list(no_lock(path).faults)
+        return checked.heard(judged(asked, checked, kept, locked_now(asked, checked, kept), trains=False))
+    except FinetuneError as error:
+        return list(error.faults)
 
 
 def _exit_code(reports: "Sequence[Report]") -> int:

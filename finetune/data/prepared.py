@@ -181,7 +181,7 @@ class Prepared:
             last = int(numpy.searchsorted(edges, edges[first] + BATCH_TOKENS, side="right")) - 1
             last = min(max(last, first + 1), first + BATCH)
             inside = order[rows[first] : rows[last]]
-            ids, labels = split(self._gathered(made, inside))
+            ids, labels = split(self.gathered(made, inside))
             places = edges[first : last + 1] - edges[first]
             columns = [(places, ids), (places, labels)]
             if bounds is not None:
@@ -189,7 +189,7 @@ class Prepared:
             yield columns
             first = last
 
-    def _gathered(self, made: Documents, documents: Any) -> Any:
+    def gathered(self, made: Documents, documents: Any) -> Any:
         """The tokens of documents, one after the other."""
         import numpy
 
