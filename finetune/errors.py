@@ -12,7 +12,8 @@ EXIT_CODES = {
     6: "this machine or its installation cannot run the recipe",
     7: "the run folder cannot be written (exists, not writable, disk full)",
     8: "training failed (loss is not a number, out of memory)",
-    9: "what was merged or exported is not what was trained (its proof.json says where they differ)",
+    9: "a proof failed: what was merged or exported is not what was trained (its proof.json says where they differ), "
+    "or `finetune prove` found a promise of the recipe broken (the lines marked FAILED)",
     10: "something is not as it was locked (--frozen, lock --check), or a run came to something else (reproduce)",
     129: "stopped because the terminal was closed (SIGHUP); as for 130",
     130: "stopped by Ctrl-C; if training had begun, what was trained is saved and --resume goes on from there",

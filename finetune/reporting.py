@@ -123,6 +123,11 @@ def _command(fault: Fault, opening: str, title: str, **place: str) -> str:
     return f"::{name} {properties}::{_data(opening + fault.message)}"
 
 
+def command(severity: str, message: str, title: str, place: Mapping[str, str]) -> str:
+    """A workflow command of GitHub's that is about no recipe's text."""
+    return _command(Fault(message, severity=severity), "", title, **place)
+
+
 def _title(fault: Fault) -> str:
     return f"{fault.code} {CODES[fault.code].title}" if fault.code in CODES else "finetune"
 

@@ -73,7 +73,7 @@ LAYERS = (
     ("cli",),
     ("__main__", "__init__"),
 )
-SUBCLASSES = ("first.py", "watch.py", "keeper.py", "measuring.py", "courses.py", "muon.py")
+SUBCLASSES = ("first.py", "watch.py", "keeper.py", "measuring.py", "courses.py", "muon.py", "witness.py")
 """Files of a class that is a library's kind of callback or optimizer, and so needs the library to be written."""
 LINES_OF_A_FILE = 300
 LINES_OF_A_FUNCTION = 40

@@ -1,12 +1,22 @@
 """`finetune prove`: a tiny model of the recipe's architecture goes the whole way, and each promise is measured."""
 
+import json
+from collections.abc import Callable
+
 import pytest
 
+from finetune.formats import KINDS, READERS
+from finetune.formats.meaning import Conversation, Fields
 from finetune.memory.known import _MODELS
 from finetune.proving.families import family_of
+from finetune.proving.made_rows import made_rows
+from finetune.proving.replaced import CHANGED, DROPPED, ELSEWHERE, KEPT
 from finetune.proving.tokenizer import marks_of
+from finetune.recipe.recipe import Recipe
+from finetune.recipe.rows import PromptFormat
 from finetune.rendering.layouts import SHIPPED
 from finetune.rendering.templates import MARKS, TRL
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("model", sorted(_MODELS))
@@ -37,3 +47,46 @@ def test_mirrors_and_4_bit_copies_are_of_the_family(name: str, family: str, eos:
 
 def test_a_name_that_nobody_knows_has_no_family() -> None:
     assert family_of("somebody/some-model") is None
+
+
+def test_every_key_is_kept_left_out_or_changed_in_a_proof_and_no_key_twice() -> None:
+    tables = (KEPT, DROPPED.keys(), CHANGED.keys(), ELSEWHERE)
+    assert sorted(key for table in tables for key in table) == sorted(Recipe.model_fields)
+    assert all(why.strip() for why in DROPPED.values())
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_rows_can_be_made_up_in_every_form(name: str) -> None:
+    kind = name.split(":")[0] if name.split(":")[0] in KINDS else "rows"
+    worded = {"custom": {"field_instruction": "q", "field_output": "a"}, "user_defined": {"field_prompt": "q"}}
+    prompt = worded.get(name.split(":")[-1])
+    if name == "custom":
+        prompt = PromptFormat(field_instruction="q", field_output="a").model_dump()
+    fields = Fields(kind=kind, prompt=prompt)
+    rows = made_rows(name, fields, 12, 1, [])
+    assert rows == made_rows(name, fields, 12, 1, [])
+    assert len({str(READERS[name].read(row, fields)) for row in rows}) > 6
+
+
+def test_made_up_rows_have_the_recipes_names_for_columns_fields_and_roles() -> None:
+    fields = Fields(
+        messages="talk", role="who", content="what", roles={"user": ["me"], "assistant": ["bot"]}, tools="functions"
+    )
+    rows = made_rows("chat_template", fields, 12, 1, [])
+    assert rows[0]["talk"][0]["who"] == "me" and rows[0]["talk"][0]["what"]
+    assert any(turn.get("tool_calls") for row in rows for turn in row["talk"])
+    meaning = READERS["chat_template"].read(rows[0], fields)
+    assert isinstance(meaning, Conversation) and meaning.tools
+
+
+def test_a_shipped_recipe_is_proved_and_the_report_names_every_replacement(
+    finetune: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, out, err = finetune("prove", ROOT / "recipes" / "phi35_samantha.yaml", "--format", "json")
+    report = json.loads(out)["recipes"][0]
+    assert (code, report["passed"], err) == (0, True, "")
+    states = {line["check"]: line["state"] for line in report["checks"]}
+    assert {"loss falls", "resume", "accumulation", "loss by hand", "merge", "generation stops"} <= states.keys()
+    assert set(states.values()) == {"passed"}
+    assert "made up" in report["facts"]["tokenizer"] and "made-up rows" in report["facts"]["data"]
+    assert {"optimizer", "learning_rate", "num_epochs"} <= {one["key"] for one in report["replaced"]}

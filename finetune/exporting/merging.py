@@ -234,6 +234,8 @@ def _tie_again(merged: Any) -> None:
     import torch
 
     first, last = merged.get_input_embeddings(), merged.get_output_embeddings()
+    if last is None:
+        return  # a model that scores has no output head to tie
     equal = first.weight.shape == last.weight.shape and torch.equal(first.weight, last.weight)
     if equal:
         last.weight = first.weight

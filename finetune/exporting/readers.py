@@ -99,9 +99,11 @@ class TransformersReader:
 
 
 def stop_ids_of(folder: Path) -> list[int]:
-    """The stop tokens that a saved model's own generation_config.json names."""
+    """The stop tokens that a saved model's own generation_config.json names; none of a model that scores."""
     from transformers import GenerationConfig
 
+    if not (folder / "generation_config.json").is_file():
+        return []
     found = GenerationConfig.from_pretrained(str(folder)).eos_token_id
     return [found] if isinstance(found, int) else list(found or [])
 

@@ -6,6 +6,7 @@ from typing import Any
 import trl
 
 from finetune.rendering.texts import begin_of_text
+from finetune.trainers.resuming import BothAdapters
 
 
 class _Asking:
@@ -20,9 +21,9 @@ class _Asking:
         return super()._tokenize_prompts(prompts)  # type: ignore[misc]
 
 
-class GRPOTrainer(_Asking, trl.GRPOTrainer):  # type: ignore[misc]
+class GRPOTrainer(BothAdapters, _Asking, trl.GRPOTrainer):  # type: ignore[misc]
     _name = "GRPO"
 
 
-class RLOOTrainer(_Asking, trl.RLOOTrainer):  # type: ignore[misc]
+class RLOOTrainer(BothAdapters, _Asking, trl.RLOOTrainer):  # type: ignore[misc]
     _name = "RLOO"

@@ -7,6 +7,8 @@ from typing import Any
 
 import trl
 
+from finetune.trainers.resuming import BothAdapters
+
 
 def with_reference(init: Callable[..., None]) -> Callable[..., None]:
     """Where all weights learn, the reference is a copy of the model as it is: TRL would load one by the model's name,
@@ -22,7 +24,7 @@ def with_reference(init: Callable[..., None]) -> Callable[..., None]:
     return begun
 
 
-class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]
+class DPOTrainer(BothAdapters, trl.DPOTrainer):  # type: ignore[misc]
     """Takes prompt_ids, chosen_ids and rejected_ids."""
 
     _name = "DPO"
@@ -33,7 +35,7 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]
         return dataset
 
 
-class KTOTrainer(trl.KTOTrainer):  # type: ignore[misc]
+class KTOTrainer(BothAdapters, trl.KTOTrainer):  # type: ignore[misc]
     """Takes prompt_ids, completion_ids and label. How far the model has moved is estimated from mismatched answers,
     those of a row's neighbours, so batches must stay as they are: rows are shuffled once, not in each epoch."""
 
