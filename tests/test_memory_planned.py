@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,45 @@ def test_peaks_that_were_measured_on_an_h100(tokens: int, checkpointing: bool, m
     known = foresee(resolve(made, machine_with("H100")))
     assert isinstance(known, Foresight)
     assert known.of_rows().peak / 2**30 == pytest.approx(measured_gib, rel=0.05)
+
+
+def shared_out(processes: int, **keys: Any) -> Any:
+    machine = machine_with("H200")
+    machine = replace(machine, gpus=machine.gpus * processes, processes=processes)
+    known = foresee(resolve(recipe(**keys), machine), machine.processes)
+    assert isinstance(known, Foresight), known
+    return known.of_rows()
+
+
+MEASURED_ON_TWO = {
+    "base_model": "unsloth/Phi-3.5-mini-instruct",
+    "sequence_len": 2048,
+    "sample_packing": True,
+    "micro_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "liger_rope": True,
+    "liger_rms_norm": True,
+    "liger_glu_activation": True,
+    "bf16": True,
+}
+"""The run of docs/many_gpus.md."""
+
+
+def test_a_gpu_is_counted_with_its_part_where_weights_are_shared_out() -> None:
+    whole, part = (shared_out(2, **MEASURED_ON_TWO, **keys) for keys in ({}, {"fsdp_version": 2}))
+    assert whole.peak / 2**30 == pytest.approx(56.7, rel=0.02) and part.peak / 2**30 == pytest.approx(53.0, rel=0.02)
+    assert part.optimizer == pytest.approx(whole.optimizer / 2, rel=0.01)
+
+
+def test_the_more_gpus_share_a_model_the_less_each_holds() -> None:
+    keys = {"adapter": None, "learning_rate": 1e-5, "gradient_checkpointing": True, "fsdp_version": 2}
+    one_pass = keys | {"gradient_accumulation_steps": 1}
+    peaks = [shared_out(count, **one_pass).peak for count in (2, 4, 8)]
+    assert peaks == sorted(peaks, reverse=True)
+    # Several passes of a step add whole gradients up before they are dealt out.
+    assert shared_out(8, **keys, gradient_accumulation_steps=4).gradients > 4 * shared_out(8, **one_pass).gradients
+    kept = shared_out(8, **one_pass, fsdp_config={"reshard_after_forward": False})
+    assert kept.weights > shared_out(8, **one_pass).weights
+    assert shared_out(8, **one_pass, fsdp_config={"offload_params": True}).optimizer == 0
+    again = {"gradient_checkpointing": False, "fsdp_config": {"activation_checkpointing": True}}
+    assert shared_out(8, **(one_pass | again)).activations == shared_out(8, **one_pass).activations

@@ -31,7 +31,7 @@ def memory_of(checked: "Checked", plan: "Plan", machine: "Machine") -> Memory:
     from finetune.memory.lengths import remembered
     from finetune.memory.telling import does_not_fit, lines_of
 
-    known, data = foresee(plan), remembered(plan)
+    known, data = foresee(plan, machine.processes), remembered(plan)
     if isinstance(known, str):
         return Memory((f"memory is not estimated: {known}",), (), {"unknown": known})
     judged = verdict(known, machine, data)
@@ -54,7 +54,7 @@ def before_loading(checked: "Checked", plan: "Plan", machine: "Machine", prepare
     from finetune.memory.lengths import data_of
     from finetune.memory.telling import does_not_fit, in_short
 
-    known, data = foresee(plan), data_of(prepared) or Data()
+    known, data = foresee(plan, machine.processes), data_of(prepared) or Data()
     if isinstance(known, str):
         return f"memory is not estimated: {known}" if machine.cuda else ""
     judged = verdict(known, machine, data)

@@ -71,7 +71,7 @@ def _options(recipe: Recipe, machine: Machine, resolve: Resolve, data: Data) -> 
     options: list[_Option] = []
     for changes in _combinations(recipe, machine, resolve):
         try:
-            known = foresee(resolve(recipe.model_copy(update=changes), machine))
+            known = foresee(resolve(recipe.model_copy(update=changes), machine), machine.processes)
         except FinetuneError:
             continue
         if isinstance(known, str):

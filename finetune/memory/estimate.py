@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from finetune.memory.activations import Tokens, fuses, held_in_8_bits, is_wide, tokens_of
 from finetune.memory.losses import loss_of
 from finetune.memory.optimizers import of_embeddings, state_bytes, step_bytes
+from finetune.memory.parts import part_of, parts_of
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import Weights, weights_of
 from finetune.memory.work import Work
@@ -77,12 +78,16 @@ class _Moment:
         return self.gradients + self.activations + self.loss + self.workspace
 
 
-def estimated(shape: Shape, work: Work, largest: Pass) -> Estimate:
-    """The peak of training with this largest pass."""
+def estimated(shape: Shape, work: Work, largest: Pass, processes: int = 1) -> Estimate:
+    """The peak of training with this largest pass, on each GPU of so many processes."""
     weights = weights_of(shape, work)
+    whole_gradients = float(weights.learned * weights.number_bytes)
+    parts = parts_of(shape, work, weights, processes)
+    if parts is not None:
+        weights = part_of(weights, parts)
     states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
     states += of_embeddings(work.optimizer, weights.embeddings)
-    highest = max(_moments(shape, work, largest, weights), key=lambda moment: moment.total)
+    highest = max(_moments(shape, work, largest, weights, whole_gradients), key=lambda moment: moment.total)
     reference = weights.base if work.reference else 0.0
     return Estimate(
         weights.base + reference,
@@ -98,12 +103,13 @@ def estimated(shape: Shape, work: Work, largest: Pass) -> Estimate:
     )
 
 
-def _moments(shape: Shape, work: Work, largest: Pass, weights: Weights) -> tuple[_Moment, ...]:
+def _moments(shape: Shape, work: Work, largest: Pass, weights: Weights, whole_gradients: float) -> tuple[_Moment, ...]:
+    """`whole_gradients`: those of all GPUs, which several passes of a step add up before they are dealt out."""
     tokens = tokens_of(shape, work, largest.longest)
     loss = loss_of(shape, work, largest.tokens, largest.learned)
-    all_gradients = weights.learned * weights.number_bytes
     several = work.rows.passes > 1 or work.rows.tokens_per_pass is not None
-    before = float(all_gradients if several else 0)
+    all_gradients = whole_gradients if several else float(weights.learned * weights.number_bytes)
+    before = whole_gradients if several else 0.0
     kept = _kept(shape, work, tokens) * largest.tokens
     copied = _copied_matrix(shape, work)
     height = tokens.backward * largest.tokens

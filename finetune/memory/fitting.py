@@ -61,7 +61,7 @@ def smallest_change(recipe: Recipe, machine: Machine, resolve: Resolve, data: Da
     """The keys with which it would fit; None where none of the known changes is enough."""
     for change in _changes(recipe):
         try:
-            known = foresee(resolve(recipe.model_copy(update=change), machine))
+            known = foresee(resolve(recipe.model_copy(update=change), machine), machine.processes)
         except FinetuneError:
             continue
         found = verdict(known, machine, data) if isinstance(known, Foresight) else None

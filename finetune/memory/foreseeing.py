@@ -13,22 +13,23 @@ from finetune.plan import Plan
 
 @dataclass(frozen=True)
 class Foresight:
-    """What is known of a Plan's memory."""
+    """What is known of a Plan's memory. `processes`: those of the run, where they share the weights out."""
 
     model: Found
     work: Work
+    processes: int = 1
 
     def with_largest(self, largest: Pass) -> Estimate:
-        return estimated(self.model.shape, self.work, largest)
+        return estimated(self.model.shape, self.work, largest, self.processes)
 
     def of_rows(self, lengths: Sequence[int] | None = None, learned: float = 1.0) -> Estimate:
         """With the largest pass that can come; of rows as long as they may be, where their lengths are not known."""
         return self.with_largest(largest_pass(self.work.rows, lengths, learned))
 
 
-def foresee(plan: Plan) -> Foresight | str:
+def foresee(plan: Plan, processes: int = 1) -> Foresight | str:
     """Foresight, or why there is none."""
     check = plan.one("load", "check_checkpoint")
     assert check is not None
     model = found(check.arguments["base_model"], check.arguments["revision"])
-    return model if isinstance(model, str) else Foresight(model, work_of(plan, model.shape))
+    return model if isinstance(model, str) else Foresight(model, work_of(plan, model.shape), processes)

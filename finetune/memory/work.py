@@ -45,6 +45,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Fsdp:
+    """How weights are shared out. `reshard`: gathered ones are given up after the forward pass."""
+
+    reshard: bool
+    offloaded: bool
+
+
+@dataclass(frozen=True)
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
     quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger or whole; `liger`: Liger's kernels
@@ -68,6 +76,7 @@ class Work:
     unmeasured: tuple[str, ...]
     liger: frozenset[str] = frozenset()
     float16: bool = False
+    fsdp: Fsdp | None = None
 
 
 def work_of(plan: Plan, shape: Shape) -> Work:
@@ -97,6 +106,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         tuple(_unmeasured(plan, config, lora)),
         frozenset(name for name, used in (config.arguments.get("liger_kernel_config") or {}).items() if used),
         bool(config.arguments.get("fp16")),
+        _fsdp(config),
     )
 
 
@@ -163,10 +173,18 @@ def _other_adapter(plan: Plan) -> str | None:
     return made[0] if made else "an adapter that is trained on" if loaded else None
 
 
+def _fsdp(config: Call) -> Fsdp | None:
+    if not config.arguments.get("fsdp"):
+        return None
+    given = config.arguments["fsdp_config"]
+    return Fsdp(bool(given["reshard_after_forward"]), bool(given["cpu_offload"]))
+
+
 def _checkpoints(plan: Plan, config: Call) -> bool:
     if plan.backend == "unsloth":
         return bool(_model_call(plan).arguments["use_gradient_checkpointing"])
-    return bool(config.arguments.get("gradient_checkpointing"))
+    in_parts = (config.arguments.get("fsdp_config") or {}).get("activation_checkpointing")
+    return bool(config.arguments.get("gradient_checkpointing") or in_parts)
 
 
 def _offloads(plan: Plan) -> bool:
@@ -216,6 +234,8 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
         reasons.append("answers that are generated are not counted")
     if any(call.target.endswith("Int8WeightOnlyConfig") for call in plan.stage("load")):
         reasons.append("torchao's 8-bit layers are counted like those of bitsandbytes")
+    if config.arguments.get("fsdp"):
+        reasons.append("weights that are shared out were measured on two GPUs alone")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
     if lora is None and _other_adapter(plan):
