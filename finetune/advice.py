@@ -24,6 +24,8 @@ Finding = tuple[str, str, str]
 
 RATES = {"an adapter": (5e-6, 2e-3), "a whole model": (1e-7, 2e-4)}
 """Learning rates outside of which AdamW mostly diverges or learns nothing."""
+SMALL_HIDDEN, SMALL_MOST = 1024, 5e-3
+"""A whole model with blocks up to this width bears rates up to this one: the smallest are pretrained with such."""
 
 RECURRENT = frozenset(
     "mamba mamba2 falcon_mamba jamba bamba zamba zamba2 rwkv recurrent_gemma falcon_h1 granitemoehybrid nemotron_h "
@@ -84,6 +86,14 @@ class Case:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @functools.cached_property
+    def is_small(self) -> bool:
+        """Whether the model is known to be one of the smallest."""
+        from finetune.memory.known import config_of_name  # a table that few recipes need
+
+        width = (self.config or config_of_name(self.recipe.base_model) or {}).get("hidden_size")
+        return isinstance(width, int) and width <= SMALL_HIDDEN
+
 
 def advice(checked: Checked) -> list[Fault]:
     """Every warning, at the line of its key."""
@@ -105,6 +115,8 @@ def _learning_rate(case: Case) -> Iterator[Finding]:
         return
     method = "an adapter" if recipe.adapter else "a whole model"
     least, most = RATES[method]
+    if not recipe.adapter and case.is_small:
+        most = SMALL_MOST
     if not least <= recipe.learning_rate <= most:
         side = "high" if recipe.learning_rate > most else "low"
         yield (

@@ -1,11 +1,12 @@
 """What every test stands on: offline, tiny real models built once, small real data, and recipes written to disk."""
 
+import hashlib
 import json
 import os
 import random
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ _CACHE = tempfile.TemporaryDirectory(prefix="finetune-tests-")
 os.environ["FINETUNE_CACHE"] = _CACHE.name
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+def in_turn(count: int, recipes: Sequence[Path] = RECIPES) -> list[Any]:
+    """All of them as parameters of a test. The ordinary suite runs so many, the slow one the others; which ones hangs
+    on the commit, so that each has its turn and a commit always has the same."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    drawn = sorted(recipes, key=lambda path: hashlib.sha256(f"{head}{path.name}".encode()).hexdigest())[:count]
+    return [pytest.param(path, id=path.name, marks=[] if path in drawn else [pytest.mark.slow]) for path in recipes]
 
 
 @pytest.fixture(scope="session")

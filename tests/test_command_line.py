@@ -12,7 +12,7 @@ import pytest
 from finetune import __version__
 from finetune.errors import EXIT_CODES, FinetuneError, MachineError
 from finetune.recipe.source import read_file
-from tests.conftest import RECIPES, ROOT
+from tests.conftest import ROOT, in_turn
 
 
 def finetune_process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -153,7 +153,7 @@ def test_the_guides_own_file_validates_to_the_letter_and_holds_the_same_values(f
     assert read_file(path).data == ours
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", in_turn(3))
 def test_every_shipped_recipe_validates_and_plans_on_both_kinds_of_machine(path: Path, finetune: Any) -> None:
     assert finetune("validate", path)[0] == 0
     for options in ([], ["--gpu", "24"]):

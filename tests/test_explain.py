@@ -14,7 +14,7 @@ from finetune.plan import moved_stages
 from finetune.recipe.load import load_recipe
 from finetune.recipe.recipe import Recipe
 from finetune.resolve import resolve
-from tests.conftest import RECIPES, ROOT
+from tests.conftest import ROOT, in_turn
 
 PHI = ROOT / "recipes" / "phi35_samantha.yaml"
 QUICK = ROOT / "recipes" / "quickstart.yaml"
@@ -40,7 +40,7 @@ def sets(key: dict[str, Any]) -> set[tuple[str, str | None]]:
     return {(call["target"], call["argument"]) for call in key["sets"]}
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", in_turn(3))
 @pytest.mark.parametrize("options", [(), ("--gpu", "24")], ids=["here", "gpu"])
 def test_every_key_there_is_reaches_a_call_or_says_why_it_reaches_none(path: Path, options: Any, keys: Any) -> None:
     found = keys(path, *options)
@@ -95,7 +95,7 @@ def test_the_key_that_is_named_as_missing_wakes_the_other(keys: Any) -> None:
     assert sets(keys(QUICK, "generation_temperature=1")["generation_top_p"])
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", in_turn(10))
 def test_a_key_reaches_the_stages_that_its_flips_move_and_no_more(path: Path) -> None:
     recipe = load_recipe(path).recipe
     for machine in (assumed(), Machine(packages=assumed().packages)):

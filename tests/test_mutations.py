@@ -23,6 +23,9 @@ from tests.outcomes import MISSED, PROVEN, REFUSED, Answer, answer, outcome, rea
 
 EACH = 130
 """Mutations of a kind that must be caught, noticed or harmless. Those that make another legal recipe come on top."""
+GUIDES = ("llama32_finetome", "llama3_alpaca", "phi35_samantha", "qwen15_full_guide")
+MUTATED = [path for path in RECIPES if path.stem.startswith("quickstart") or path.stem in GUIDES]
+"""Enough to hold every kind of line: the others say the same of other models."""
 MEAN_S, LONGEST_S = 0.060, 1.0
 Corpus = tuple[Path, list[tuple[Recipe, Answer]]]
 
@@ -32,9 +35,9 @@ def corpus_in(folder: Path) -> Corpus:
     path = folder / "recipe.yaml"
     (folder / "base.yaml").write_text(covering.BASE)
     shutil.copytree(ROOT / "recipes" / "quickstart", folder / "quickstart")  # rewards must lie beside the recipe
-    for file in RECIPES:  # some extend others
+    for file in MUTATED:  # some extend others
         (folder / file.name).write_text(file.read_text())
-    files = [*RECIPES, *sorted((ROOT / "tests" / "data").glob("*.yaml"))]
+    files = [*MUTATED, *sorted((ROOT / "tests" / "data").glob("*.yaml"))]
     texts = [*(file.read_text() for file in files), *covering.recipes()]
     return path, [(Recipe.of(text), answer(path, text)) for text in texts]
 

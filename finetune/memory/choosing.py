@@ -78,7 +78,7 @@ def _options(recipe: Recipe, machine: Machine, resolve: Resolve, data: Data) -> 
             return [], known
         judged = verdict(known, machine, data)
         assert judged is not None
-        options.append(_Option(changes, _seconds(known, machine, data), judged.estimate, judged.fits))
+        options.append(_Option(changes, step_seconds(known, machine, data), judged.estimate, judged.fits))
     return options, ""
 
 
@@ -122,8 +122,9 @@ def _lies_flat(recipe: Recipe, machine: Machine, resolve: Resolve) -> bool:
     return plan.one("train", "FlatSFTConfig") is not None
 
 
-def _seconds(known: Foresight, machine: Machine, data: Data) -> float:
-    """Of an optimizer step, roughly: what the host takes to start its work, or what the GPU takes to do it."""
+def step_seconds(known: Foresight, machine: Machine, data: Data, rate: float | None = None) -> float:
+    """Of an optimizer step, roughly: what the host takes to start its work, or what the GPU takes to do it. `rate`:
+    operations a second; unset, as the GPU's memory lets one suppose."""
     work, shape = known.work, known.model.shape
     rows = work.rows
     one = largest_pass(rows, data.lengths).tokens
@@ -131,7 +132,7 @@ def _seconds(known: Foresight, machine: Machine, data: Data) -> float:
     passes = max(whole / one, 1.0) if rows.tokens_per_pass else rows.passes
     learned = 2 if work.lora is None and work.other_adapter is None else 1
     parts = 2 + learned + (1 if work.checkpointing else 0)
-    rate = next(rate for gib, rate in RATES if machine.gpus[0].memory_gib >= gib)
+    rate = rate or next(rate for gib, rate in RATES if machine.gpus[0].memory_gib >= gib)
     busy = whole / passes * 2 * shape.parameters * parts / rate * (UNPACKED if work.bits == 4 else 1)
     started = shape.layers * LAUNCHES_SECONDS * (4 / 3 if work.checkpointing else 1)
     return passes * max(busy, started)

@@ -55,9 +55,9 @@ class Fsdp:
 @dataclass(frozen=True)
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
-    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger or whole; `liger`: Liger's kernels
-    that are in use. `float16`: the 16 bits are those, not bfloat16. `unmeasured`: why the estimate is coarse here, if
-    it is."""
+    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger, whole, or scores; `liger`: Liger's
+    kernels that are in use. `float16`: the 16 bits are those, not bfloat16. `unmeasured`: why the estimate is coarse
+    here, if it is."""
 
     backend: str
     bits: int | None
@@ -193,6 +193,8 @@ def _offloads(plan: Plan) -> bool:
 
 def _loss(config: Call) -> str:
     given = config.arguments
+    if config.target.endswith("RewardConfig"):
+        return "scores"
     kernels: Mapping[str, bool] = given.get("liger_kernel_config") or {}
     if kernels.get("fused_linear_cross_entropy"):
         return "liger"
@@ -228,8 +230,10 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
     kind = config.target.rsplit(".", 1)[1]
     if plan.backend == "unsloth":
         reasons.append("Unsloth computes in its own way, and mostly takes less")
-    if kind not in ("SFTConfig", "FlatSFTConfig"):
+    if kind not in ("SFTConfig", "FlatSFTConfig", "RewardConfig"):
         reasons.append(f"the loss of {kind.removesuffix('Config')} is counted like that of supervised training")
+    if kind == "RewardConfig":
+        reasons.append("reward models were not measured")
     if kind in ("GRPOConfig", "RLOOConfig"):
         reasons.append("answers that are generated are not counted")
     if any(call.target.endswith("Int8WeightOnlyConfig") for call in plan.stage("load")):
