@@ -1,5 +1,5 @@
-"""Rows of the public datasets that shipped recipes name: their columns, roles and nesting as the hub has them, the texts
-made up. Knows no recipe."""
+"""Rows of the public datasets that shipped recipes name: their columns, roles and nesting as the hub has them, the
+texts made up. Knows no recipe."""
 
 import json
 from typing import Any
