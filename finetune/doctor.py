@@ -10,21 +10,14 @@ from rich.table import Table
 from finetune import __version__
 from finetune.errors import MachineError
 from finetune.machine import Machine, probe
+from finetune.recipe.shipped import tested_set
 from finetune.screen import LastingConsole
 
-TESTED = {
-    "torch": "2.13.0",
-    "transformers": "5.17.0",
-    "trl": "1.14.2",
-    "peft": "0.21.2",
-    "datasets": "4.8.5",
-    "accelerate": "1.15.0",
-    "bitsandbytes": "0.50.2",
-}
+NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 OPTIONAL = {
     "unsloth": ("backend: unsloth", "pip install 'finetune-recipes[unsloth]'"),
     "flash_attn": ("attn_implementation: flash_attention_2", "pip install flash-attn --no-build-isolation"),
-    "tensorboard": ("use_tensorboard", "pip install tensorboard"),
+    "tensorboard": ("use_tensorboard", "pip install 'finetune-recipes[tracking]'"),
     "wandb": ("wandb_project", "pip install wandb"),
 }
 TIMEOUT_SECONDS = 180
@@ -70,21 +63,28 @@ def doctor() -> int:
     console.print("GPU: " + ("; ".join(gpus) or f"none ({machine.reasons['gpu']})"))
     console.print(_packages(machine))
     console.print(_trials(machine))
-    missing = [name for name in TESTED if not machine.has(name)]
+    missing = [name for name in NEEDED if not machine.has(name)]
     if missing:
-        wanted = " ".join(f"{name}=={TESTED[name]}" for name in missing)
+        wanted = " ".join(f"{name}=={tested()[name]}" for name in missing)
         raise MachineError(f"missing: {', '.join(missing)}. Install with: pip install {wanted}")
     return 0
+
+
+def tested() -> dict[str, str]:
+    """Distribution, as constraints.txt spells it -> the version that was tested."""
+    lines = (line.partition("==") for line in tested_set().splitlines() if not line.startswith("#"))
+    return {name: version for name, _, version in lines}
 
 
 def _packages(machine: Machine) -> Table:
     table = Table(title="Packages", title_justify="left")
     for column in ("package", "installed", "tested with", "what to do"):
         table.add_column(column)
-    for name, tested in TESTED.items():
+    versions = tested()
+    for name in NEEDED:
         found = machine.packages.get(name)
-        same = found is not None and found.split("+")[0] == tested
-        table.add_row(name, found or "missing", tested, "" if same else f"pip install {name}=={tested}")
+        same = found is not None and found.split("+")[0] == versions[name]
+        table.add_row(name, found or "missing", versions[name], "" if same else f"pip install {name}=={versions[name]}")
     for name, (needs, install) in OPTIONAL.items():
         found = machine.packages.get(name)
         table.add_row(name, found or "-", f"for {needs}", "" if found else install)

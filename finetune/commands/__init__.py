@@ -20,6 +20,7 @@ from finetune.commands import (
     preview,
     prove,
     push,
+    recipes,
     report,
     runs,
     schema,
@@ -33,6 +34,7 @@ from finetune.commands import (
 COMMANDS = {
     "train": train,
     "new": new,
+    "recipes": recipes,
     "validate": validate,
     "upgrade": upgrade,
     "plan": plan,

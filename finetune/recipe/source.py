@@ -208,7 +208,9 @@ def read_file(path: Path) -> Source:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise RecipeError(_fault("there is no such file", Where(name))) from None
+        from finetune.recipe.shipped import hint
+
+        raise RecipeError(_fault(f"there is no such file{hint(name)}", Where(name))) from None
     except IsADirectoryError:
         raise RecipeError(_fault("this is a folder; name the recipe file in it", Where(name))) from None
     except OSError as error:
