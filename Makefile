@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
+PACKAGERS := build==1.6.1 twine==7.0.0 check-wheel-contents==0.6.3
 UNSLOTH := unsloth==2026.10.7 unsloth_zoo==2026.10.7
 
-.PHONY: help quickstart install test test-slow lint format schema docs site bench clean
+.PHONY: help quickstart install test test-slow lint format schema docs site package bench clean
 help:
 	@echo "make quickstart   install into $(VENV) and run recipes/quickstart.yaml"
 	@echo "make test         install what the tests need and run them"
@@ -14,6 +15,7 @@ help:
 	@echo "make schema       write schemas/recipe.schema.json anew"
 	@echo "make docs         write the generated pages of docs/ anew"
 	@echo "make site         build docs/ as a site in build/site; a link that leads nowhere fails it"
+	@echo "make package      build wheel and sdist into dist/ and check them"
 	@echo "make bench        time and memory of checking a recipe, and of a run beside a bare script"
 
 $(VENV)/made:
@@ -70,6 +72,19 @@ $(VENV)/sited: $(VENV)/made pyproject.toml constraints.txt
 site: $(VENV)/sited
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Look at it: $(BIN)/python -m http.server -d build/site"
+
+# In an environment of their own, since what they need is no part of the tested set.
+build/packaging/made:
+	$(PYTHON) -m venv build/packaging
+	build/packaging/bin/python -m pip --disable-pip-version-check install --quiet $(PACKAGERS)
+	touch $@
+
+# build makes the wheel from the sdist, so that both are tried.
+package: build/packaging/made
+	rm -rf dist
+	build/packaging/bin/python -m build
+	build/packaging/bin/twine check --strict dist/*
+	build/packaging/bin/check-wheel-contents dist/*.whl
 
 bench: $(VENV)/testable
 	$(BIN)/python bench/check_a_recipe.py
