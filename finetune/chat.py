@@ -1,12 +1,10 @@
-"""Talk to what a run trained, with the run's own template, stop tokens and sampling. Trains nothing; writes nothing but
-what `/save` is told to."""
+"""Talk to what a run trained, with the run's own template, stop tokens and sampling. Trains nothing, writes no file."""
 
 import contextlib
-import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -18,21 +16,16 @@ from rich.text import Text
 from finetune.answering.settings import Settings, changed
 from finetune.answering.writers import Writers
 from finetune.answering.writing import Piece, Writing
+from finetune.chat_orders import obey
 from finetune.errors import FinetuneError, ModelError, UsageError
 from finetune.formats.meaning import BadRow, Message
 from finetune.generation import Prompt, prompt_for, prompt_text
 from finetune.trained import Trained
 
-HELP = """/reset            forget the conversation
-/system TEXT      begin anew with this system message; without TEXT: with none
-/undo             take back the last question and its answer
-/retry            answer the last question again
-/compare          the base model's answer beside this one's, or no longer
-/raw              show special tokens and what the template makes of the question, or no longer
-/set NAME VALUE   temperature, top_p, top_k, min_p, repetition_penalty, max_new_tokens, seed
-/save FILE        keep the conversation as one line of JSON that can be trained on
-/help             this
-an empty line or Ctrl-D ends; Ctrl-C ends an answer; a line that ends in \\ goes on in the next"""
+VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | dict.fromkeys(
+    range(0x7F, 0xA0), "\ufffd"
+)
+"""Characters that command a terminal -> what is shown in their place."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,11 @@ class Talk:
             said += [asked, Message("assistant", text if self.raw else row.text)]
 
     def _show(self, text: str) -> None:
-        self.console.print(Text(text), end="", soft_wrap=True)
+        self.console.print(Text(self._safe(text)), end="", soft_wrap=True)
+
+    def _safe(self, text: str) -> str:
+        """On a terminal, with characters that would command it made visible: a model may write any."""
+        return text.translate(VISIBLE) if self.console.is_terminal else text
 
     def _beside(self, question: str, asked: Message) -> None:
         """Both answers in two columns; in a pipe one after the other."""
@@ -117,7 +114,7 @@ class Talk:
         with Live(_panels(texts), console=self.console, refresh_per_second=12) if live else nullcontext() as shown:
 
             def grow(side: str, piece: Piece) -> None:
-                texts[side] += piece.text
+                texts[side] += self._safe(piece.text)
                 if shown is not None:
                     shown.update(_panels(texts))
 
@@ -160,7 +157,10 @@ def chat(trained: Trained, prompt: str | None, wish: Wish) -> int:
         raise UsageError("--system: this run learned from texts without roles, which have no system message")
     talk = Talk(trained, settings, Console(highlight=False), wish.raw, wish.compare, wish.system)
     if prompt is not None:
-        talk.ask(_readable(prompt))
+        asked = sys.stdin.read() if prompt == "-" else prompt
+        if not asked.strip():
+            raise UsageError("--prompt is empty: write what is to be answered, or - and pipe it in")
+        talk.ask(_readable(asked.strip("\n")))
         return 0
     _converse(talk)
     return 0
@@ -174,125 +174,35 @@ def _readable(text: str) -> str:
 def _converse(talk: Talk) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - with it, input() lets a line be edited and earlier ones be called back
-    print("Type a message, or /help. An empty line or Ctrl-D ends.")
-    for line in _lines():
-        if not line:
+    if typed := sys.stdin.isatty():
+        print("Type a message, or /help. An empty line or Ctrl-D ends.")
+    for line in _lines(typed):
+        if not line and typed:
             return
         try:
             if line.startswith("/"):
-                _obey(line, talk)
-            else:
+                obey(line, talk)
+            elif line:
                 talk.ask(line)
         except FinetuneError as error:
-            print(f"{error}\n/reset begins anew; the last question was not kept")
+            print(f"{error}\nThe last question was not kept; /forget drops the oldest one, /reset begins anew")
 
 
-def _lines() -> Iterator[str]:
-    """What is typed, until the input ends."""
+def _lines(typed: bool) -> Iterator[str]:
+    """What is typed, or piped in, until the input ends."""
+    marks = ("> ", "… ") if typed else ("", "")
     while True:
         try:
-            line = _readable(input("> "))
+            line = _readable(input(marks[0]))
             while line.endswith("\\"):
-                line = line[:-1] + "\n" + _readable(input("… "))
+                line = line[:-1] + "\n" + _readable(input(marks[1]))
         except EOFError:
-            print()
+            if typed:
+                print()
             return
         except KeyboardInterrupt:
+            if not typed:
+                raise
             print()
             continue
         yield line.strip()
-
-
-def _obey(line: str, talk: Talk) -> None:
-    word, _, rest = line.partition(" ")
-    rest = rest.strip()
-    if word not in ORDERS:
-        print(f"there is no {word}; /help says what there is")
-        return
-    try:
-        said = ORDERS[word](talk, rest)
-    except (ValueError, OSError) as error:
-        said = str(error)
-    if said:
-        print(said)
-
-
-def _reset(talk: Talk, rest: str) -> str:
-    del rest
-    talk.said, talk.base_said = [], []
-    return "the conversation is forgotten"
-
-
-def _system(talk: Talk, rest: str) -> str:
-    if talk.trained.style != "chat_template":
-        return "this run learned from texts without roles, which have no system message"
-    talk.system, talk.said, talk.base_said = rest, [], []
-    return f"begun anew, {'with' if rest else 'without'} a system message"
-
-
-def _undo(talk: Talk, rest: str) -> str:
-    del rest
-    had = bool(talk.said)
-    del talk.said[-2:], talk.base_said[-2:]
-    return "taken back" if had else "there is nothing to take back"
-
-
-def _retry(talk: Talk, rest: str) -> str:
-    del rest
-    if not talk.said:
-        return "nothing was asked yet"
-    question = talk.said[-2].content
-    del talk.said[-2:], talk.base_said[-2:]
-    if talk.settings.seed is not None:
-        talk.settings = replace(talk.settings, seed=talk.settings.seed + 1)
-    talk.ask(question)
-    return ""
-
-
-def _compare(talk: Talk, rest: str) -> str:
-    del rest
-    if not talk.trained.has_base:
-        return "all weights were trained: there is no base model beneath"
-    talk.compare = not talk.compare
-    return "the base model answers too" if talk.compare else "the base model no longer answers"
-
-
-def _raw(talk: Talk, rest: str) -> str:
-    del rest
-    talk.raw = not talk.raw
-    return f"special tokens are {'shown' if talk.raw else 'hidden'}"
-
-
-def _set(talk: Talk, rest: str) -> str:
-    name, _, value = rest.partition(" ")
-    if not name:
-        return "\n".join(f"{key}: {value}" for key, value in vars(talk.settings).items())
-    try:
-        given = json.loads(value)
-    except ValueError:
-        given = value
-    talk.settings = changed(talk.settings, {name: given})
-    return f"{name}: {getattr(talk.settings, name)}"
-
-
-def _save(talk: Talk, rest: str) -> str:
-    if not rest:
-        return "/save FILE: name a file; a line is added to it"
-    system = [{"role": "system", "content": talk.system}] if talk.system else []
-    said = [{"role": turn.role, "content": turn.content} for turn in talk.said]
-    with Path(rest).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"messages": [*system, *said]}, ensure_ascii=False) + "\n")
-    return f"a line was added to {rest}"
-
-
-ORDERS: dict[str, Callable[[Talk, str], str]] = {
-    "/reset": _reset,
-    "/system": _system,
-    "/undo": _undo,
-    "/retry": _retry,
-    "/compare": _compare,
-    "/raw": _raw,
-    "/set": _set,
-    "/save": _save,
-    "/help": lambda talk, rest: HELP,
-}

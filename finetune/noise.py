@@ -12,6 +12,8 @@ HARMLESS = {
     # torchao 0.18 has kernels for GPUs, and for Pythons, that are not there; it then does without.
     "torchao": "Failed to load ",
     "torchao.kernel.intmm": "Detected no triton",
+    # What does not fit the model is refused, or cut, with a message of its own.
+    "transformers.tokenization_utils_base": "Token indices sequence length is longer",
     # torch 2.13 about an enumeration of torchao's.
     "torch.utils._pytree": "is an Enum subclass and is now natively supported",
     # bitsandbytes 0.50 on a CPU: its own kernel is taken.

@@ -18,7 +18,7 @@ from finetune.errors import MachineError, ModelError, RunFolderError
 from finetune.generation import Prompt, prompt_ids
 from finetune.machine import Machine, probe
 from finetune.noise import quiet_libraries
-from finetune.plan import Plan, perform
+from finetune.plan import Call, Plan, perform
 from finetune.ready import use_one_gpu
 from finetune.recipe.load import load_recipe
 from finetune.rundir import MARKER, RunDir, checked
@@ -150,13 +150,14 @@ def base_of(run: RunDir) -> str:
 BASE_NAMES = ("pretrained_model_name_or_path", "model_name")
 
 
-def _with_base(call: Any, base: str) -> Any:
+def _with_base(call: Call, base: str) -> Call:
     changed = {name: base for name in BASE_NAMES if name in call.arguments}
     return replace(call, arguments={**call.arguments, **changed})
 
 
 def _here(plan: Plan, directory: str, machine: Machine) -> Plan:
-    """The plan as it runs on this machine: the model on its device, a relative base_model found from anywhere."""
+    """The plan as it runs on this machine: the model on its device, a relative base_model and data found from
+    anywhere."""
     if plan.backend == "unsloth" and not machine.cuda:
         raise MachineError("this run was trained with backend: unsloth, which needs a CUDA GPU to load it again")
     calls = []
@@ -170,4 +171,14 @@ def _here(plan: Plan, directory: str, machine: Machine) -> Plan:
                 here["attn_implementation"] = "sdpa"
             call = replace(call, arguments={**call.arguments, **here})
         calls.append(call)
-    return replace(plan, calls={**plan.calls, "load": tuple(calls)})
+    sources = tuple(_found_from(directory, call) for call in plan.stage("format"))
+    return replace(plan, calls={**plan.calls, "load": tuple(calls), "format": sources})
+
+
+def _found_from(directory: str, call: Call) -> Call:
+    """Data of a relative path, as seen from where the run was started."""
+    path = call.arguments.get("path")
+    there = Path(directory) / str(path)
+    if not call.target.endswith(".open_source") or Path(str(path)).exists() or not there.exists():
+        return call
+    return replace(call, arguments={**call.arguments, "path": str(there)})

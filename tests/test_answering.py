@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 import torch
 
 from finetune.answering.growing import Growing
+from finetune.answering.prompt_rows import messages_of, wanted
 from finetune.answering.settings import Settings, changed, settings_of
 from finetune.answering.writers import Writers
 from finetune.answering.writing import Piece, Terms, Writing
+from finetune.errors import DataError, UsageError
+from finetune.formats import chat
+from finetune.formats.meaning import Fields
 from finetune.generation import Prompt, answer, answers_to
 from tests import tiny
 
@@ -252,7 +257,65 @@ def test_every_line_that_cannot_be_asked_is_named(trained_run: Path, finetune: A
     assert code == 4
     for number, said in enumerate(("did you mean 'temperature'", "no JSON", "at least one", "seed must be"), 1):
         assert f"prompts.jsonl:{number}:" in err and said in err
-    assert "either `prompt`" in err and "nothing to answer" in err and "Rename it" in err
+    assert "either `prompt`" in err and "this one has id" in err and "nothing to answer" in err and "Rename it" in err
     prompts.write_text(json.dumps({"prompt": "sea " * 2000}))
     code, _, err = finetune("generate", trained_run, "--prompts", prompts, "--output", tmp_path / "a.jsonl")
     assert code == 4 and "room for 1024" in err and "prompts.jsonl:1" in err
+
+
+def test_prompts_come_from_lists_tables_and_pipes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    given = {
+        "a.json": '[{"prompt": "sea", "id": "7"},\n {"conversations": [{"from": "human", "value": "sea"}]}]',
+        "b.csv": 'prompt,id,temperature\n"sea, calm\nwarm",007,0.5\n5,,\n',
+        "c.txt": "\ufeffsea\r\n\r\n{calm}\r\n",
+    }
+    for name, text in given.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    first, second = wanted(tmp_path / "a.json", "chat_template", Settings(5, seed=1))
+    assert first.prompt.messages == second.prompt.messages and [first.number, second.number] == [1, 2]
+    first, second = wanted(tmp_path / "b.csv", "chat_template", Settings(5, seed=1))
+    assert first.prompt.question == "sea, calm\nwarm" and first.row["id"] == "007" and first.settings.temperature == 0.5
+    assert second.prompt.question == "5" and second.settings == Settings(5, seed=1 + second.number)
+    assert [row.prompt.question for row in wanted(tmp_path / "c.txt", "completion", Settings(5))] == ["sea", "{calm}"]
+    for text, count in (("sea\ncalm\n", 2), ('{"prompt": "sea"}\n', 1)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert len(wanted(Path("-"), "chat_template", Settings(5))) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.jsonl", '{"prompt": "x", "tools": 5}', "a.jsonl:1:1: error: `tools` is a number"),
+        ("a.jsonl", '{"messages": [{"role": "wizard", "content": "x"}]}', "role 'wizard' is not known"),
+        ("a.jsonl", '{"system": "s", "messages": [{"role": "system", "content": "x"}]}', "leave one out"),
+        ("a.jsonl", "\n\n", "holds no prompt"),
+        ("a.json", "{", "a.json:1:1: error: no JSON"),
+        ("a.json", '{"prompt": "x"}', "a list of rows is expected"),
+        ("a.json", "[1]", "row 1: a row is a JSON object"),
+        ("a.csv", "prompt,b\n1,2,3\n", "a.csv:2:1: error: 3 cells, and 2 columns"),
+        ("a.csv", "prompt,prompt\n1,2\n", "there twice"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_says_why(name: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=re.escape(said)):
+        wanted(tmp_path / name, "chat_template", Settings(5))
+    with pytest.raises(UsageError, match=r"\.csv"):
+        wanted(tmp_path / "a.parquet", "chat_template", Settings(5))
+
+
+def test_messages_are_read_as_rows_of_training_data_are() -> None:
+    """A template must see the arguments of a call as it saw them in training: as values, and not as JSON text."""
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"place": "sea"}'}}
+    turns: list[Any] = [
+        {"role": "developer", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "the "}, {"type": "text", "text": "sea?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "calm", "tool_call_id": "1"},
+    ]
+    assert messages_of(turns) == chat.read({"messages": turns}, Fields()).messages
+    found = messages_of(turns)
+    assert [turn.role for turn in found] == ["system", "user", "assistant", "tool"] and found[1].content == "the sea?"
+    assert found[2].extra["tool_calls"][0]["function"]["arguments"] == {"place": "sea"}

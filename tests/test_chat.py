@@ -75,3 +75,42 @@ def test_an_option_ends_answers_before_a_text_and_a_wrong_one_is_named(
     assert talk(options=("--prompt", "the sea", "--stop", stop)).strip() == whole[: whole.index(stop)].strip()
     code, _, err = finetune("chat", trained_run, "--prompt", "x", "--temperature", -1)
     assert code == 2 and "temperature must be" in err
+
+
+def test_a_pipe_is_answered_without_marks_and_a_prompt_may_come_from_it(
+    talk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    once = talk(options=("--prompt", "the sea"))
+    assert talk("the sea", "", "the sea").startswith(once) and ">" not in once
+    monkeypatch.setattr("sys.stdin", io.StringIO("the sea\n"))
+    assert talk(options=("--prompt", "-")) == once
+
+
+def test_a_conversation_that_became_too_long_goes_on_once_its_beginning_is_forgotten(talk: Any, tmp_path: Path) -> None:
+    long, file = "sea " * 300, tmp_path / "talk.jsonl"
+    shown = talk(long, long, long, long, "/forget", "calm", f"/save {file}")
+    assert "room for 1024" in shown and "/forget drops the oldest" in shown and "are forgotten" in shown
+    questions = [turn["content"] for turn in kept(file) if turn["role"] == "user"]
+    fitted = 4 - shown.count("room for 1024")
+    assert questions == [long.strip()] * (fitted - 1) + ["calm"], "what did not fit is not kept, nor the first"
+
+
+def test_what_would_command_a_terminal_is_shown_and_not_sent(trained_run: Path) -> None:
+    import io
+
+    from rich.console import Console
+
+    from finetune.chat import Talk
+    from finetune.trained import opened
+
+    trained = opened(trained_run)
+    for terminal, shown in ((True, "a␛[2J b\n\tc"), (False, "a\x1b[2J b\n\tc")):
+        console = Console(file=io.StringIO(), force_terminal=terminal)
+        assert Talk(trained, trained.settings, console)._safe("a\x1b[2J b\n\tc") == shown
+
+
+def test_an_empty_prompt_is_refused(finetune: Any, trained_run: Path) -> None:
+    code, _, err = finetune("chat", trained_run, "--prompt", " ")
+    assert code == 2 and "--prompt is empty" in err

@@ -42,6 +42,24 @@ def test_an_evaluation_agrees_with_what_the_training_measured(run: Path, finetun
     assert ">Evaluation</h2>" in page and "The worst answers" in page
 
 
+def test_the_data_of_a_run_are_found_from_any_folder(run: Path, finetune: Any, tmp_path: Path) -> None:
+    """A relative path of the recipe is one from where the run was started."""
+    moved = Path(shutil.copytree(run, tmp_path / "run"))
+    folder = ""
+    for name in ("plan.json", "origin.json"):
+        facts = json.loads((moved / name).read_text())
+        if name == "origin.json":
+            facts["directory"] = folder
+        else:
+            for call in facts["stages"]["format"]:
+                if call["target"].endswith("open_source"):
+                    folder = str(Path(call["arguments"]["path"]).parent)
+                    call["arguments"]["path"] = Path(call["arguments"]["path"]).name
+        (moved / name).write_text(json.dumps(facts))
+    code, _, err = finetune("evaluate", moved, "--metrics", "perplexity", "--rows", 1, "--no-base")
+    assert code == 0 and folder, err
+
+
 def test_other_rows_are_read_as_the_runs_own(run: Path, finetune: Any, tmp_path: Path) -> None:
     data = tmp_path / "other.jsonl"
     turns = [{"from": "human", "value": "the sea"}, {"from": "gpt", "value": "is calm"}]

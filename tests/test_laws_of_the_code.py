@@ -69,7 +69,7 @@ LAYERS = (
     ("explain", "keys", "forms_page", "gallery", "exporting"),
     ("gallery_page",),
     ("trained", "measured_rows"),
-    ("chat", "doctor", "differ", "answer_file", "evaluating", "serving", "proving"),
+    ("chat", "chat_orders", "doctor", "differ", "answer_file", "evaluating", "serving", "proving"),
     ("commands",),
     ("cli",),
     ("__main__", "__init__"),

@@ -128,11 +128,16 @@ def test_clients_at_once_get_each_their_own_answer(served: Served) -> None:
 
 WRONG = (
     ({"messages": []}, 400, "at least one"),
-    ({"messages": [{"role": "user"}]}, 400, "must be a text"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "type text"),
+    ({"messages": [{"role": "user"}]}, 400, "turn 1 has no content"),
+    ({"messages": [{"role": "user", "content": None}]}, 400, "null, not text"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "only text"),
+    ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "role 'wizard' is not known"),
+    ({"messages": ["x"]}, 400, "not a message"),
+    ({"tools": [1]}, 400, "tool 1 of tools is a number"),
     ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "nothing to answer"),
     ({"temperature": -1}, 400, "temperature must be"),
     ({"max_tokens": 0}, 400, "max_tokens must be"),
+    ({"max_tokens": -5}, 400, "max_tokens must be"),
     ({"max_tokens": 5, "max_completion_tokens": 6}, 400, "leave one out"),
     ({"n": 17}, 400, "no more than 16"),
     ({"stop": [1]}, 400, "stop must be"),

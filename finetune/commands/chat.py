@@ -15,7 +15,7 @@ LONG = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR|RECIPE")
-    parser.add_argument("--prompt", help="answer this and exit")
+    parser.add_argument("--prompt", help="answer this and exit; -: what is piped in")
     parser.add_argument("--system", default="", metavar="TEXT", help="the system message")
     parser.add_argument("--compare", action="store_true", help="show the base model's answer beside each")
     parser.add_argument("--raw", action="store_true", help="show special tokens, and the prompt as the model reads it")

@@ -13,7 +13,13 @@ LONG = True
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR|RECIPE")
-    parser.add_argument("--prompts", type=Path, required=True, metavar="FILE", help=".txt: one a line; .jsonl: rows")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".txt: one a line; .jsonl, .json, .csv: rows; -: from a pipe",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a .jsonl file that appears whole")
     parser.add_argument("--at-once", type=int, default=32, metavar="N", help="answers written at the same time (32)")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")

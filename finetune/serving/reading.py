@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.answering.prompt_rows import messages_of
+from finetune.answering.prompt_rows import messages_of, tools_of
 from finetune.answering.settings import Settings, changed
 from finetune.generation import Prompt, prompt_for
 from finetune.serving.refusing import Refused, wrong
@@ -47,12 +47,13 @@ class Asked:
 def chat_asked(body: Any, names: tuple[str, ...], style: str, settings: Settings) -> Asked:
     """A request for a chat's next message. Refused for what cannot be."""
     given = _checked(body, names, CHAT)
-    tools = given.get("tools")
-    if tools is not None and (not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools)):
-        raise wrong("tools", "tools must be a list of objects")
+    try:
+        tools = tools_of(given.get("tools"))
+    except ValueError as error:
+        raise wrong("tools", str(error).replace("`", "")) from None
     if given.get("tool_choice") not in (None, "none", "auto"):
         raise wrong("tool_choice", "tool_choice is honoured as none and auto only: a model cannot be made to call")
-    shown = tuple(tools) if tools and given.get("tool_choice") != "none" else None
+    shown = tools if given.get("tool_choice") != "none" else None
     prompt = _chat_prompt(given.get("messages"), style, shown)
     return _asked(given, (prompt,), settings)
 
@@ -89,7 +90,7 @@ def _checked(body: Any, names: tuple[str, ...], known: frozenset[str]) -> dict[s
 
 def _chat_prompt(messages: Any, style: str, tools: tuple[Mapping[str, Any], ...] | None) -> Prompt:
     try:
-        read = messages_of(_texts(messages))
+        read = messages_of(messages)
     except ValueError as error:
         raise wrong("messages", str(error).replace("`", "")) from None
     if style == "chat_template":
@@ -97,26 +98,6 @@ def _chat_prompt(messages: Any, style: str, tools: tuple[Mapping[str, Any], ...]
     if tools or len(read) != 1 or read[0].role != "user":
         raise wrong("messages", "this model learned from single questions: send one message of the user")
     return prompt_for(read[0].content, style)
-
-
-def _texts(messages: Any) -> Any:
-    """Messages whose contents are texts, also where they came in parts; `developer` is OpenAI's word for system."""
-    if not isinstance(messages, list):
-        return messages
-    found = []
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            found.append(message)
-            continue
-        content = message.get("content")
-        if isinstance(content, list):
-            if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in content):
-                raise ValueError(f"messages[{number}]: only parts of type text are understood")
-            content = "".join(part["text"] for part in content)
-        role = "system" if message.get("role") == "developer" else message.get("role")
-        kept = {name: value for name, value in message.items() if value is not None}
-        found.append({**kept, "role": role} | ({} if content is None else {"content": content}))
-    return found
 
 
 def _asked(given: Mapping[str, Any], prompts: tuple[Prompt, ...], settings: Settings) -> Asked:
