@@ -16,7 +16,7 @@ from finetune.plan import Plan, perform
 from finetune.recipe.base import reach_of
 from finetune.recipe.parallel import ParallelSection
 from finetune.recipe.recipe import Recipe
-from finetune.recipe.surviving import SurvivingSection
+from finetune.recipe.surviving import LIBRARIES, SurvivingSection
 from finetune.recipe.tracking import TrackingSection
 from finetune.rundir import (
     RunDir,
@@ -51,8 +51,6 @@ AFTER = frozenset({"save", "generate"})
 LENGTH = ("num_epochs", "max_steps")
 CONSTANT = ("constant", "constant_with_warmup")
 SHOWN = 120
-LIBRARIES = "libraries"
-"""What resume_changed calls other versions of them."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from finetune.recipe.model import BnbConfig, SpecialTokens
 from finetune.recipe.parallel import FsdpConfig
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
+from finetune.recipe.surviving import LIBRARIES
 from finetune.recipe.sweep import SweepRange, SweepSection
 from finetune.recipe.waived import ANY
 
@@ -74,6 +75,7 @@ def recipe_schema() -> dict[str, Any]:
     schema["$defs"] |= DEFS
     add_old_spellings(schema)
     _codes(schema["properties"]["silence"])
+    _keys(schema["properties"]["resume_changed"])
     for key in ("datasets", "test_datasets"):
         _one_entry_too(schema["properties"][key])
     required = [key for key in schema.pop("required") if key != "datasets"]
@@ -95,6 +97,13 @@ def _codes(silence: dict[str, Any]) -> None:
     for branch in silence["anyOf"]:
         if "propertyNames" in branch:
             branch["propertyNames"] = {"enum": known}
+
+
+def _keys(changed: dict[str, Any]) -> None:
+    """What may differ from a checkpoint is a key of a recipe."""
+    for branch in changed["anyOf"]:
+        if "items" in branch:
+            branch["items"] = {"anyOf": [{"enum": [*Recipe.model_fields, LIBRARIES]}, FILLED]}
 
 
 def schema_text() -> str:

@@ -1,5 +1,6 @@
 """Are prompts the same token ids everywhere? For each family of templates a tiny model is trained, merged and exported,
-and questions are put through training, chat, the merged folder, the GGUF file (llama.cpp) and Ollama's Modelfile (Go).
+and questions are put through training, chat, serve, the merged folder, the GGUF file (llama.cpp) and Ollama's Modelfile
+(Go).
 
     python scripts/template_parity.py [--write]
 
@@ -24,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402
 
 from finetune import stages  # noqa: E402
+from finetune.answering.settings import Settings  # noqa: E402
 from finetune.backends.loaded import load_tokenizer as load_base_tokenizer  # noqa: E402
 from finetune.backends.loaded import tokenizer_part  # noqa: E402
 from finetune.cli import main  # noqa: E402
@@ -37,20 +39,12 @@ from finetune.formats.meaning import Message  # noqa: E402
 from finetune.generation import Prompt, prompt_ids  # noqa: E402
 from finetune.machine import probe  # noqa: E402
 from finetune.recipe.load import load_recipe  # noqa: E402
-from finetune.rendering.layouts import LAYOUTS  # noqa: E402
 from finetune.resolve import resolve  # noqa: E402
+from finetune.serving.engine import Engine  # noqa: E402
+from finetune.serving.reading import chat_asked  # noqa: E402
+from finetune.trained import opened  # noqa: E402
 from tests import tiny  # noqa: E402
 
-MORE = {
-    "mistral": (["<s>", "</s>", "[INST]", "[/INST]"], "</s>", "<s>", LAYOUTS["mistral_v3_tekken"].jinja),
-    "phi_3": (
-        ["<s>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"],
-        "<|endoftext|>",
-        "<s>",
-        LAYOUTS["phi_3"].jinja,
-    ),
-    "llama2": (["<s>", "</s>"], "</s>", "<s>", LAYOUTS["llama2"].jinja),
-}
 QUESTIONS = (
     "how are you",
     "Add 1234567 and 89.01, please!",
@@ -86,7 +80,8 @@ class Row:
 
 def bases(folder: Path) -> dict[str, Path]:
     found = {family: tiny.save_model(folder / family, family) for family in tiny.FAMILIES}
-    found |= {family: tiny.save_with(folder / family, tiny.tokenizer_with(*told)) for family, told in MORE.items()}
+    for family in (*tiny.MORE_FAMILIES, *tiny.SENTENCEPIECE):
+        found[family] = tiny.save_with(folder / family.replace(", ", "_"), tiny.any_tokenizer(family))
     return found | {"quickstart": ROOT / "recipes" / "quickstart" / "base"}
 
 
@@ -157,12 +152,17 @@ def look(family: str, base: Path, folder: Path) -> Row:
     begins = bool(gguf_facts(file).get("tokenizer.ggml.add_bos_token"))
     made = modelfile(run, tokenizer, begins, file.name)
     merged = TransformersReader(_Nothing(), load_tokenizer(path / "merged"), (), official=True)
-    ids = dict.fromkeys(("training", "merged", "GGUF", "Ollama"), 0)
+    ids = dict.fromkeys(("training", "serve", "merged", "GGUF", "Ollama"), 0)
     rows = training_ids(recipe)
+    opened_run = opened(path)
+    engine = Engine(opened_run, 1, 1)
     prompts = [Prompt(question, (Message("user", question),)) for question in QUESTIONS]
     for prompt, (row, _) in zip(prompts, rows, strict=True):
         chat = prompt_ids(prompt, tokenizer)
         ids["training"] += row[: len(chat)] == chat
+        body = {"model": "m", "messages": [{"role": "user", "content": prompt.question}]}
+        served = chat_asked(body, ("m",), run.style, Settings(48))
+        ids["serve"] += engine.ids_of(served.prompts[0]) == chat
         ids["merged"] += merged.ids(prompt) == chat
         ids["GGUF"] += llama.ids(prompt) == chat
         ids["Ollama"] += (
@@ -171,6 +171,7 @@ def look(family: str, base: Path, folder: Path) -> Row:
     ends = [token for token in run.stop_ids if any(token in labels for _, labels in rows)]
     stops = {
         "training": bool(ends),
+        "chat and serve": set(ends) <= set(opened_run.stop_ids),
         "merged": set(ends) <= set(stop_ids_of(path / "merged")),
         "GGUF": all(llama.ends(token) for token in ends),
         "Ollama": all(f"PARAMETER stop {json.dumps(tokenizer.convert_ids_to_tokens(t))}" in made.text for t in ends),
@@ -197,14 +198,15 @@ def table(rows: list[Row]) -> str:
     go = "Go's text/template" if shutil.which("go") else "finetune's reader of Go's templates"
     lines = [
         f"Prompts whose token ids equal those of `chat`, of {len(QUESTIONS)} (Ollama's template rendered by {go});",
-        "where the trained end of a turn stops the answer; answers of the trained tiny model that ended, of 6:",
+        "where the trained end of a turn stops the answer (training, chat and serve, merged, GGUF, Ollama); answers of",
+        "the trained tiny model that ended, of 6:",
         "",
-        "| family | training rows | merged | GGUF | Ollama | stops in | ended: chat / merged / GGUF |",
-        "|---|---:|---:|---:|---:|---|---|",
+        "| family | training rows | serve | merged | GGUF | Ollama | stops in | ended: chat / merged / GGUF |",
+        "|---|---:|---:|---:|---:|---:|---|---|",
     ]
     for row in rows:
         counts = " | ".join(f"{count}/{row.prompts}" for count in row.ids.values())
-        stops = ", ".join(name for name, there in row.stops.items() if there)
+        stops = "all" if all(row.stops.values()) else ", ".join(name for name, there in row.stops.items() if there)
         lines.append(f"| {row.family} | {counts} | {stops} | {' / '.join(map(str, row.ended.values()))} |")
     return "\n".join(lines)
 

@@ -185,7 +185,7 @@ UNSET = _table(
     ("max_prompt_len", whole(1)),
     ("tokens_per_pass", either(whole(1), one_of("auto"))),
     ("resume_from_checkpoint", text),
-    ("resume_changed", listed(text)),
+    ("resume_changed", listed(lambda value: value in (*UNSET, *SET, "libraries"))),
     ("cut_cross_entropy", flag),
     ("neftune_noise_alpha loss_watchdog_threshold", number(0, above=True)),
 )

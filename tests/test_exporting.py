@@ -290,6 +290,22 @@ def test_a_template_that_does_more_than_ollamas_can_is_refused(jinja: str) -> No
         layout_of(tokenizer, "")
 
 
+def test_a_tokenizer_of_which_llama_cpp_would_make_other_tokens_fails_the_proof(finetune: Any, tmp_path: Path) -> None:
+    """Found without llama.cpp: the file's own vocabulary says how llama.cpp splits."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    tokenizer = tiny.sentencepiece_tokenizer("llama2, SentencePiece")
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("\u2581", "always", split=False)
+    tokenizer.chat_template = "<s>{% for m in messages %} {{ m['content'] }}</s>{% endfor %}"
+    base = tiny.save_with(tmp_path / "base", tokenizer)
+    values = {"base_model": str(base), "datasets": [{"path": "d.jsonl"}], "output_dir": str(tmp_path / "run")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values | LORA | {"generation_max_new_tokens": 4}))
+    path = finished(tmp_path / "recipe.yaml")
+    code, _, err = finetune("export", path, "--to", "gguf", "--prompts", 2)
+    assert code == 9 and "other token ids" in err and "a space before all text" in err
+
+
 def test_a_modelfile_holds_template_ends_and_sampling(run: Path, finetune: Any) -> None:
     code, _, err = finetune("export", run, "--to", "ollama", "--prompts", 3)
     assert code == 0, err

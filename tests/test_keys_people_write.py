@@ -78,7 +78,7 @@ def test_a_line_that_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> 
         ("lr_scheduler: one_cycle", "FT003 `lr_scheduler: 'one_cycle'` is no course of the learning rate kept here"),
         ("tokenizer_type: llama", "FT003 `tokenizer_type: 'llama'` is no class of a tokenizer"),
         ("activation_offloading: disk", "FT003 `activation_offloading: 'disk'` should be true or false"),
-        ("chat_template: qwen9", "write tokenizer_default, which is the tokenizer's own"),
+        ("chat_template: qwen9", "tokenizer_default is the tokenizer's own"),
         ("adapter: lora\nlora_target_modules: [q_proj, '.*_proj']", "FT005 '.*_proj' is no name of a module"),
         (
             "adapter: lora\nlora_target_parameters: [mlp.experts.gate_up_proj]\nlora_dropout: 0.1",

@@ -73,6 +73,20 @@ def test_a_sweep_without_validation_rows_has_nothing_to_compare(write_recipe: An
     assert said(write_recipe, GRID | {"metric": "train_loss"}, val_set_size=None) == []
 
 
+def test_a_sweep_of_rewarded_answers_is_compared_by_their_reward(write_recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "rewards.py").write_text("def short(completions, **rest):\n    return [1.0 for _ in completions]\n")
+    online = {
+        "rl": "grpo",
+        "trl": {"reward_funcs": ["rewards.py:short"], "num_generations": 2, "max_completion_length": 8},
+        "micro_batch_size": 2,
+    }
+    sweep = {"method": "grid", "parameters": {"lora_r": [8, 16]}}
+    for metric in ({}, {"metric": "loss"}, {"metric": "train_loss"}):
+        (message,) = said(write_recipe, sweep | metric, **online)
+        assert "rl: grpo" in message and "write `metric: eval_reward`" in message
+    assert said(write_recipe, sweep | {"metric": "eval_reward"}, **online) == []
+
+
 def test_a_dry_run_shows_the_trials_and_writes_nothing(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
     code, out, _ = finetune("sweep", write_recipe(val_set_size=0.2, sweep=GRID), "--dry-run")
     assert code == 0 and not (tmp_path / "run").exists()

@@ -4,8 +4,10 @@ import random
 from pathlib import Path
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from finetune.rendering.layouts import LAYOUTS
 
 WORDS = "the sun is warm and the sea is calm today we walk home and talk about small things you ask I answer".split()
 CHATML = (
@@ -39,6 +41,23 @@ FAMILIES = {
     "gemma": (["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"], "<eos>", "<bos>", GEMMA),
 }
 
+MORE_FAMILIES = {
+    "mistral": (["<s>", "</s>", "[INST]", "[/INST]"], "</s>", "<s>", LAYOUTS["mistral_v3_tekken"].jinja),
+    "phi_3": (
+        ["<s>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"],
+        "<|endoftext|>",
+        "<s>",
+        LAYOUTS["phi_3"].jinja,
+    ),
+    "llama2": (["<s>", "</s>"], "</s>", "<s>", LAYOUTS["llama2"].jinja),
+}
+SENTENCEPIECE = {
+    "llama2, SentencePiece": ([], "prepend", "llama2"),
+    "mistral, SentencePiece": (["[INST]", "[/INST]"], "first", "mistral_v2v3"),
+    "gemma, SentencePiece": (["<start_of_turn>", "<end_of_turn>"], "none", "gemma"),
+}
+"""Special tokens beside <unk>, <s> and </s>; where text gets a leading space; the layout of the template."""
+
 
 def sentence(rng: random.Random, words: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(words))
@@ -65,6 +84,49 @@ def tokenizer_with(specials: list[str], eos: str, bos: str | None, template: str
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=4096, **names)
     tokenizer.chat_template = template
     return tokenizer
+
+
+def sentencepiece_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    """Bytes for what has no token, and every pair that makes a token among the merges, as SentencePiece's models are
+    converted."""
+    more, spaced, layout = SENTENCEPIECE[family]
+    rng = random.Random(0)
+    seen = Tokenizer(models.BPE())
+    seen.normalizer = normalizers.Replace(" ", "\u2581")
+    odd = ["a\n\n\nb", "tokens   spaces", "What's that?"] * 30
+    trainer = trainers.BpeTrainer(vocab_size=160, show_progress=False)
+    seen.train_from_iterator([" " + sentence(rng, 20) for _ in range(100)] + odd, trainer)
+    known = sorted(seen.get_vocab(), key=lambda text: (len(text) == 1, seen.token_to_id(text)))
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *known]
+    vocab = {text: number for number, text in enumerate(tokens)}
+    pairs = [(text[:at], text[at:]) for text in known for at in range(1, len(text))]
+    merges = [pair for pair in pairs if pair[0] in vocab and pair[1] in vocab]
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    replaced = normalizers.Replace(" ", "\u2581")
+    if spaced == "first":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace("\u2581", "first", split=False)
+    else:
+        lead = [normalizers.Prepend("\u2581")] if spaced == "prepend" else []
+        backend.normalizer = normalizers.Sequence([*lead, replaced])
+    strip = [] if spaced == "none" else [decoders.Strip(" ", 1, 0)]
+    back = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    backend.decoder = decoders.Sequence(back)
+    specials = ["<unk>", "<s>", "</s>", *more, "<pad>"]
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=4096, **names)
+    tokenizer.chat_template = LAYOUTS[layout].jinja
+    return tokenizer
+
+
+def any_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    """Of FAMILIES, MORE_FAMILIES or SENTENCEPIECE."""
+    if family in SENTENCEPIECE:
+        return sentencepiece_tokenizer(family)
+    return tokenizer_with(*(FAMILIES | MORE_FAMILIES)[family])
+
+
+EVERY_FAMILY = (*FAMILIES, *MORE_FAMILIES, *SENTENCEPIECE)
 
 
 def save_model(folder: Path, family: str = "chatml") -> Path:

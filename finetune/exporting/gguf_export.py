@@ -12,7 +12,7 @@ from finetune.exporting.finished import Finished
 from finetune.exporting.flow import Reference, Wish, merge_into, prove
 from finetune.exporting.gguf_file import FILE_TYPES, Source, text_config, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES
-from finetune.exporting.gguf_reading import UNPROVEN, GgufReader, LlamaReader, gguf_facts, open_gguf
+from finetune.exporting.gguf_reading import PREFIX, GgufReader, LlamaReader, gguf_facts, open_gguf
 from finetune.exporting.merging import load_tokenizer
 from finetune.exporting.places import check_space
 from finetune.exporting.proof import Proof
@@ -25,6 +25,11 @@ NUMBERS = {"f32": "float16", "f16": "float16", "bf16": "bfloat16", "q8_0": "q8_0
 bits, whatever the weights are in."""
 SHARE = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1.07, "q4_k_m": 2.65}
 """Bytes that a number takes at most while the file is made; q4_k_m is made of f16."""
+
+PREFIXED = (
+    "llama.cpp puts a space before all text that follows a special token, and this tokenizer puts none where one "
+    "stands there already: a chat_template without spaces after its special tokens has no such place"
+)
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,10 @@ def prove_gguf(
         "files": {"size": written.path.stat().st_size},
     }
     proof = prove(wish, put(written.reader), written.reference, NUMBERS[quantization], facts)
+    if gguf_facts(written.path).get(PREFIX) and any(not row.ids_equal for row in proof.compared):
+        proof = replace(proof, failures=(*proof.failures, PREFIXED))
     if not isinstance(written.reader, LlamaReader):
-        return replace(proof, warnings=(*proof.warnings, UNPROVEN))
+        return replace(proof, warnings=(*proof.warnings, written.reader.unproven))
     names = written.reference.facts["stop_tokens"]
     dead = [names[token] for token in wish.run.stop_ids if not written.reader.ends(token)]
     written.reader.close()

@@ -10,12 +10,14 @@ import numpy as np
 
 from finetune.errors import ModelError
 from finetune.exporting.gguf_file import read_back
+from finetune.exporting.llama_split import LlamaSplit
 from finetune.exporting.merging import load_folder, load_tokenizer
 from finetune.exporting.readers import Logits, TransformersReader
-from finetune.generation import Prompt
+from finetune.generation import Prompt, prompt_text
 from finetune.rendering.template import as_dicts, renderer_of
 
 TEMPLATE = "tokenizer.chat_template"
+PREFIX = "tokenizer.ggml.add_space_prefix"
 UNPROVEN = (
     "llama-cpp-python is not installed: weights, template and stop tokens were read back, but how llama.cpp splits text"
     " and runs the model was not tried (pip install 'finetune-recipes[llama]')"
@@ -102,17 +104,36 @@ class LlamaReader:
         return bool(self._library.llama_vocab_is_eog(self._vocabulary, token))
 
 
+SPLIT = (
+    "llama-cpp-python is not installed: weights, template and stop tokens were read back and texts split as llama.cpp "
+    "does, but how it runs the model was not tried (pip install 'finetune-recipes[llama]')"
+)
+
+
 class UnsplitReader(TransformersReader):
-    """The weights and the template of a GGUF file, with the tokenizer that it was made of."""
+    """The weights and the template of a GGUF file. Texts are split by its own vocabulary if that is of SentencePiece's
+    kind, else by the tokenizer that it was made of."""
 
     def __init__(self, model: Any, tokenizer: Any, stop_ids: Sequence[int], facts: Mapping[str, Any]) -> None:
         super().__init__(model, tokenizer, stop_ids, official=True)
         self.by += " (not llama.cpp)"
         self._begin = str(tokenizer.bos_token or "") if facts.get("tokenizer.ggml.add_bos_token") else ""
+        self._split = _split_of(facts) if facts.get("tokenizer.ggml.model") == "llama" else None
+        self.unproven = SPLIT if self._split else UNPROVEN
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        return self.ids_of(prompt_text(prompt, self.tokenizer))
 
     def ids_of(self, text: str) -> list[int]:
         text = self._begin + text.removeprefix(self._begin)
+        if self._split is not None:
+            return self._split.ids(text)
         return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def _split_of(facts: Mapping[str, Any]) -> LlamaSplit:
+    tokens, types, scores = (facts[f"tokenizer.ggml.{name}"] for name in ("tokens", "token_type", "scores"))
+    return LlamaSplit(tokens, types, scores, bool(facts.get(PREFIX)))
 
 
 GgufReader = LlamaReader | UnsplitReader

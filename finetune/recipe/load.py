@@ -28,6 +28,7 @@ from finetune.recipe.rules import broken_rules
 from finetune.recipe.secrets import refuse_secrets
 from finetune.recipe.source import Path_, Source
 from finetune.recipe.spellings import today
+from finetune.recipe.surviving import LIBRARIES
 from finetune.recipe.sweep import SweepSection
 
 SECTIONS: dict[str, type[Section]] = {
@@ -88,6 +89,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     # What stays in its old spelling is no unknown key.
     faults += [*found, *wrong_sweep, *(fault for fault in wrong if fault.where not in spelt)]
     faults += [Fault(message, source.where(_path(key)), code="FT005") for key, message in broken_rules(values)]
+    faults += _no_keys(values, source)
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
     source = replace(source, data=values)
@@ -161,6 +163,23 @@ def _kept(value: Any, path: Path_, paths: Sequence[Path_]) -> Any:
     if isinstance(value, list):
         return [_kept(item, (*path, number), paths) for number, item in enumerate(value)]
     return value
+
+
+def _no_keys(values: Mapping[str, Any], source: Source) -> list[Fault]:
+    """What resume_changed names and no recipe has: it would allow nothing."""
+    from difflib import get_close_matches
+
+    found, names = [], values.get("resume_changed")
+    known = [*Recipe.model_fields, LIBRARIES]
+    for number, name in enumerate(names if isinstance(names, list) else ()):
+        if isinstance(name, str) and name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"name a key of the recipe, or {LIBRARIES}"
+            place = ("resume_changed", number) if ("resume_changed", number) in source.lines else ("resume_changed",)
+            found.append(
+                Fault(f"`resume_changed` names `{name}`, which is no key; {hint}", source.where(place), code="FT003")
+            )
+    return found
 
 
 def _silence(values: dict[str, Any], source: Source) -> tuple[dict[str, str], list[Fault]]:

@@ -1,6 +1,7 @@
 """What pydantic found -> faults a person can act on: the place, the key, what is wrong and what to write. Finds nothing
 itself."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,21 +95,36 @@ def _choice(key: str, value: Any) -> str:
         why = next((why for start, why in FORMS.items() if str(value).startswith(start)), None)
         if why:
             return f"is no form of rows known here. {why}"
-    if key == "chat_template" and (why := template_names.refusal(str(value))):
-        return why
+    if key == "chat_template":
+        return template_names.refusal(str(value)) or _no_template(str(value))
     if key == "optimizer" and str(value) in REFUSED_OPTIMIZERS:
         return f"is known, but {REFUSED_OPTIMIZERS[str(value)]}"
     return CHOICES[key]
 
 
+def _no_template(value: str) -> str:
+    """The nearest names, as people spell them: `phi3.5`, `Qwen-2.5`."""
+    import difflib
+
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in NAMED}
+    wanted = re.sub(r"[^a-z0-9]", "", value.lower())
+    near = difflib.get_close_matches(wanted, plain, n=2, cutoff=0.75)
+    near.sort(key=lambda name: abs(len(name) - len(wanted)))
+    meant = " or ".join(f"`{plain[name]}`" for name in near)
+    return f"is no template kept here; did you mean {meant}? {TEMPLATES}" if near else CHOICES["chat_template"]
+
+
+TEMPLATES = (
+    f"Kept are {', '.join(NAMED)}; tokenizer_default is the tokenizer's own, trl/NAME one that TRL ships, jinja one "
+    "of yours in chat_template_jinja"
+)
 # Where a list of every choice would not help.
 CHOICES = {
     "type": "is no form of rows known here (chat_template, alpaca, completion and those in docs/keys.md): leave the "
     "line out to have it detected",
     "model_type": "is no class that learns text here: write AutoModelForCausalLM, or a class named ...ForCausalLM",
     "tokenizer_type": "is no class of a tokenizer: write AutoTokenizer, or a class named ...Tokenizer",
-    "chat_template": f"is no template kept here ({', '.join(NAMED)}): write tokenizer_default, which is the "
-    "tokenizer's own, trl/NAME for one that TRL ships, or jinja with chat_template_jinja",
+    "chat_template": f"is no template kept here. {TEMPLATES}",
     "optimizer": "is no optimizer kept here: adamw_torch_fused and adamw_8bit are usual, docs/keys.md lists all",
     "lr_scheduler": "is no course of the learning rate kept here: cosine and linear are usual, docs/keys.md lists all",
     "attn_implementation": "is no attention kept here (auto, sdpa, eager, flash_attention_2, flash_attention_3, "

@@ -7,6 +7,8 @@ from pydantic import Field
 from finetune.recipe.base import Reaches, Section, Whole
 
 _DYNAMIC = {"enabled": True}
+LIBRARIES = "libraries"
+"""What resume_changed calls other versions of them."""
 
 
 class DynamicCheckpoint(Section):

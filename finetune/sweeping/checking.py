@@ -10,6 +10,7 @@ from finetune.machine import Machine, assumed
 from finetune.recipe.evaluation_rules import figures
 from finetune.recipe.load import Checked, load_recipe
 from finetune.recipe.measures import bare
+from finetune.recipe.method_tables import KIND_OF
 from finetune.recipe.sweep import SweepSection
 from finetune.resolve import resolve
 from finetune.sweeping.space import MOST, Values, ends, grid, overrides, shown
@@ -62,6 +63,9 @@ def _own(checked: Checked) -> Iterator[tuple[tuple[Any, ...], str]]:
     if sweep.metric != "train_loss" and not measured:
         message = f"`sweep.metric: {sweep.metric}` is measured on validation rows, but there are none: set"
         yield ("metric",), f"{message} `val_set_size: 0.05`, or write metric: train_loss"
+    if KIND_OF.get(str(recipe.rl)) == "prompt" and bare(sweep.metric) in ("loss", "train_loss"):
+        message = f"`sweep.metric: {sweep.metric}` says nothing with `rl: {recipe.rl}`, whose loss hovers about zero"
+        yield ("metric",), f"{message} however good the answers are: write `metric: eval_reward`"
     yield from ((("metric",), message) for message in _unmeasured(sweep, checked))
     yield from _counted(sweep)
 
