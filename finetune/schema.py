@@ -74,8 +74,7 @@ def recipe_schema() -> dict[str, Any]:
     _foreign(schema["$defs"]["FsdpConfig"]["properties"], foreign.FSDP_KEYS, "fsdp_config")
     schema["$defs"] |= DEFS
     add_old_spellings(schema)
-    _codes(schema["properties"]["silence"])
-    _keys(schema["properties"]["resume_changed"])
+    _names(schema["properties"])
     for key in ("datasets", "test_datasets"):
         _one_entry_too(schema["properties"][key])
     required = [key for key in schema.pop("required") if key != "datasets"]
@@ -91,17 +90,13 @@ def recipe_schema() -> dict[str, Any]:
     return schema
 
 
-def _codes(silence: dict[str, Any]) -> None:
-    """Only warnings and notes can be silenced; an editor lists them."""
+def _names(keys: dict[str, Any]) -> None:
+    """Only warnings and notes can be silenced, and what may differ from a checkpoint is a key: an editor lists them."""
     known = [code for code, what in CODES.items() if what.severity != "error"]
-    for branch in silence["anyOf"]:
+    for branch in keys["silence"]["anyOf"]:
         if "propertyNames" in branch:
             branch["propertyNames"] = {"enum": known}
-
-
-def _keys(changed: dict[str, Any]) -> None:
-    """What may differ from a checkpoint is a key of a recipe."""
-    for branch in changed["anyOf"]:
+    for branch in keys["resume_changed"]["anyOf"]:
         if "items" in branch:
             branch["items"] = {"anyOf": [{"enum": [*Recipe.model_fields, LIBRARIES]}, FILLED]}
 
