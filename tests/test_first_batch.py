@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from finetune.memory.first import First
+from tests.test_steps import RECIPES, rows_of
 
 
 @pytest.fixture
@@ -49,6 +50,20 @@ def test_the_trial_changes_nothing_of_the_training(
     weights = [tmp_path / name / "adapter" / "adapter_model.safetensors" for name in ("with", "without")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert len(sizes) == 1 and sizes[0] > 64 - bool(keys.get("tokens_per_pass")) * 64
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["dpo", "orpo", "kto", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ipo", "simpo", "cpo", "reward"))],
+)
+def test_the_largest_batch_of_every_method_is_tried(
+    method: str, tried: list[First], write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    brief = {"max_steps": 1, "save_strategy": "no", "sample_prompts": [], "micro_batch_size": 2}
+    keys = brief | rows_of(method, tmp_path) | RECIPES.get(method, {"rl": method})
+    code, _, err = finetune(write_recipe(**keys))
+    assert code == 0, err
+    assert tried[0].largest is not None and tried[0].largest.tokens > 0
 
 
 def test_a_memory_too_small_ends_the_run_before_its_first_step_with_rows_and_a_patch(

@@ -76,7 +76,7 @@ class First(TrainerCallback):  # type: ignore[misc]
 
         try:
             with _unchanged(trainer):
-                batch = largest_of(_batch(trainer, rows), getattr(trainer.args, "tokens_per_pass", None))
+                batch = largest_of(_batch(loader, rows), getattr(trainer.args, "tokens_per_pass", None))
                 self.largest = pass_of(batch)
                 self.foreseen = self.estimate(self.largest)
                 room = _states_to_come(trainer, self.foreseen)
@@ -163,12 +163,9 @@ def _drawn(loader: Any, args: Any) -> Iterator[Sequence[int]]:
             generator.set_state(kept)
 
 
-def _batch(trainer: Any, rows: Sequence[int]) -> dict[str, Any]:
-    columns = [trainer.train_dataset[row] for row in rows]
-    trainer._set_signature_columns_if_needed()
-    wanted = {*trainer._signature_columns, "input_ids", "labels", "seq_lengths"}
-    kept = [{name: value for name, value in row.items() if name in wanted or name.endswith("_ids")} for row in columns]
-    made: dict[str, Any] = trainer.data_collator(kept)
+def _batch(loader: Any, rows: Sequence[int]) -> dict[str, Any]:
+    """As the loader will make it, of the columns that are left there."""
+    made: dict[str, Any] = loader.collate_fn([loader.dataset[row] for row in rows])
     return made
 
 
