@@ -135,6 +135,8 @@ def adapted(model: Any, fused: bool, **more: Any) -> Any:
     if fused:
         lora.fuse(peft_config=config)
     wrapped = get_peft_model(model, config)
+    if fused:
+        lora.share_inputs(model=wrapped)
     for name, weight in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

@@ -32,6 +32,7 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
             {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
             runtime=("model", "peft_config"),
         ),
+        *((Call("finetune.kernels.lora.share_inputs", {}, runtime=("model",)),) if _fuses(recipe) else ()),
         *((_loftq(recipe),) if loftq else ()),
         # What the adapter began with is taken off again when it is saved.
         *((Call("peft.PeftModel.save_pretrained", first, runtime=("self",)),) if changes_base(recipe) else ()),

@@ -63,7 +63,8 @@ def attend(
     assert query.shape[0] == 1, "documents lie in one row"
     window, scale = kwargs.get("sliding_window"), kwargs.get("scaling")
     if _flash(query):
-        rows = [each[0].transpose(0, 1) for each in (query, key, value)]
+        # Not by an index: its backward pass copies what it took.
+        rows = [each.transpose(1, 2).squeeze(0) for each in (query, key, value)]
         out = _varlen(rows, ends, kwargs["max_length_q"], scale, window)
         return out[None], None
     return _one_by_one((query, key, value), ends, scale, window), None

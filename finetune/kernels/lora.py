@@ -1,9 +1,11 @@
-"""LoRA's linear layers in fewer passes over memory: the adapter's product is added while it is made, and the backward
-pass keeps nothing but the input and its small projection. The same arithmetic as peft's own layers, which take over
-wherever a layer is more than plain LoRA. Knows no model.
+"""LoRA's linear layers in fewer passes over memory: the adapter's product is added while it is made, the backward pass
+keeps nothing but the input and its small projection, and layers that are given the same input (query, key and value; gate
+and up) read it once. The same arithmetic as peft's own layers, which take over wherever a layer is more than plain LoRA.
 
 Imports torch and peft: only the runner's stages may import it, inside a function."""
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ def fuse(*, peft_config: Any) -> None:
         from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 
         class FusedLinear4bit(LoraLinear4bit):  # type: ignore[misc]
+            together: Together | None = None
+
             def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
                 return _fused(self, x) if _plain(self, x, args, kwargs) else super().forward(x, *args, **kwargs)
 
@@ -27,6 +31,58 @@ def fuse(*, peft_config: Any) -> None:
     layers[_Unquantized] = FusedLinear
     # peft keeps these out of what it saves; a saved adapter is plain LoRA.
     peft_config._register_custom_module(layers)
+
+
+GROUPS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"), ("w1", "w3"))
+"""Names of layers of one block to which models give the same input."""
+
+
+def share_inputs(*, model: Any) -> None:
+    """Let such layers of a model with fused layers be computed together. One that turns out to be given an input of its
+    own is computed alone again."""
+    for block in model.modules():
+        children = dict(block.named_children())
+        for names in GROUPS:
+            layers = [children[name] for name in names if hasattr(children.get(name), "together")]
+            if len(layers) == len(names) and len({layer.in_features for layer in layers}) == 1:
+                together = Together(layers)
+                for layer in layers:
+                    layer.together = together
+
+
+class Together:
+    """Layers that are given the same input, one after another: the first one's call computes all."""
+
+    MISSES = 8
+    """Results that nobody asked for, after which the layers go separate ways."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = tuple(layers)
+        self.given: tuple[Tensor, int] | None = None
+        self.ready: dict[int, Tensor] = {}
+        self.misses = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Together":
+        return Together([copy.deepcopy(layer, memo) for layer in self.layers])
+
+    def result(self, layer: Any, x: Tensor) -> Tensor | None:
+        """None: it has to be computed alone."""
+        if self.given is not None and self.given[0] is x and self.given[1] == x._version and id(layer) in self.ready:
+            return self._taken(layer)
+        self.misses += bool(self.ready)
+        self.given, self.ready = None, {}
+        if self.misses >= self.MISSES or not all(_plain(each, x, (), {}) for each in self.layers):
+            return None
+        results = _products(self.layers, x)
+        self.given = x, x._version
+        self.ready = {id(each): result for each, result in zip(self.layers, results, strict=True)}
+        return self._taken(layer)
+
+    def _taken(self, layer: Any) -> Tensor:
+        result = self.ready.pop(id(layer))
+        if not self.ready:
+            self.given = None
+        return result
 
 
 class _Exactly(type):
@@ -42,6 +98,8 @@ class _Unquantized(metaclass=_Exactly):
 
 class FusedLinear(Linear):  # type: ignore[misc]
     """peft's layer for a 16- or 32-bit linear layer."""
+
+    together: "Together | None" = None
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return _fused(self, x) if _plain(self, x, args, kwargs) else super().forward(x, *args, **kwargs)
@@ -68,15 +126,26 @@ def _plain(layer: Any, x: Tensor, args: Any, kwargs: Any) -> bool:
 
 
 def _fused(layer: Any, x: Tensor) -> Tensor:
-    name = layer.active_adapters[0]
-    base = layer.base_layer
+    if layer.together is not None and not torch.compiler.is_compiling():
+        result = layer.together.result(layer, x)
+        if result is not None:
+            return result
+    return _products((layer,), x)[0]
+
+
+def _products(layers: Sequence[Any], x: Tensor) -> tuple[Tensor, ...]:
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    # A weight that was gathered from several GPUs has lost its own.
-    state = getattr(base.weight, "quant_state", None) or getattr(base, "quant_state", None)
-    first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
-    frozen = (base.weight, state, base.bias, layer.scaling[name])
-    out: Tensor = _Product.apply(x.to(dtype), first, second, frozen)
+    names = [layer.active_adapters[0] for layer in layers]
+    frozen = []
+    for layer, name in zip(layers, names, strict=True):
+        base = layer.base_layer
+        # A weight that was gathered from several GPUs has lost its own.
+        state = getattr(base.weight, "quant_state", None) or getattr(base, "quant_state", None)
+        frozen.append((base.weight, state, base.bias, layer.scaling[name]))
+    firsts = [layer.lora_A[name].weight for layer, name in zip(layers, names, strict=True)]
+    seconds = [layer.lora_B[name].weight for layer, name in zip(layers, names, strict=True)]
+    out: tuple[Tensor, ...] = _Products.apply(x.to(dtype), frozen, *firsts, *seconds)
     return out
 
 
@@ -90,31 +159,51 @@ def _matrix(weight: Tensor, state: Any, dtype: torch.dtype) -> Tensor:
     return whole
 
 
-class _Product(torch.autograd.Function):  # type: ignore[misc]
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, first: Tensor, second: Tensor, frozen: Any) -> Tensor:
-        weight, state, bias, scale = frozen
-        flat = x.reshape(-1, x.shape[-1])
-        small = flat @ first.to(x.dtype).T
-        matrix = _matrix(weight, state, x.dtype)
-        out = flat @ matrix.T if bias is None else torch.addmm(bias.to(x.dtype), flat, matrix.T)
-        out.addmm_(small, second.to(x.dtype).T, alpha=scale)
-        ctx.save_for_backward(flat, small, first, second)
-        # Frozen and alive with the model: no need to be kept for this pass alone.
-        ctx.frozen, ctx.shape = frozen, x.shape
-        return out.view(*x.shape[:-1], -1)
+def _stacked(parts: Sequence[Tensor], dim: int, dtype: torch.dtype) -> Tensor:
+    return (parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=dim)).to(dtype)
+
+
+class _Products(torch.autograd.Function):  # type: ignore[misc]
+    """x (..., in), what is frozen of each of n layers, its A (rank, in) n times, its B (out, rank) n times -> n times
+    (..., out)."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
-        flat, small, first, second = ctx.saved_tensors
-        weight, state, _, scale = ctx.frozen
-        grad = grads[0].reshape(-1, grads[0].shape[-1])
-        back = grad @ second.to(grad.dtype)
-        second_grad = (grad.T @ small).to(second.dtype).mul_(scale)
-        first_grad = (back.T @ flat).to(first.dtype).mul_(scale)
-        x_grad = None
-        if ctx.needs_input_grad[0]:
-            x_grad = grad @ _matrix(weight, state, grad.dtype)
-            x_grad.addmm_(back, first.to(grad.dtype), alpha=scale)
-            x_grad = x_grad.view(ctx.shape)
-        return x_grad, first_grad, second_grad, None
+    def forward(ctx: Any, x: Tensor, frozen: Any, *adapters: Tensor) -> tuple[Tensor, ...]:
+        firsts, seconds = adapters[: len(frozen)], adapters[len(frozen) :]
+        flat = x.reshape(-1, x.shape[-1])
+        small = flat @ _stacked(firsts, 0, x.dtype).T  # (T, sum of ranks)
+        out = []
+        for (weight, state, bias, scale), second, part in zip(frozen, seconds, _parts(small, firsts), strict=True):
+            matrix = _matrix(weight, state, x.dtype)
+            one = flat @ matrix.T if bias is None else torch.addmm(bias.to(x.dtype), flat, matrix.T)
+            one.addmm_(part, second.to(x.dtype).T, alpha=scale)
+            out.append(one.view(*x.shape[:-1], -1))
+        ctx.save_for_backward(flat, small, *adapters)
+        # Frozen and alive with the model: no need to be kept for this pass alone.
+        ctx.frozen, ctx.shape = frozen, x.shape
+        return tuple(out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        flat, small, *adapters = ctx.saved_tensors
+        firsts, seconds = adapters[: len(grads)], adapters[len(grads) :]
+        nothing = flat.new_empty(())
+        back, second_grads, x_grad = [], [], None
+        for grad_out, second, part, layer in zip(grads, seconds, _parts(small, firsts), ctx.frozen, strict=True):
+            weight, state, _, scale = layer
+            grad = grad_out.reshape(-1, grad_out.shape[-1])
+            back.append(torch.addmm(nothing, grad, second.to(grad.dtype), beta=0, alpha=scale))
+            second_grads.append(torch.addmm(nothing, grad.T, part, beta=0, alpha=scale).to(second.dtype))
+            if ctx.needs_input_grad[0]:
+                matrix = _matrix(weight, state, grad.dtype)
+                x_grad = grad @ matrix if x_grad is None else x_grad.addmm_(grad, matrix)
+        backs = _stacked(back, 1, flat.dtype)
+        first_grads = torch.split((backs.T @ flat).to(firsts[0].dtype), [len(first) for first in firsts])
+        if x_grad is not None:
+            x_grad = x_grad.addmm_(backs, _stacked(firsts, 0, flat.dtype)).view(ctx.shape)
+        return x_grad, None, *first_grads, *second_grads
+
+
+def _parts(small: Tensor, firsts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """(T, rank) of each layer."""
+    return torch.split(small, [len(first) for first in firsts], dim=1)
