@@ -51,9 +51,12 @@ def _cut(shape: Shape, work: Work, learned: int) -> Loss:
     second = min(max(learned - most, 0), most) * shape.vocabulary
     hidden_bytes = 4 if is_wide(work) else 2
     hidden = learned * shape.hidden * hidden_bytes
-    # Logits, the same in float32, and the difference to their largest; under mixed precision a head in float32 is cast.
-    cast = head * number if _head_bytes(work) != number else 0
-    height = max(piece * (number + 8), second * (number + 8) + piece * number) + 2 * hidden + cast
+    # Logits, the same in float32, and the difference to their largest.
+    height = max(piece * (number + 8), second * (number + 8) + piece * number)
+    if _head_bytes(work) != number:
+        # Under mixed precision a head in float32 is cast for each product, and so is the gradient of the piece.
+        height = max(height, head * number + piece * (number + 4))
+    height += 2 * hidden
     kept = float(hidden)
     if _learns(work):
         height += head * 4
