@@ -107,6 +107,39 @@ def test_every_layout_and_split_gives_the_same_steps(
     assert found == pytest.approx(padded[0], rel=2e-4)
 
 
+class Recorded:
+    """Stands for a recording where there is no GPU: fixed shapes, and every result in the same memory."""
+
+    made: list[Any] = []
+
+    def __init__(self, whole: Any, samples: Any) -> None:
+        self.whole, self.shapes = whole, [each.shape for each in samples]
+        Recorded.made.append(self)
+
+    def __call__(self, *given: Any) -> Any:
+        assert [each.shape for each in given] == self.shapes
+        return self.whole(*given)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("chosen", [{}, {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}], ids=str)
+def test_replayed_layers_teach_the_same(
+    folder: Path, tmp_path: Path, padded: tuple[list[float], Any], chosen: Any, cut: bool, monkeypatch: Any
+) -> None:
+    from finetune.kernels import graphs
+
+    monkeypatch.setattr(graphs, "_recorder", lambda: Recorded)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("finetune.kernels.trainer.STEP", 32)
+    Recorded.made.clear()
+    flat = {"cuda_graphs": True, "tokens_per_pass": 64, "cut_cross_entropy": cut}
+    found, trainer = trained(folder, tmp_path, flat, **chosen)
+    assert found == pytest.approx(padded[0], rel=2e-4)
+    assert trainer.remarks == []
+    # A pass is 32, 64 or 96 tokens of 16 documents.
+    assert 1 <= len(Recorded.made) <= 3
+
+
 @pytest.mark.parametrize("cut", [True, False])
 def test_all_weights_learn_the_same(folder: Path, tmp_path: Path, cut: bool) -> None:
     theirs, trainer = trained(folder, tmp_path / "a", None, adapted=False)

@@ -18,10 +18,15 @@ from typing import Any
 LLAMA = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8}
 QWEN = {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2}
 GEMMA = {"hidden_size": 1152, "intermediate_size": 6912, "num_attention_heads": 4, "num_key_value_heads": 1}
+PHI = {"hidden_size": 1536, "intermediate_size": 4096, "num_attention_heads": 16, "num_key_value_heads": 16}
 MODELS: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "vocab_size": 32064, "tie_word_embeddings": False, **LLAMA},
     "qwen2": {"model_type": "qwen2", "vocab_size": 151936, "tie_word_embeddings": True, **QWEN},
     "gemma3": {"model_type": "gemma3_text", "vocab_size": 262144, "head_dim": 256, **GEMMA},
+}
+MODELS |= {
+    "qwen3": {"model_type": "qwen3", "vocab_size": 151936, "tie_word_embeddings": False, "head_dim": 128, **QWEN},
+    "phi3": {"model_type": "phi3", "vocab_size": 32064, "tie_word_embeddings": False, **PHI},
 }
 LAYERS = 8
 TINY = {
@@ -58,6 +63,10 @@ CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "qwen2-lora8": (("qwen2", 512, 2, 1), LORA8),
     "qwen2-padded": (("qwen2", 512, 4, 1), LORA | {"batch_flattening": False}),
     "qwen2-full-ckpt": (("qwen2", 512, 4, 2), FULL | CKPT),
+    "qwen3-qlora4-fp16-ckpt": (("qwen3", 1536, 4, 2), QLORA | CKPT | {"bf16": False, "fp16": True}),
+    "qwen3-lora16-graphs": (("qwen3", 768, 2, 1), LORA | {"cuda_graphs": True}),
+    "phi3-qlora4-ckpt": (("phi3", 1024, 16, 1), QLORA | CKPT | {"lora_r": 64, "lora_target_linear": True}),
+    "phi3-lora16": (("phi3", 2560, 2, 1), LORA),
     "gemma3-lora16": (("gemma3", 1024, 4, 1), LORA),
     "gemma3-qlora4-ckpt": (("gemma3", 1024, 8, 1), QLORA | CKPT),
 }

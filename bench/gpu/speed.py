@@ -28,14 +28,19 @@ KERNELS = ["liger_rope=true", "liger_rms_norm=true", "liger_glu_activation=true"
 WHOLE = ["micro_batch_size=8", "gradient_accumulation_steps=1", "sample_packing=true"]
 PLAIN = ["gradient_checkpointing=false"]
 OURS = {
-    "ours": ["backend=transformers", *PLAIN, *KERNELS, "tokens_per_pass=4096"],
+    "ours": ["backend=transformers", *PLAIN, *KERNELS, "tokens_per_pass=4096", "cuda_graphs=true"],
+    "ours-eager": ["backend=transformers", *PLAIN, *KERNELS, "tokens_per_pass=4096"],
     "ours-unsloth": ["backend=unsloth"],
     "ours-packed": ["backend=transformers", "gradient_checkpointing=true", *KERNELS, *WHOLE, "tokens_per_pass=16384"],
-    "ours-packed-bf16": ["backend=transformers", *PLAIN, *KERNELS, *WHOLE, "load_in_4bit=false", "adapter=lora"],
+    "ours-packed-bf16": [
+        *["backend=transformers", *PLAIN, *KERNELS, *WHOLE, "load_in_4bit=false", "adapter=lora"],
+        *["optimizer=adamw_torch_fused", "dataloader_num_workers=2"],
+    ],
 }
 PEERS = ("unsloth", "trl", "unsloth-8x1", "trl-8x1", "trl-packed", "trl-packed-bf16")
 BESIDE = {
     "ours": "unsloth",
+    "ours-eager": "unsloth",
     "ours-unsloth": "unsloth",
     "ours-packed": "trl-packed",
     "ours-packed-bf16": "trl-packed-bf16",
@@ -134,9 +139,10 @@ def main(folder: Path, names: list[str], tiny: bool) -> None:
             f"{rate(measured[name]):,.0f} tokens/s" if len(measured[name]) > 2 else "failed, see its log",
             flush=True,
         )
-    (folder / "speed.md").write_text(table(measured))
+        # After each, so that what was measured is kept where the machine is taken back.
+        (folder / "speed.md").write_text(table(measured))
+        plot(measured, folder / "speed.png")
     print(table(measured))
-    plot(measured, folder / "speed.png")
 
 
 if __name__ == "__main__":

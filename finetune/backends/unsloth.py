@@ -52,6 +52,7 @@ REFUSES: dict[str, str] = {
         "Unsloth has no learned tokens",
     ),
     "activation_offloading": "Unsloth offloads with gradient_checkpointing: unsloth",
+    "cuda_graphs": "Unsloth's layers are compiled in its own way",
     "tokens_per_pass": "Unsloth computes each batch in one pass",
     "torch_compile": "Unsloth compiles the model itself",
     "torch_compile_backend": "Unsloth compiles the model itself",

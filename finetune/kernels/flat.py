@@ -42,7 +42,7 @@ def batch_of(ids_T: Tensor, labels_T: Tensor, lengths: Sequence[int]) -> dict[st
     sizes = torch.tensor(lengths)
     ends = torch.nn.functional.pad(sizes.cumsum(0), (1, 0)).int()
     labels = labels_T.clone()
-    labels[ends[:-1].long()] = IGNORED
+    labels[ends[:-1][sizes > 0].long()] = IGNORED
     learned = (labels[1:] != IGNORED).nonzero()[:, 0]
     return {
         "input_ids": ids_T[None],
@@ -74,6 +74,20 @@ def passes_of(batch: Mapping[str, Any], tokens: int | None) -> Iterator[dict[str
         one = batch_of(batch["input_ids"][0, first:last], batch["labels"][0, first:last], group)
         if len(one["targets"]):
             yield one
+
+
+def filled(batch: Mapping[str, Any], tokens: int, documents: int, pad_token_id: int) -> dict[str, Any]:
+    """The batch filled up to a multiple of `tokens`, with a document that teaches nothing, and to a multiple of
+    `documents`, with some of no token: of the shapes of few batches."""
+    ids, labels, lengths = batch["input_ids"][0], batch["labels"][0], list(batch["lengths"])
+    missing = -len(ids) % tokens
+    if missing:
+        ids = torch.nn.functional.pad(ids, (0, missing), value=pad_token_id)
+        labels = torch.nn.functional.pad(labels, (0, missing), value=IGNORED)
+        lengths.append(missing)
+    lengths += [0] * (-len(lengths) % documents)
+    whole = batch_of(ids, labels, lengths)
+    return whole | {"max_length_q": len(ids)}
 
 
 def nothing_like(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from finetune import ranks
 from finetune.data.apart import refuse_mixed_documents
 from finetune.errors import TrainingError
 from finetune.kernels import attention
-from finetune.kernels.flat import FlatCollator, batch_of, nothing_like, passes_of
+from finetune.kernels.flat import FlatCollator, batch_of, filled, nothing_like, passes_of
+from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
@@ -35,13 +36,14 @@ OURS = ("lengths", "learned", "targets")
 class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
     """`flat_or_fail`: no model is let off that mixes the documents of a row. `tokens_per_pass`: unset, a batch is one
     pass. `cut_cross_entropy`: never store the logits of a whole pass. `fill_batch_to`: fill each batch up to a multiple
-    of so many tokens."""
+    of so many tokens. `cuda_graphs`: record the model's layers and replay them."""
 
     flat_or_fail: bool = False
 
     tokens_per_pass: int | None = None
     cut_cross_entropy: bool = True
     fill_batch_to: int | None = None
+    cuda_graphs: bool = False
 
 
 class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
@@ -66,6 +68,7 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             self.data_collator = FlatCollator(self.processing_class.pad_token_id, self.args.fill_batch_to)
         if self.flat and self.args.cut_cross_entropy and not self.cut:
             self.remarks.append("the model makes its logits in its own way: the loss stores them whole")
+        self.recordings = self._recordings() if self.args.cuda_graphs else None
 
     def _keeps_documents_apart(self) -> bool:
         try:
@@ -77,6 +80,18 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             self.remarks.append(f"batches are padded: {error.faults[0].message.split('. ')[0]}")
             return False
         return True
+
+    def _recordings(self) -> Recordings | None:
+        if not self.flat or not torch.cuda.is_available() or self.accelerator.num_processes > 1:
+            self.remarks.append("cuda_graphs has no effect: it is for one GPU, on batches without padding")
+            return None
+        found = Recordings(_inner(self.whole).get_decoder())
+        with _judged(self.model), torch.no_grad(), self.accelerator.autocast(), found.replayed():
+            self.model(**self._laid(torch.arange(sum(PROBE)), list(PROBE)))
+        if found.why_not:
+            self.remarks.append(f"cuda_graphs has no effect: {found.why_not}")
+            return None
+        return found
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """Sum of the losses of all passes; num_items_in_batch, which divides each, belongs to the whole step."""
@@ -91,10 +106,24 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         for number, one in enumerate(passes):
             last = number == len(passes) - 1
             with nullcontext() if last else self.accelerator.no_sync(model):
-                loss = super().training_step(model, one, num_items_in_batch)
+                loss = self._pass(model, one, num_items_in_batch)
             total = loss if total is None else total + loss
         assert total is not None
         return total
+
+    def _pass(self, model: Any, one: dict[str, Any], num_items_in_batch: Any) -> Tensor:
+        loss: Tensor
+        if self.recordings is None:
+            loss = super().training_step(model, one, num_items_in_batch)
+            return loss
+        trained = [parameter for parameter in self.whole.parameters() if parameter.requires_grad]
+        fresh = all(parameter.grad is None for parameter in trained)
+        one = filled(one, STEP, DOCUMENTS, self.processing_class.pad_token_id)
+        with self.recordings.replayed():
+            loss = super().training_step(model, one, num_items_in_batch)
+        if fresh:
+            own_gradients(trained)
+        return loss
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -56,6 +56,7 @@ def _layout(recipe: Recipe) -> dict[str, Any]:
         "flat_or_fail": must,
         "tokens_per_pass": recipe.tokens_per_pass,
         "cut_cross_entropy": not liger if recipe.cut_cross_entropy is None else recipe.cut_cross_entropy,
+        "cuda_graphs": recipe.cuda_graphs,
         "fill_batch_to": full_length if recipe.pad_to_sequence_len else None,
     }
 

@@ -61,7 +61,7 @@ _LIGER = (
 _ORDER = "the trainer of this method draws rows in an order of its own"
 NOT_FOR_ANSWERS: Mapping[str, str] = {
     **dict.fromkeys(("sample_packing", "eval_sample_packing"), _ALONE),
-    **dict.fromkeys(("batch_flattening", "tokens_per_pass", "cut_cross_entropy"), _PADDED),
+    **dict.fromkeys(("batch_flattening", "tokens_per_pass", "cut_cross_entropy", "cuda_graphs"), _PADDED),
     **dict.fromkeys(("train_on_inputs", "roles_to_train", "train_on_eos", "train_on_eot", "multiturn"), ONE_ANSWER),
     "text_chunks": "there is no plain text to cut",
     **dict.fromkeys(

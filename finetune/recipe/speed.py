@@ -22,6 +22,9 @@ class SpeedSection(Section):
     cut_cross_entropy: Annotated[bool | None, Field(examples=[False, True]), Reaches("train", unsloth=())] = None
     """Compute the loss straight from the last hidden states, and never store the logits of a whole pass. Unset: where
     rows are laid end to end, and no Liger loss is asked for."""
+    cuda_graphs: Annotated[bool, Field(examples=[True]), Reaches("train", unsloth=())] = False
+    """Record the model's layers once for each of a few lengths of a pass, and replay them: for passes of few tokens, in
+    which the GPU waits for the host. Takes rows laid end to end on one GPU, and no gradient checkpointing."""
     lora_kernels: Annotated[
         bool, Field(examples=[False, True]), Reaches("adapt", unsloth=(), needs={"adapter": "lora"})
     ] = True

@@ -9,11 +9,13 @@ _LIGER_LOSSES = ("liger_cross_entropy", "liger_fused_linear_cross_entropy")
 def speed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(the key to point at, the message) for each."""
     padded = _why_padded(values)
-    for key in ("tokens_per_pass", "cut_cross_entropy"):
+    for key in ("tokens_per_pass", "cut_cross_entropy", "cuda_graphs"):
         if values.get(key) and padded:
             yield key, f"`{key}` counts where rows are laid end to end, and here {padded}"
     if values.get("batch_flattening") is True and values.get("torch_compile"):
         yield "batch_flattening", "`batch_flattening` makes batches of every length, for which `torch_compile` compiles"
+    if values.get("cuda_graphs") and values.get("gradient_checkpointing") not in (None, False):
+        yield "cuda_graphs", "`cuda_graphs` replays what was recorded, and `gradient_checkpointing` computes it anew"
     for key in _LIGER_LOSSES:
         if values.get("cut_cross_entropy") and values.get(key):
             yield key, f"`{key}` and `cut_cross_entropy` are two ways to the same loss. Keep one"
