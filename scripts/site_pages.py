@@ -1,7 +1,7 @@
-"""What the site shows besides docs/: the README as its front page, and each file of the repository that a page links to.
+"""What the site shows besides docs/: the README as its front page, and each file that a page links to.
 
 A hook of mkdocs (mkdocs.yml names it). It decides where such files lie in the site and turns the links to them, so that
-the same pages are right on GitHub and here. A link to a file that is not there is left as it is, and fails the build."""
+the same pages are right on GitHub and here. A link to no file is left as it is, and fails the build."""
 
 import os
 import re

@@ -187,6 +187,7 @@ UNSET = _table(
     ("resume_from_checkpoint", text),
     ("resume_changed", listed(lambda value: value in (*UNSET, *SET, "libraries"))),
     ("cut_cross_entropy", flag),
+    ("cuda_graphs", flag),
     ("neftune_noise_alpha loss_watchdog_threshold", number(0, above=True)),
 )
 # With a default of their own, or (the first three) needed.

@@ -1,5 +1,5 @@
 """The layers of a model recorded as CUDA graphs and replayed: a pass of few tokens costs two launches instead of
-thousands. Passes are filled up to a few lengths, for each of which there is one recording. Knows no data and no trainer.
+thousands. Passes are filled up to a few lengths, for each of which there is one recording. Knows no data, no trainer.
 
 Imports torch: only the runner's stages may import it, inside a function."""
 
@@ -91,7 +91,7 @@ class Recordings:
         return out
 
 
-class _Replay(nn.Module):
+class _Replay(nn.Module):  # type: ignore[misc]
     """In place of the layers, while the decoder runs. It does not own them."""
 
     def __init__(self, recordings: Recordings) -> None:
@@ -102,7 +102,7 @@ class _Replay(nn.Module):
         return self.run(hidden_BTH, given)
 
 
-class _Layers(nn.Module):
+class _Layers(nn.Module):  # type: ignore[misc]
     """The layers one after another, on hidden states and the tensors among what they are given."""
 
     def __init__(self, layers: Any, given: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """LoRA's linear layers in fewer passes over memory: the adapter's product is added while it is made, the backward pass
-keeps nothing but the input and its small projection, and layers that are given the same input (query, key and value; gate
-and up) read it once. The same arithmetic as peft's own layers, which take over wherever a layer is more than plain LoRA.
+keeps nothing but the input and its small projection, and layers that are given the same input (query, key and value;
+gate and up) read it once. The same arithmetic as peft's own layers, which take over wherever a layer is more than plain
+LoRA.
 
 Imports torch and peft: only the runner's stages may import it, inside a function."""
 
@@ -204,6 +205,7 @@ class _Products(torch.autograd.Function):  # type: ignore[misc]
         return x_grad, None, *first_grads, *second_grads
 
 
-def _parts(small: Tensor, firsts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _parts(small: Tensor, firsts: Sequence[Tensor]) -> Sequence[Tensor]:
     """(T, rank) of each layer."""
-    return torch.split(small, [len(first) for first in firsts], dim=1)
+    parts: Sequence[Tensor] = torch.split(small, [len(first) for first in firsts], dim=1)
+    return parts

@@ -46,7 +46,7 @@ _LEFT_OUT: Mapping[str, str] = {
     "revision_of_model model_type tokenizer_type tokenizer_config allow_pickle_weights trust_remote_code": _OWN_MODEL,
     "model_quantization_config model_quantization_config_kwargs": _OWN_MODEL,
     "lora_model_dir": "the earlier adapter fits the real model alone, so the proof begins with a new one",
-    "activation_offloading torch_empty_cache_steps dpo_use_liger_kernel": _GPU_KERNELS,
+    "activation_offloading torch_empty_cache_steps dpo_use_liger_kernel cuda_graphs": _GPU_KERNELS,
     "torch_compile torch_compile_backend torch_compile_mode": "compiling takes longer than the whole proof",
     "val_set_size test_datasets eval_strategy eval_steps evals_per_epoch eval_batch_size": _MEASURED,
     "eval_sample_packing do_causal_lm_eval eval_causal_lm_metrics eval_labels eval_max_new_tokens": _MEASURED,

@@ -14,8 +14,9 @@ def speed(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"`{key}` counts where rows are laid end to end, and here {padded}"
     if values.get("batch_flattening") is True and values.get("torch_compile"):
         yield "batch_flattening", "`batch_flattening` makes batches of every length, for which `torch_compile` compiles"
-    if values.get("cuda_graphs") and values.get("gradient_checkpointing") not in (None, False):
-        yield "cuda_graphs", "`cuda_graphs` replays what was recorded, and `gradient_checkpointing` computes it anew"
+    for key in ("gradient_checkpointing", "activation_offloading"):
+        if values.get("cuda_graphs") and values.get(key) not in (None, False):
+            yield "cuda_graphs", f"`cuda_graphs` replays what was recorded, and `{key}` has it done otherwise. Keep one"
     for key in _LIGER_LOSSES:
         if values.get("cut_cross_entropy") and values.get(key):
             yield key, f"`{key}` and `cut_cross_entropy` are two ways to the same loss. Keep one"
