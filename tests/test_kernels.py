@@ -173,6 +173,25 @@ def test_fused_layers_learn_what_pefts_own_learn(family: str, more: dict[str, An
         torch.testing.assert_close(grad, their_grads[name], rtol=1e-3, atol=1e-5)
 
 
+def test_layers_of_one_input_are_computed_together_and_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adapted(model_of("llama"), True)
+    sizes: list[int] = []
+    products = lora._products
+    monkeypatch.setattr(lora, "_products", lambda layers, x: sizes.append(len(layers)) or products(layers, x))
+    learned(model)
+    # In each block: query, key and value; the output; gate and up; down.
+    assert sizes == [3, 1, 2, 1] * SMALL["num_hidden_layers"]
+    block = next(part for part in model.modules() if hasattr(part, "gate_proj"))
+    one, other = torch.randn(1, 4, SMALL["hidden_size"]), torch.randn(1, 4, SMALL["hidden_size"])
+    alone = block.up_proj(other)
+    for _ in range(lora.Together.MISSES + 1):
+        block.gate_proj(one)
+        torch.testing.assert_close(block.up_proj(other), alone)
+    sizes.clear()
+    block.gate_proj(one)
+    assert sizes == [1], "layers that are given inputs of their own go separate ways"
+
+
 @pytest.mark.parametrize("bits", [4, 8])
 def test_fused_layers_learn_on_quantized_weights(bits: int, tmp_path: Any) -> None:
     from finetune.backends.transformers import keep_cpu_weights_as_loaded
