@@ -15,7 +15,10 @@ import pytest
 
 from finetune.commands import new
 from finetune.commands.new import gigabytes
+from finetune.data.files import DataFile, raw_rows
 from finetune.errors import FinetuneError, UsageError
+from finetune.formats import FORMATS
+from finetune.formats.meaning import Fields
 from finetune.recipe.source import read_file
 from finetune.starting.choices import SHARE, choose, needed
 from finetune.starting.data import Data, look_at_data
@@ -124,8 +127,8 @@ def test_what_training_would_refuse_is_said_in_the_recipe(written: Callable[...,
     odd = {"messages": [{"role": "narrator", "content": "c"}]}
     text = written(good, odd, odd)["text"]
     assert "TO DO: Row 2 would be refused" in text and "'narrator' is not known" in text and "1 more" in text
-    text = written({"ask": "a", "tell": "b"})["text"]
-    assert "its rows have `ask`, `tell`" in text and "TO DO" in text
+    text = written({"ask": "a", "tell": "b", "score": 3})["text"]
+    assert "its rows have `ask`, `tell`, `score`" in text and "TO DO" in text and "field_prompt" in text
     text = written({"messages": [{"who": "me", "words": ["b"]}]})["text"]
     assert "type" in text and "TO DO" in text
 
@@ -133,6 +136,55 @@ def test_what_training_would_refuse_is_said_in_the_recipe(written: Callable[...,
 def test_long_rows_are_cut_and_said(written: Callable[..., dict[str, Any]]) -> None:
     text = written({"instruction": "a" * 20_000, "output": "b"})["text"]
     assert "excess_length_strategy: truncate" in text and "about 5,0" in text
+
+
+TABLES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "a comma": (",", ("question", "answer"), "question_answer"),
+    "capitals": (",", ("Question", "Answer"), "Question Answer"),
+    "a German spreadsheet": (";", ("Frage", "Antwort"), "Frage Antwort"),
+    "tabs": ("\t", ("Anfrage (Kunde)", "Rückmeldung"), "Anfrage (Kunde)|Rückmeldung"),
+    "Alpaca's": (",", ("instruction", "output"), "alpaca"),
+    "no space between": (",", ("prompt", "completion"), "prompt completion"),
+    "a prompt and a response": ("|", ("prompt", "response"), "prompt response"),
+    "unlike any": (",", ("left", "right"), "left right"),
+    "input and output": (";", ("input", "output"), "input output"),
+    "others beside": (",", ("id", "user_message", "bot_reply", "date"), "user_message bot_reply"),
+    "a system message": (",", ("system", "user", "assistant"), "user assistant"),
+    "plain text": (",", ("Text",), "Text"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_with_any_usual_names_becomes_a_recipe_that_reads_it(
+    name: str, tmp_path: Path, tiny_models: dict[str, Path], finetune: Callable[..., tuple[int, str, str]]
+) -> None:
+    """With a mark of byte order, quoted line ends and delimiters in cells, as a spreadsheet writes them."""
+    delimiter, names, expected = TABLES[name]
+    table, recipe = tmp_path / "table.csv", tmp_path / "r.yaml"
+    with table.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(names)
+        for row in range(30):
+            writer.writerow([f'{column} "{row}",\nof; many' for column in names])
+    code, _, err = finetune("new", recipe, "--model", tiny_models["chatml"], "--data", table, "--gpu", "none")
+    entry = read_file(recipe).data["datasets"][0]
+    assert code == 0 and not err and "TO DO" not in recipe.read_text()
+    columns = [entry[key] for key in ("field_prompt", "field_completion", "field") if key in entry]
+    assert entry["type"] == expected or columns == expected.split("|" if "|" in expected else " ")
+    fields = Fields(text=entry.get("field"), columns=dict(zip(("prompt", "completion"), columns, strict=False)))
+    rows = [row for _, row in raw_rows(DataFile(str(table), "csv", None, "line"))]
+    assert [FORMATS[entry["type"]].read(row, fields) for row in rows] and len(rows) == 30
+    assert finetune("validate", "--strict", recipe)[0] == 0
+
+
+def test_what_the_columns_of_a_table_leave_open_is_said(written: Callable[..., dict[str, Any]]) -> None:
+    text = written({"left": "a", "right": "b"})["text"]
+    assert "`left` asks and `right` answers" in text and "Swap the names" in text
+    text = written({"Question": "a", "Context": "b", "Answer": "c", "date": "d"})["text"]
+    text = " ".join(text.replace("\n# ", " ").split())
+    assert "Not read: `Context`, `date`" in text and "Rename `Context` to context" in text
+    text = written({"How are you?": "And you?", "Well.": "So so."})["text"]
+    assert "TO DO: The first line reads like a row" in text
 
 
 def test_paths_are_written_as_they_are_found_from_the_recipe(
@@ -399,7 +451,7 @@ def test_faults_of_looking_are_the_programs_own() -> None:
 
 def test_a_folder_or_a_pattern_is_told_by_its_first_file(tmp_path: Path) -> None:
     for name, rows in (("a.jsonl", 2), ("b.jsonl", 6)):
-        (tmp_path / name).write_text('{"prompt": "q", "completion": "a"}\n' * rows)
+        (tmp_path / name).write_text('{"prompt": "q ", "completion": "a"}\n' * rows)
     for path in (str(tmp_path), str(tmp_path / "*.jsonl")):
         found = look_at_data(path)
         assert (found.path, found.form, found.rows, found.exact) == (path, "prompt_completion", 8, False)

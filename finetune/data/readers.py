@@ -3,6 +3,7 @@
 A row that cannot be read comes as Broken, so that the rows after it can be; a file that cannot raises DataError."""
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -13,7 +14,8 @@ from finetune.errors import DataError, Fault, Where
 
 CELL_BYTES = 128 * 2**20
 """A longer cell is an open quote: the rest of the file would be read into one cell, and into memory."""
-DELIMITERS = {";": "a semicolon", "\t": "a tab", "|": "a bar", ",": "a comma"}
+DELIMITERS = (",", ";", "\t", "|")
+"""A spreadsheet's CSV has semicolons or tabs where the country's decimals have commas."""
 
 
 def csv_rows(stream: IO[bytes], file: File) -> Rows:
@@ -22,8 +24,9 @@ def csv_rows(stream: IO[bytes], file: File) -> Rows:
 
     csv.field_size_limit(CELL_BYTES)  # a document may be longer than the module's cautious 128 KiB
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter="\t" if file.kind == "tsv" else ",")
     try:
+        first = text.readline(raw.ROW_BYTES)
+        reader = csv.reader(itertools.chain([first], text), delimiter=_delimiter(first, file.kind))
         names = next(reader, [])
         _refuse_names(names, file)
         begins, number = reader.line_num + 1, 0
@@ -52,14 +55,20 @@ def _refuse_names(names: list[str], file: File) -> None:
     if twice:
         shown = ", ".join(name or "(without a name)" for name in twice)
         raise DataError(f"{file.name}: the column {shown} is there twice; only one could count")
-    ours = "\t" if file.kind == "tsv" else ","
-    found = [sign for sign in DELIMITERS if sign != ours and len(names) == 1 and sign in names[0]]
-    if found:
-        better = {"\t": "name the file .tsv", ",": "name the file .csv"}.get(
-            found[0], f"write it anew: pandas.read_csv(..., sep={found[0]!r}).to_csv(..., index=False)"
+    if file.kind == "tsv" and len(names) == 1 and "," in names[0]:
+        raise DataError(
+            Fault("its cells are parted by a comma, not by a tab: name the file .csv", Where(file.name, 1, 1))
         )
-        why = f"its cells are parted by {DELIMITERS[found[0]]}, not by {DELIMITERS[ours]}: {better}"
-        raise DataError(Fault(why, Where(file.name, 1, 1)))
+
+
+def _delimiter(first: str, kind: str) -> str:
+    """What parts the cells: of a .csv file whose line of names no comma parts, what does part it."""
+    import csv
+
+    if kind == "tsv":
+        return "\t"
+    parted = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in DELIMITERS}
+    return "," if parted[","] > 1 else max(DELIMITERS, key=lambda sign: parted[sign])
 
 
 def _ragged(cells: list[str], names: list[str]) -> str:

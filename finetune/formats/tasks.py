@@ -20,15 +20,16 @@ LANGUAGES = {
 
 @dataclass(frozen=True)
 class Task:
-    """`pair`: the row's question and answer, or None where its columns are of something else."""
+    """`pair`: the row's question and answer, by the columns that the recipe names; None where its columns are of
+    something else."""
 
-    pair: Callable[[Mapping[str, Any]], tuple[str, str] | None]
+    pair: Callable[[Mapping[str, Any], Mapping[str, str]], tuple[str, str] | None]
     COLUMNS: str
     matches: Callable[[Mapping[str, Any]], bool]
 
     def read(self, row: Mapping[str, Any], fields: Fields) -> Conversation:
         """BadRow for a missing column or one that is not text."""
-        pair = self.pair(row)
+        pair = self.pair(row, fields.columns)
         if pair is None:
             raise BadRow(f"it needs {self.COLUMNS}; the row has {names_of(row)}")
         system = optional_text(row, fields.system or "system")
@@ -40,19 +41,21 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in row), None)
 
 
-def _question(row: Mapping[str, Any]) -> tuple[str, str] | None:
-    if "question" not in row or "answer" not in row:
+def _question(row: Mapping[str, Any], named: Mapping[str, str]) -> tuple[str, str] | None:
+    asks, answers = named.get("prompt", "question"), named.get("completion", "answer")
+    if not named and (asks not in row or answers not in row):
         return None
     context = optional_text(row, _first(row, CONTEXTS))
-    question = text_in(row, "question")
-    return (f"{context}\n\n{question}" if context else question), text_in(row, "answer")
+    question = text_in(row, asks)
+    return (f"{context}\n\n{question}" if context else question), text_in(row, answers)
 
 
 def _asks(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("answer"), str) and "question" in row
 
 
-def _summary(row: Mapping[str, Any]) -> tuple[str, str] | None:
+def _summary(row: Mapping[str, Any], named: Mapping[str, str]) -> tuple[str, str] | None:
+    del named  # only a question and its answer have names of their own
     document, summary = _first(row, DOCUMENTS), _first(row, SUMMARIES)
     if document is None or summary is None:
         return None
@@ -63,8 +66,9 @@ def _summarizes(row: Mapping[str, Any]) -> bool:
     return _first(row, DOCUMENTS) is not None and _first(row, SUMMARIES) is not None
 
 
-def _translation(row: Mapping[str, Any]) -> tuple[str, str] | None:
+def _translation(row: Mapping[str, Any], named: Mapping[str, str]) -> tuple[str, str] | None:
     """Out of the first language into the second, in the row's order."""
+    del named
     pair = row.get("translation")
     if not isinstance(pair, Mapping) or len(pair) != 2:
         return None

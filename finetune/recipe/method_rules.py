@@ -120,6 +120,8 @@ def _of_entry(entry: Mapping[str, Any], method: str, kind: str) -> Iterator[Find
     for key, kinds in COLUMNS.items():
         if _asked(entry.get(key)) and kind not in kinds:
             yield key, f"`{key}` counts only where a row has such a column; {shown(method)} {LEARNS[kind]}"
+        elif _asked(entry.get(key)) and kind == "rows" and given != "question_answer":
+            yield key, f"`{key}` counts only with `type: question_answer`, of rows to imitate. Write that type"
     for key in ENTRY_LABELS if kind != "rows" else ():
         if _asked(entry.get(key)):
             yield key, f"`{key}` cannot be honoured with {shown(method)}: {ONE_ANSWER}. Remove it"

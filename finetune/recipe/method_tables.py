@@ -114,13 +114,13 @@ ENTRY_LABELS = (
     "message_field_training_detail",
 )
 COLUMNS = {
-    "field_prompt": ("pair", "judged", "prompt"),
+    "field_prompt": ("pair", "judged", "prompt", "rows"),
     "field_chosen": ("pair",),
     "field_rejected": ("pair",),
-    "field_completion": ("judged",),
+    "field_completion": ("judged", "rows"),
     "field_label": ("judged",),
 }
-"""Key of an entry -> the kinds of rows that have such a column."""
+"""Key of an entry -> the kinds of rows that have such a column; rows to imitate as `type: question_answer` alone."""
 FORMAT_KEYS = {
     "rows": "field_instruction field_input field_output field_system format no_input_format system_prompt "
     "system_format",

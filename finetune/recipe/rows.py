@@ -216,13 +216,14 @@ class RowKeys(Section):
     """Column with the system message of a conversation that does not open with one. Unset: `system`."""
     field_prompt: Annotated[str | None, Field(min_length=1, examples=["question", "ask"]), Reaches("format")] = None
     """Column with the question of a preference, a judgement or a row without an answer. Unset: `prompt`, or what the
-    type reads."""
+    type reads. Of rows to imitate, with `type: question_answer`. Unset there: `question`."""
     field_chosen: Annotated[str | None, Field(min_length=1, examples=["better", "good"]), Reaches("format")] = None
     """Column with the chosen answer: text, a message or messages. Unset: `chosen`."""
     field_rejected: Annotated[str | None, Field(min_length=1, examples=["worse", "bad"]), Reaches("format")] = None
     """Column with the rejected answer. Unset: `rejected`."""
     field_completion: Annotated[str | None, Field(min_length=1, examples=["answer", "text"]), Reaches("format")] = None
-    """Column with the answer that is good or bad. Unset: `completion`."""
+    """Column with the answer that is good or bad. Unset: `completion`. Of rows to imitate, with `type:
+    question_answer`: the answer. Unset there: `answer`."""
     field_label: Annotated[str | None, Field(min_length=1, examples=["good", "liked"]), Reaches("format")] = None
     """Column that says whether the answer is good. Unset: `label`."""
     field_tools: Annotated[

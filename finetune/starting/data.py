@@ -13,6 +13,7 @@ from finetune.data.files import KINDS, Broken, DataFile, list_files, raw_rows
 from finetune.errors import DataError, Fault, UsageError, Where
 from finetune.formats import FORMATS, chat
 from finetune.formats.meaning import BadRow, Conversation, Fields
+from finetune.starting import columns
 from finetune.starting.model import ADDRESS, HUB_ID
 
 LOOKED_AT = 200
@@ -161,17 +162,57 @@ def _recognised(path: str, rows: Sequence[Mapping[str, Any]]) -> Data:
         return _tried(Data(path, "chat_template", seen=seen), rows, Fields())
     if column is not None:
         return _chat(path, rows, column)
+    glued = _glued(rows[0])
     for form, module in FORMATS.items():
-        if form != "chat_template" and module.matches(rows[0]):
+        if form != "chat_template" and module.matches(rows[0]) and not (form == "prompt_completion" and glued):
             seen = f"Its rows have {module.COLUMNS}: `type: {form}`."
             return _tried(Data(path, form, seen=seen), rows, Fields())
-    columns = ", ".join(f"`{name}`" for name in rows[0]) or "no columns"
-    seen = f"Not recognised: its rows have {columns}. {known_forms()}"
+    return _by_names(path, rows)
+
+
+def _glued(row: Mapping[str, Any]) -> bool:
+    """Whether a prompt and its completion, put together as they are, would run into each other."""
+    prompt, said = row.get("prompt"), row.get("completion", row.get("response"))
+    return isinstance(prompt, str) and isinstance(said, str) and not (prompt[-1:].isspace() or said[:1].isspace())
+
+
+def _by_names(path: str, rows: Sequence[Mapping[str, Any]]) -> Data:
+    """Columns that no form has: a question and an answer, or plain text, by what they are called."""
+    row = rows[0]
+    names = ", ".join(f"`{name}`" for name in row) or "no columns"
+    if columns.look_like_rows(list(row)):
+        seen = f"Not recognised: its first line, which should name the columns, is {names}."
+        todo = "The first line reads like a row, not like names of columns: write a line above it, question,answer"
+        return Data(path, seen=f"{seen} {known_forms()}", todo=f"{todo}.")
+    pair, text = columns.asks_and_answers(row), columns.only_text(row)
+    if pair is not None:
+        return _pair(path, rows, *pair)
+    if text is not None:
+        seen = f"`{text}` holds plain text, all of which is learned: `type: completion`."
+        return _tried(Data(path, "completion", {"field": text}, seen), rows, Fields(text=text))
+    seen = f"Not recognised: its rows have {names}. {known_forms()}"
     todo = (
-        "Training refuses the rows as they are: give them the columns of one of these types. "
-        "A question and its answer are `instruction` and `output`."
+        "Training refuses the rows as they are. If one column asks and another answers, name them: "
+        "`type: question_answer`, `field_prompt: ...`, `field_completion: ...`. Else give them the columns of a type."
     )
     return Data(path, seen=seen, todo=todo)
+
+
+def _pair(path: str, rows: Sequence[Mapping[str, Any]], asks: str, answers: str, named: bool) -> Data:
+    """A question and an answer under the model's own chat template."""
+    entry = {"field_prompt": asks, "field_completion": answers}
+    context = columns.other_name_of_context(rows[0])
+    read = {asks, answers, "system", *(name for name in ("context", "passage") if name in rows[0])}
+    besides = ", ".join(f"`{name}`" for name in rows[0] if name not in read)
+    seen = f"`{asks}` asks and `{answers}` answers: `type: question_answer`."
+    seen += f" Not read: {besides}." if besides else ""
+    seen += (
+        "" if named else " Their names do not say so: it is the order of the columns. Swap the names if it is wrong."
+    )
+    seen += f" Rename `{context}` to context, and it stands before the question." if context else ""
+    return _tried(
+        Data(path, "question_answer", entry, seen), rows, Fields(columns={"prompt": asks, "completion": answers})
+    )
 
 
 def _messages_column(row: Mapping[str, Any]) -> str | None:

@@ -123,10 +123,11 @@ def _data(model: Model, data: Data, chosen: Choices) -> list[str]:
     else:
         lines.append("    # type: chat_template         # unset: told by the columns of the first row")
     lines += _nested(data.entry, "    ")
-    if data.form in (None, "chat_template"):
+    templated = data.form in (None, "chat_template", "question_answer")
+    if templated:
         name, why = _template(model)
         lines.append(_line("chat_template", name, why))
-    if data.form in (None, "chat_template", "alpaca"):  # plain text has no questions
+    if templated or data.form == "alpaca":  # plain text has no questions
         why = "only the answers are learned, each with its end; true: questions too"
         lines.append(_line("train_on_inputs", "false", why))
     lines.append(_line("excess_length_strategy", "drop", "longer rows are left out and counted; truncate cuts them"))
