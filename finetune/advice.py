@@ -13,6 +13,7 @@ from finetune.backends.checkpoints import verdict
 from finetune.backends.quantized import asked_of
 from finetune.errors import Fault
 from finetune.machine import installed
+from finetune.recipe.data_rules import TASKS
 from finetune.recipe.load import Checked
 from finetune.recipe.optimizers import ADAM, OPTIMIZERS
 from finetune.recipe.recipe import Recipe
@@ -185,9 +186,13 @@ def _packing(case: Case) -> Iterator[Finding]:
         yield "attn_implementation", f"{message}; sdpa or flash_attention_2 do not", "FT017"
 
 
+TEMPLATED = ("chat_template", *TASKS)
+"""Forms whose questions are a user's turns."""
+
+
 def _inputs(case: Case) -> Iterator[Finding]:
     recipe = case.recipe
-    if recipe.train_on_inputs and any(entry.type == "chat_template" for entry in recipe.datasets):
+    if recipe.train_on_inputs and any(entry.type in TEMPLATED for entry in recipe.datasets):
         message = "`train_on_inputs: true` also teaches the model to write the user's turns"
         yield "train_on_inputs", f"{message}; false learns the answers", "FT018"
 
