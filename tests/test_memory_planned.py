@@ -102,6 +102,15 @@ def test_auto_is_faster_where_there_is_more_memory() -> None:
     assert padded.tokens_per_pass is None and padded.rows_at_once > 1
 
 
+def test_the_backend_that_is_left_open_is_the_faster_one_for_the_rows_of_a_pass() -> None:
+    both = replace(machine_with("24"), packages={"unsloth": "2026.10.7"})
+    made = settled(recipe(**AUTO, backend="auto"), both, resolve, Data()).recipe
+    plan = resolve(made, both)
+    assert plan.backend == "transformers" and made.tokens_per_pass is not None
+    # Written by hand, two rows a pass are as fast with the one that takes less memory.
+    assert resolve(recipe(backend="auto"), both).backend == "unsloth"
+
+
 def test_auto_without_a_gpu_or_a_known_model_is_what_takes_least() -> None:
     wish = recipe(**AUTO, gradient_checkpointing="auto")
     nothing = settled(wish, Machine(), resolve)
