@@ -15,7 +15,7 @@ from finetune.machine import Machine
 from finetune.memory.gpus import machine_with
 from finetune.recipe.load import load_recipe
 from finetune.resolve import resolve
-from tests.conftest import RECIPES, ROOT
+from tests.conftest import RECIPES, ROOT, in_turn
 from tests.gallery_rows import ROWS
 
 FOLDER = ROOT / "recipes"
@@ -102,3 +102,9 @@ def test_rows_as_the_hub_has_them_are_what_the_recipe_says(path: Path) -> None:
         reading = Reading(given["path"], given["form"], Fields(**given["fields"]), given["source"]["take"]["filter"])
         read = list(meanings(iter(found), reading))
         assert len(read) == len(found) and not [row for row in read if isinstance(row, BadOne)], read
+
+
+@pytest.mark.parametrize("path", in_turn(2))
+def test_a_recipe_goes_the_whole_way_on_a_tiny_model_of_its_architecture(path: Path, finetune: Any) -> None:
+    code, out, err = finetune("prove", path)
+    assert code == 0 and f"{path}: proved" in out, out + err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finetune.errors import ModelError, ProofError, RunFolderError
 from finetune.exporting import flow, saving
@@ -91,6 +91,35 @@ def test_tied_embeddings_stay_one_or_become_two(kind: str, tied: Path, write_rec
     two = kind in ("one end trained", "adapter on the head")
     assert ("lm_head.weight" in load_file(run / "merged" / "model.safetensors")) == two
     assert json.loads((run / "merged" / "config.json").read_text())["tie_word_embeddings"] is not two
+
+
+def test_a_model_whose_attention_is_bounded_is_compared_under_the_attention_that_it_learned_with(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    tokenizer = tiny.tokenizer_of("chatml")
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        attn_logit_softcapping=0.2,
+        initializer_range=0.5,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path / "bounded")
+    tokenizer.save_pretrained(tmp_path / "bounded")
+    run = finished(write_recipe(base_model=str(tmp_path / "bounded"), attn_implementation="eager", **LORA))
+    code, _, err = finetune("merge", run, "--prompts", 2)
+    assert code == 0, err
+    model = AutoModelForCausalLM.from_pretrained(run / "merged", dtype="auto")
+    asked = torch.arange(3, 12)[None]
+    unbounded = model(asked).logits
+    model.set_attn_implementation("eager")
+    assert (model(asked).logits - unbounded).abs().max() > 1e-3, "or the two attentions are one"
 
 
 def test_weights_keep_the_numbers_of_the_checkpoint_and_are_rounded_once(

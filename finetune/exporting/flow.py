@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune import __version__
 from finetune.errors import ProofError
-from finetune.exporting.finished import Finished, adapter_config, refuse_unmergeable
+from finetune.exporting.finished import Finished, adapter_config, attention_of, refuse_unmergeable
 from finetune.exporting.merging import Parts, load_folder, load_parts, load_tokenizer, merge, widen
 from finetune.exporting.places import Place
 from finetune.exporting.probes import probes, training_answers
@@ -145,7 +145,7 @@ def prove(wish: Wish, reader: Reader, reference: Reference, numbers: str, facts:
 
 def prove_folder(wish: Wish, folder: Path, reference: Reference, inventory: Inventory, numbers: str) -> Proof:
     """Of merged weights, read as any program reads them."""
-    model = load_folder(folder, wish.run.scores)
+    model = load_folder(folder, wish.run.scores, attention_of(wish.run))
     if reference.exact:
         widen(model)
     reader = TransformersReader(model, load_tokenizer(folder), stop_ids_of(folder), official=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.errors import ModelError
 from finetune.exporting import gguf_tools
-from finetune.exporting.finished import Finished
+from finetune.exporting.finished import Finished, attention_of
 from finetune.exporting.flow import Reference, Wish, merge_into, prove
 from finetune.exporting.gguf_file import FILE_TYPES, Source, text_config, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES
@@ -62,7 +62,7 @@ def make_gguf(wish: Wish, quantization: str, folder: Path, screen: Screen) -> Wr
     with screen.stage(f"writing {path.name}"):
         tool = _write(wish.run, reference, merged, path, quantization)
     longest = max(len(one.ids) for one in reference.measured)
-    reader = open_gguf(path, merged, longest + wish.run.answer_tokens + 64)
+    reader = open_gguf(path, merged, longest + wish.run.answer_tokens + 64, attention_of(wish.run))
     begins = bool(gguf_facts(path).get("tokenizer.ggml.add_bos_token"))
     return Written(path, reference, tool, begins, reader)
 

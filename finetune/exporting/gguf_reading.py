@@ -143,14 +143,15 @@ def llama_cpp_there() -> bool:
     return find_spec("llama_cpp") is not None
 
 
-def open_gguf(path: Path, merged: Path, context: int) -> GgufReader:
-    """`context`: tokens that the longest prompt and its answer take."""
+def open_gguf(path: Path, merged: Path, context: int, attention: str | None = None) -> GgufReader:
+    """`context`: tokens that the longest prompt and its answer take. `attention`: the run's, where transformers reads
+    the file."""
     if llama_cpp_there():
         return LlamaReader(path, context)
-    return by_transformers(path, merged)
+    return by_transformers(path, merged, attention)
 
 
-def by_transformers(path: Path, merged: Path) -> "UnsplitReader":
+def by_transformers(path: Path, merged: Path, attention: str | None = None) -> "UnsplitReader":
     """ModelError if the file's vocabulary is not the tokenizer's."""
     import torch
 
@@ -158,7 +159,7 @@ def by_transformers(path: Path, merged: Path) -> "UnsplitReader":
     facts = gguf_facts(path)
     _same_vocabulary(facts, tokenizer)
     tokenizer.chat_template = facts.get(TEMPLATE)
-    model = load_folder(merged, scores=False).float()
+    model = load_folder(merged, False, attention).float()
     weights = {name: torch.from_numpy(weight) for name, weight in read_back(path, merged).items()}
     model.load_state_dict(weights, strict=False)
     stops = [facts[name] for name in ENDS if name in facts]

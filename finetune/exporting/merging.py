@@ -10,7 +10,7 @@ from typing import Any
 from finetune.backends.loaded import guarded, make_room
 from finetune.backends.transformers import HEADS
 from finetune.errors import ModelError
-from finetune.exporting.finished import ADAPTER, Finished, base_call, refuse_quantized, unpacking
+from finetune.exporting.finished import ADAPTER, Finished, attention_of, base_call, refuse_quantized, unpacking
 from finetune.plan import Call, perform
 
 SPARE = 1.2
@@ -49,7 +49,7 @@ def load_parts(run: Finished, instead: str | None = None) -> Parts:
 
 
 def _whole(run: Finished, tokenizer: Any) -> Parts:
-    model = load_folder(run.weights, run.scores)
+    model = load_folder(run.weights, run.scores, attention_of(run))
     return Parts(model, tokenizer, numbers_of(model), str(run.weights), "", widen(model))
 
 
@@ -67,14 +67,16 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(f"the tokenizer in {folder} cannot be loaded: {_first_line(error)}") from error
 
 
-def load_folder(folder: Path, scores: bool) -> Any:
-    """A whole model of a folder, in the numbers of its files."""
+def load_folder(folder: Path, scores: bool, attention: str | None = None) -> Any:
+    """A whole model of a folder, in the numbers of its files. `attention`: attn_implementation, where not the default
+    one."""
     kind = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
     arguments = {
         "pretrained_model_name_or_path": str(folder),
         "dtype": "auto",
         "device_map": {"": device()},
         "use_safetensors": True,
+        "attn_implementation": attention,
         "output_loading_info": True,
     }
     model, found = guarded(Call(f"transformers.{kind}.from_pretrained", arguments))
