@@ -4,6 +4,7 @@ import math
 import resource
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from finetune.rundir import RunDir
@@ -30,6 +31,8 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
         "train_seconds": trained.seconds,
         "stopped": sum(pair["after"]["stopped"] for pair in pairs),
         "asked": len(pairs),
+        "threads": _threads(),
+        "cpu": _cpu(),
         **trained.best,
     }
 
@@ -115,6 +118,26 @@ def _peak_memory_gib() -> float:
         return float(torch.cuda.max_memory_allocated()) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def _cpu() -> str:
+    """What the last bits of a sum hang on, besides the threads."""
+    import platform
+
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def now() -> str:

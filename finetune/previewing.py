@@ -11,8 +11,10 @@ from typing import Any
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
 from finetune.data.entries import Entry
+from finetune.data.opening import is_address
 from finetune.data.prepare import Watch
 from finetune.data.prepared import Prepared
+from finetune.data.sources import Source
 from finetune.data.warned import dated, warnings_of
 from finetune.errors import DataError
 from finetune.plan import Plan
@@ -60,10 +62,17 @@ def tokenizer_alone(plan: Plan) -> None:
     """Let transformers be imported without torch, which no tokenizer of its own needs: it takes seconds and hundreds of
     megabytes. For a command that then ends."""
     call = tokenizer_part(plan.stage("load"))[0]
-    if "torch" not in sys.modules and not call.arguments["trust_remote_code"]:
+    if "torch" not in sys.modules and not call.arguments["trust_remote_code"] and not _reads_hub(plan):
         sys.modules["torch"] = None  # type: ignore[assignment]  # the import system's word for: there is none
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _reads_hub(plan: Plan) -> bool:
+    """Whether rows come through the datasets library, which wants torch where it is installed."""
+    calls = [call.arguments for call in plan.stage("format") if call.target.endswith(".open_source")]
+    sources = [Source(one["path"], one["source"]["hub"], one["source"]["files"]) for one in calls]
+    return any(not is_address(source.path) and source.listed() is None for source in sources)
 
 
 def _losses(counted: Counted, share: float) -> list[str]:

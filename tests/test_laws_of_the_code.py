@@ -64,7 +64,7 @@ LAYERS = (
     ("readable",),
     ("resolve", "stages", "memory"),
     ("outcome", "advice", "report", "together", "told", "saving", "locking"),
-    ("judge", "runner", "previewing", "sweeping"),
+    ("judge", "runner", "previewing", "sweeping", "reproducing"),
     ("effects",),
     ("explain", "keys", "forms_page", "gallery", "exporting"),
     ("gallery_page",),

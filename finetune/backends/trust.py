@@ -90,6 +90,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _hub_config(name: str, revision: str) -> dict[str, Any]:
     """The repository's configs, without any of its code; {} where they cannot be had, and loading will say why."""
+    from httpx import HTTPError
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -97,6 +98,6 @@ def _hub_config(name: str, revision: str) -> dict[str, Any]:
     for file in ("tokenizer_config.json", "config.json"):
         try:
             found |= _json(Path(hf_hub_download(name, file, revision=revision)))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+        except (HfHubHTTPError, HTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
             continue
     return found

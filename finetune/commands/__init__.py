@@ -22,6 +22,7 @@ from finetune.commands import (
     push,
     recipes,
     report,
+    reproduce,
     runs,
     schema,
     serve,
@@ -55,6 +56,7 @@ COMMANDS = {
     "serve": serve,
     "runs": runs,
     "report": report,
+    "reproduce": reproduce,
     "schema": schema,
     "doctor": doctor,
 }

@@ -45,7 +45,7 @@ class Held:
     def plan(self, plan: "Plan") -> "Plan":
         from finetune.locking.pinning import pinned_plan
 
-        return pinned_plan(plan, self.checked.recipe, self.now.inputs)
+        return pinned_plan(plan, self.checked.recipe, self.now.inputs) if self.refuses else plan
 
     def with_rows(self, prepared: Any, tokenizer: Any) -> "Lock":
         """The lock of what is trained, whole. DriftError if rows or template are not as locked and that is refused."""
@@ -80,31 +80,48 @@ def refuse(faults: Sequence[Fault], checked: "Checked") -> None:
 def held(parsed: argparse.Namespace, checked: "Checked", trains: bool = False, looks: bool = True) -> Held:
     """The recipe as it is to be trained: frozen, with the locked commits. DriftError if it is not as locked; what is
     only to be said is printed. `trains`: whether versions of libraries count here; `looks`: whether files are read."""
-    from finetune.locking.lock import path_of, read
+    from finetune.locking.lock import path_of
     from finetune.locking.pinning import pinned_recipe
 
     lock = path_of(parsed.recipe)
-    kept = read(lock) if parsed.frozen or trains else None
+    kept = _read(lock, parsed.frozen) if parsed.frozen or trains else None
     if parsed.frozen and kept is None:
         raise no_lock(parsed.recipe)
     if not parsed.frozen and not trains:
         return _free(checked)
     now = locked_now(parsed, checked, kept)
-    mend = f"accept it with: finetune lock {parsed.recipe}"
+    mend = mend_of(parsed)
     if kept is not None and looks:
         refuse(judged(parsed, checked, kept, now, trains), checked)
-    inputs = kept.inputs if parsed.frozen and kept else now.inputs
-    if not parsed.frozen and checked.recipe.trust_remote_code:
-        # What runs a repository's code is pinned by whoever read it, never by us.
-        inputs = {key: item for key, item in inputs.items() if key != "model"}
-    recipe = pinned_recipe(checked.recipe, inputs)
-    return Held(replace(checked, recipe=recipe), now, kept, parsed.frozen, mend)
+    if not parsed.frozen or kept is None:
+        # A branch is loaded by its name: by a commit, the hub's cache would not know it again offline.
+        return Held(checked, now, kept, False, mend)
+    return Held(replace(checked, recipe=pinned_recipe(checked.recipe, kept.inputs)), now, kept, True, mend)
+
+
+def _read(lock: Path, needed: bool) -> "Lock | None":
+    """A lock that nobody asked for does not keep a run from training."""
+    from finetune.commands.checking import print_faults
+    from finetune.locking.lock import read
+
+    try:
+        return read(lock)
+    except DriftError as error:
+        if needed:
+            raise
+        print_faults([replace(fault, severity="warning") for fault in error.faults])
+        return None
 
 
 def _free(checked: "Checked") -> Held:
     from finetune.locking.lock import Lock
 
     return Held(checked, Lock({}, {}, {}, {}), None, False, "")
+
+
+def mend_of(parsed: argparse.Namespace) -> str:
+    """How another state is accepted: a command that trains what no lock lies beside says it itself."""
+    return str(getattr(parsed, "mend", "")) or f"accept it with: finetune lock {parsed.recipe}"
 
 
 def no_lock(recipe: Path) -> DriftError:
@@ -150,7 +167,7 @@ def judged(parsed: argparse.Namespace, checked: "Checked", kept: "Lock", now: "L
     from finetune.locking.lock import path_of
 
     found, said = moved(kept, now), []
-    mend = f"accept it with: finetune lock {parsed.recipe}"
+    mend = mend_of(parsed)
     where = Where(str(path_of(parsed.recipe)))
     if not parsed.frozen:
         return [_loose(found, mend, where)] if found else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune import ranks
-from finetune.commands.checking import gpu_count, print_faults, resolved
+from finetune.commands.checking import gpu_count, print_faults, resolved, settled_by_memory
 from finetune.commands.freezing import frozen_options, held
 from finetune.commands.memory import before_loading
 from finetune.errors import (
@@ -25,6 +25,7 @@ from finetune.errors import (
 )
 
 if TYPE_CHECKING:
+    from finetune.machine import Machine
     from finetune.plan import Plan
     from finetune.recipe.load import Checked
     from finetune.rundir import RunDir
@@ -79,9 +80,12 @@ def _run(parsed: argparse.Namespace, rank: ranks.Rank) -> int:
             return _launched([*_again(parsed), *overrides], resolved(checked, machine), count, len(machine.gpus))
         hold = held(parsed, checked, trains=True, looks=rank.first)
         plan = hold.plan(resolved(hold.checked, machine))
+        settled = _settled(hold.checked, machine)
 
         def judge(prepared: Any, tokenizer: Any, folder: "RunDir") -> str:
             hold.seal(prepared, tokenizer, folder)
+            if settled:
+                folder.write("settled.json", settled)
             return before_loading(checked, plan, machine, prepared)
 
         request = Request(parsed.recipe, overrides, checked.recipe.output_dir, composed, keys, parsed.overwrite, judge)
@@ -89,6 +93,18 @@ def _run(parsed: argparse.Namespace, rank: ranks.Rank) -> int:
     except FinetuneError as error:
         error.faults = tuple(_at_its_line(fault, error, checked) for fault in error.faults)
         raise
+
+
+def _settled(checked: "Checked", machine: "Machine") -> dict[str, Any]:
+    """What memory decided for keys that say `auto`, and for those that follow: another run of it needs the same."""
+    from finetune.recipe.auto import chosen_by_memory
+
+    if not chosen_by_memory(checked.recipe):
+        return {}
+    asked, made = (
+        recipe.model_dump(mode="json") for recipe in (checked.recipe, settled_by_memory(checked, machine).recipe)
+    )
+    return {key: value for key, value in made.items() if value != asked[key]}
 
 
 def _again(parsed: argparse.Namespace) -> list[str]:

@@ -2,18 +2,24 @@
 format."""
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from finetune.data.choosing import base_of
 from finetune.data.readers import without_padding
 from finetune.errors import DataError
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
+AT = re.compile(r"^hf://datasets/[^@]+@([0-9a-f]{40})/")
+
 
 def commit_of(path: str, revision: str | None, data_files: Sequence[str]) -> str | None:
     """The commit that a revision is now; None offline, where only what was downloaded before can be used. DataError
     if the hub does not have it, lets nobody in, or cannot be reached: the datasets library would quietly take what it
     downloaded before, of whatever revision."""
+    from httpx import HTTPError
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -33,7 +39,7 @@ def commit_of(path: str, revision: str | None, data_files: Sequence[str]) -> str
             f"{path} is no local file, and the hub has no such dataset: check the spelling; for a private one, run: "
             "hf auth login"
         ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         raise DataError(
             f"{path} is no local file, and the hub cannot be asked for it: {_first_line(error)}. Check the network; "
             "with HF_HUB_OFFLINE=1 what was downloaded before is used"
@@ -60,10 +66,29 @@ def hub_rows(
         hub = {**hub, "split": base_of(hub["split"] or "train")}
     try:
         dataset = load_dataset(path, **hub, **chosen)
+        _is_of(dataset, path, hub["revision"])
         for number, row in enumerate(dataset, 1):
             yield number, without_padding(row)
     except (DatasetsError, OSError, ValueError) as error:
         raise DataError(f"dataset {path!r} is no local file and cannot be read from the hub: {_why(error)}") from error
+
+
+def _is_of(dataset: Any, path: str, revision: str | None) -> None:
+    """DataError if these are not the rows of the commit that is asked for. Offline, the library takes what it
+    downloaded last, of whatever commit."""
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE or not COMMIT.fullmatch(revision or ""):
+        return
+    # Where the rows lie, the last folder is the commit; what is streamed tells the addresses it came from.
+    here = {Path(file["filename"]).parent.name for file in getattr(dataset, "cache_files", None) or ()}
+    here |= {found[1] for name in dataset.info.download_checksums or () if (found := AT.search(name))}
+    if here != {revision}:
+        told = ", ".join(sorted(here)) or "another"
+        raise DataError(
+            f"hub dataset {path} is asked for at commit {revision}, and what was downloaded last is {told}. "
+            "HF_HUB_OFFLINE is set: unset it to load that commit"
+        )
 
 
 def _why(error: Exception) -> str:

@@ -128,6 +128,7 @@ def preview(package: Package, run: Finished) -> Path:
 
 def send(package: Package) -> str:
     """The address of the commit. MachineError if the hub cannot be reached or refuses."""
+    from httpx import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
@@ -139,7 +140,7 @@ def send(package: Package) -> str:
     try:
         api.create_repo(package.repo, private=package.private, exist_ok=True)
         commit = api.create_commit(package.repo, added, commit_message="Trained with finetune")
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+    except (HfHubHTTPError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise MachineError(
             f"the hub did not take {package.repo}: {first}. Check name and network, and `hf auth login` (or HF_TOKEN)"

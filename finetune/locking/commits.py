@@ -1,6 +1,7 @@
 """A name on the hub and a revision -> its commit: asked of the hub, else read from what was downloaded before.
 Downloads nothing."""
 
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -27,8 +28,6 @@ class Repository:
 
 def go_offline() -> None:
     """From here on no library asks the hub."""
-    import os
-
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     for name, switch in (("huggingface_hub.constants", "HF_HUB_OFFLINE"), ("datasets.config", "HF_HUB_OFFLINE")):
         if name in sys.modules:
@@ -38,6 +37,7 @@ def go_offline() -> None:
 def commit_of(what: Repository) -> str:
     """The commit that a revision is now; where the hub cannot be reached, the one that was downloaded last. ModelError
     or DataError if there is neither."""
+    from httpx import HTTPError
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -46,7 +46,12 @@ def commit_of(what: Repository) -> str:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils._validators import validate_repo_id
 
+    try:
+        validate_repo_id(what.name)
+    except HFValidationError:
+        raise _nowhere(what) from None
     if what.revision and COMMIT.fullmatch(what.revision):
         return what.revision
     if constants.HF_HUB_OFFLINE:
@@ -59,16 +64,20 @@ def commit_of(what: Repository) -> str:
         raise what.error(
             f"{what.key}: {what.name} asks to accept its terms on the hub; then run: hf auth login"
         ) from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise what.error(
-            f"{what.key}: {what.name} is no local file or folder (looked beside the recipe and in the working "
-            f"directory), and the hub has no such {what.kind}: check the spelling; for a private one: hf auth login"
-        ) from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except RepositoryNotFoundError:
+        raise _nowhere(what) from None
+    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
         return _downloaded(what, f"the hub cannot be asked ({_first_line(error)})")
     if found is None:
         raise what.error(f"{what.key}: the hub tells no commit of {what.name}")
     return found
+
+
+def _nowhere(what: Repository) -> FinetuneError:
+    return what.error(
+        f"{what.key}: {what.name} is no local file or folder (looked beside the recipe and in the working directory), "
+        f"and the hub has no such {what.kind}: check the spelling; for a private one: hf auth login"
+    )
 
 
 def _downloaded(what: Repository, why: str) -> str:
@@ -81,6 +90,8 @@ def _downloaded(what: Repository, why: str) -> str:
         found = (folder / "refs" / (what.revision or "main")).read_text("ascii").strip()
     except (OSError, ValueError):
         found = ""
+    if not found and what.kind == "dataset" and what.revision in (None, "main"):
+        found = _prepared(what.name)
     if COMMIT.fullmatch(found):
         return found
     command = f"hf download {what.name}" + " --repo-type dataset" * (what.kind == "dataset")
@@ -88,6 +99,18 @@ def _downloaded(what: Repository, why: str) -> str:
         f"{what.key}: the commit of {what.name} is not known: {why}, and nothing of it lies in "
         f"{constants.HF_HUB_CACHE}. Check the network, download it ({command}), or name a local copy"
     )
+
+
+def _prepared(name: str) -> str:
+    """The commit of the rows of a dataset that would be loaded offline: those that were downloaded last."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+
+    owner, slash, last = name.rpartition("/")
+    folder = Path(config.HF_DATASETS_CACHE) / f"{owner}{'___' if slash else ''}{camelcase_to_snakecase(last)}"
+    found = [path for path in folder.glob("*/*/*") if path.is_dir()]
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return newest.name if newest else ""
 
 
 def _first_line(error: Exception) -> str:

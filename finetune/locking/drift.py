@@ -36,7 +36,7 @@ class Moved:
 
 def moved(was: Lock, now: Lock) -> list[Moved]:
     """All that can be told without the rows. What is not on this machine is in `unseen`."""
-    found = [*_recipe(was, now), *_inputs(was, now)]
+    found = [*_recipe(was, now), *moved_inputs(was, now)]
     if not any(one.place for one in found):
         found += _calls(was, now)
     return [*found, *_libraries(was, now)]
@@ -72,7 +72,8 @@ def _parts(key: str) -> Path_:
     return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
-def _inputs(was: Lock, now: Lock) -> Iterator[Moved]:
+def moved_inputs(was: Lock, now: Lock) -> Iterator[Moved]:
+    """Models, data and files that are others; those that are not on this machine are in `unseen`."""
     for key in {**was.inputs, **now.inputs}:
         if key not in was.inputs:
             yield Moved(key, ABSENT, _named(now.inputs[key]))
