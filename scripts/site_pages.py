@@ -3,6 +3,7 @@
 A hook of mkdocs (mkdocs.yml names it). It decides where such files lie in the site and turns the links to them, so that
 the same pages are right on GitHub and here. A link to no file is left as it is, and fails the build."""
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -91,12 +92,19 @@ def _turned(text: str, here: str) -> str:
 
 
 def _page(path: str) -> str:
-    """A file as a page: Markdown as it is, anything else as code under its name."""
+    """A file as a page: Markdown as it is, a notebook cell by cell, anything else as code under its name."""
     text = _read(path)
     if path.endswith(".md"):
         return text
+    if path.endswith(".ipynb"):
+        return "\n\n".join(map(_cell, json.loads(text)["cells"]))
     fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"# {path}\n\n{fence}{KINDS.get(Path(path).suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    source = "".join(cell["source"])
+    return source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
 
 
 def _read(path: str) -> str:

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "tutorial.md"
 FENCED = re.compile(
     r"(?P<skip><!-- not run: [^>]+ -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-BEFORE_TRAINING = "## Train"
+BEFORE_TRAINING = "## Prove it"
 FIGURE = re.compile(r"\d[\d,]*(\.\d+)?(e[+-]?\d+)?")
 
 
