@@ -43,8 +43,7 @@ Pair = tuple[list[_Numbered], list[_Numbered]]
 def compare(one: Plan, other: Plan) -> Iterator[Change]:
     """Every difference of the calls, in the order in which they are made."""
     for stage in STAGES:
-        # By their texts, since 1 == True.
-        if repr(one.calls[stage]) == repr(other.calls[stage]):
+        if one.texts[stage] == other.texts[stage]:
             continue
         before, after = _numbered(one.calls[stage]), _numbered(other.calls[stage])
         # Calls that are the same to the letter go first, so that one that is new is not taken for its neighbour.

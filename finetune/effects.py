@@ -59,6 +59,22 @@ def effect(recipe: Recipe, plan: Plan, machine: Machine, path: Path_) -> Effect:
     return Effect(changes, "" if legal or not reasons else reasons[0])
 
 
+def counts(recipe: Recipe, plan: Plan, machine: Machine, path: Path_) -> bool:
+    """Whether `effect` would find a change; stops at the first."""
+    for flipped in flips_at(recipe, path):
+        try:
+            other = resolve(flipped, machine)
+        except FinetuneError:
+            continue
+        except (LookupError, TypeError, ValueError, AttributeError, AssertionError):
+            if not broken_rules(as_written(flipped)):
+                raise
+            continue  # what breaks a rule need not resolve
+        if plan.texts != other.texts:
+            return True
+    return False
+
+
 def _covered(change: Change, found: Mapping[tuple[str, str, int, str], Change]) -> bool:
     """Whether the argument lies inside another that changes as a whole."""
     parts = change.argument.split(".")

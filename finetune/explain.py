@@ -12,6 +12,7 @@ from finetune.compare import Change
 from finetune.effects import (
     Path_,
     as_written,
+    counts,
     effect,
     field_at,
     flips_at,
@@ -57,7 +58,42 @@ def dotted(path: Path_) -> str:
     return ".".join(map(str, path))
 
 
-def explained(checked: Checked, plan: Plan, machine: Machine, path: Path_) -> Explained:
+class Neighbours:
+    """The recipe with one other key at another value, and its Plan: each that breaks no more rules than the recipe and
+    that resolves, the written keys first. Made as they are asked for, and once however many keys ask."""
+
+    def __init__(self, recipe: Recipe, machine: Machine) -> None:
+        self.recipe, self.machine = recipe, machine
+        self._made: list[tuple[str, Recipe, Plan]] = []
+        self._rest = self._each()
+
+    def __iter__(self) -> Iterator[tuple[str, Recipe, Plan]]:
+        number = 0
+        while True:
+            if number == len(self._made):
+                following = next(self._rest, None)
+                if following is None:
+                    return
+                self._made.append(following)
+            yield self._made[number]
+            number += 1
+
+    def _each(self) -> Iterator[tuple[str, Recipe, Plan]]:
+        broken = len(broken_rules(as_written(self.recipe)))
+        written = self.recipe.model_fields_set
+        for key in sorted(ordered_keys(), key=lambda key: key not in written):
+            for flipped in flips_at(self.recipe, (key,)) if key != "backend" else ():
+                if len(broken_rules(as_written(flipped))) > broken:
+                    continue
+                try:
+                    yield key, flipped, resolve(flipped, self.machine)
+                except FinetuneError:
+                    continue
+
+
+def explained(
+    checked: Checked, plan: Plan, machine: Machine, path: Path_, others: Neighbours | None = None
+) -> Explained:
     recipe = checked.recipe
     found = effect(recipe, plan, machine, path)
     written = is_written(recipe, path)
@@ -68,7 +104,7 @@ def explained(checked: Checked, plan: Plan, machine: Machine, path: Path_) -> Ex
         written,
         found.changes,
         found.refused,
-        "" if found.changes else why_idle(recipe, plan, machine, path),
+        "" if found.changes else why_idle(recipe, plan, machine, path, others),
     )
 
 
@@ -84,12 +120,13 @@ def origin(checked: Checked, path: Path_) -> str:
 
 def all_explained(checked: Checked, plan: Plan, machine: Machine) -> list[Explained]:
     """Every key there is: the written ones in the order of the recipe, then the others in that of the docs."""
-    rows = [explained(checked, plan, machine, path) for path in leaves(checked.recipe)]
+    others = Neighbours(checked.recipe.model_copy(update={"backend": plan.backend}), machine)
+    rows = [explained(checked, plan, machine, path, others) for path in leaves(checked.recipe)]
     written = sorted((row for row in rows if row.written), key=lambda row: checked.source.where(row.path))
     return written + [row for row in rows if not row.written]
 
 
-def why_idle(recipe: Recipe, plan: Plan, machine: Machine, path: Path_) -> str:
+def why_idle(recipe: Recipe, plan: Plan, machine: Machine, path: Path_, others: Neighbours | None = None) -> str:
     """Why flipping the key changes nothing here, found by trying out what it may hang on."""
     backend, key = BACKENDS[plan.backend], str(path[0])
     for word, reasons in (("refused", backend.REFUSES), ("without effect", backend.WAIVES)):
@@ -99,7 +136,7 @@ def why_idle(recipe: Recipe, plan: Plan, machine: Machine, path: Path_) -> str:
     return (
         _needs(pinned, machine, path)
         or effect(recipe, plan, machine, path).refused
-        or _beside(pinned, machine, path)
+        or _beside(others or Neighbours(pinned, machine), path)
         or _elsewhere(pinned, machine, path)
         or NOTHING
     )
@@ -107,7 +144,7 @@ def why_idle(recipe: Recipe, plan: Plan, machine: Machine, path: Path_) -> str:
 
 def _counts(recipe: Recipe, machine: Machine, path: Path_) -> bool:
     try:
-        return bool(effect(recipe, resolve(recipe, machine), machine, path).changes)
+        return counts(recipe, resolve(recipe, machine), machine, path)
     except FinetuneError:
         return False
 
@@ -124,20 +161,13 @@ def _needs(recipe: Recipe, machine: Machine, path: Path_) -> str:
     return "waits for " + ", ".join(f"`{name}: {value_text(value)}`" for name, value in missing.items())
 
 
-def _beside(recipe: Recipe, machine: Machine, path: Path_) -> str:
+def _beside(others: Neighbours, path: Path_) -> str:
     """Another key whose value stands in the way, found by flipping each; the written ones are tried first."""
-    broken = broken_rules(as_written(recipe))
-    others = sorted((key for key in ordered_keys() if key not in (path[0], "backend")), key=_written_first(recipe))
-    for key in others:
-        for flipped in flips_at(recipe, (key,)):
-            if len(broken_rules(as_written(flipped))) <= len(broken) and _counts(flipped, machine, path):
-                now, then = value_text(getattr(recipe, key)), value_text(getattr(flipped, key))
-                return f"does not count with `{key}: {now}`; it would with `{key}: {then}`"
+    for key, flipped, plan in others:
+        if key != path[0] and counts(flipped, plan, others.machine, path):
+            now, then = value_text(getattr(others.recipe, key)), value_text(getattr(flipped, key))
+            return f"does not count with `{key}: {now}`; it would with `{key}: {then}`"
     return ""
-
-
-def _written_first(recipe: Recipe) -> Any:
-    return lambda key: key not in recipe.model_fields_set
 
 
 def _elsewhere(recipe: Recipe, machine: Machine, path: Path_) -> str:

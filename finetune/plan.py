@@ -1,5 +1,6 @@
 """The Plan: every library call a run will make, as plain JSON values. Knows no recipe, no machine and no library."""
 
+import functools
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,11 @@ class Plan:
     calls: Mapping[str, tuple[Call, ...]]
     notes: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def texts(self) -> dict[str, str]:
+        """Each stage's calls to the letter; by what is equal, 1 would be True."""
+        return {stage: repr(calls) for stage, calls in self.calls.items()}
 
     def stage(self, name: str) -> tuple[Call, ...]:
         return self.calls[name]

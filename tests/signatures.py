@@ -42,6 +42,7 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(Path(spec.origin).parent.joinpath(*rest).with_suffix(".py").read_text("utf-8"))
 
 
+@functools.cache
 def _function(module: str, owner: str, name: str) -> ast.FunctionDef:
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ClassDef) and node.name == owner:
@@ -56,6 +57,7 @@ def _named(function: ast.FunctionDef) -> set[str]:
     return {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
 
 
+@functools.cache
 def _popped(function: ast.FunctionDef) -> set[str]:
     """Names that `kwargs.pop("name")` takes, or `kwargs.get("name")`."""
     return {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finetune import __version__
+from finetune import __version__, doctor
 from finetune.errors import EXIT_CODES, FinetuneError, MachineError
 from finetune.recipe.source import read_file
 from tests.conftest import ROOT, in_turn
@@ -123,6 +123,22 @@ def test_chat_holds_a_conversation(write_recipe: Any, finetune: Any, tmp_path: P
     assert done.stdout.count("> ") == 3
 
 
+def test_doctor_tries_each_capability_in_a_process_of_its_own(finetune: Any, monkeypatch: Any) -> None:
+    trials = (
+        doctor.Trial("counting", "every recipe", "import sys; assert 'torch' not in sys.modules"),
+        doctor.Trial("dividing", "load_in_4bit", "1 / 0"),
+        doctor.Trial("a CUDA GPU", "bf16", "1 / 0", gpu=True),
+    )
+    monkeypatch.setattr(doctor, "TRIALS", trials)
+    code, out, _ = finetune("doctor")
+    assert code == 0
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if "│" in line}
+    assert "works" in rows["counting"] and "no: ZeroDivisionError: division by zero" in rows["dividing"]
+    assert "no: " in rows["a CUDA GPU"] and "ZeroDivision" not in rows["a CUDA GPU"]
+    assert "transformers" in out and "5.17.0" in out
+
+
+@pytest.mark.slow
 def test_doctor_reports_the_tested_set_and_tries_what_works() -> None:
     done = finetune_process("doctor")
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ QUICK = ROOT / "recipes" / "quickstart.yaml"
 
 @pytest.fixture
 def keys(finetune: Any) -> Any:
-    """The keys that `explain --json` tells of, by name."""
+    """The keys that `explain --json` tells of, by name: those that are named, which is quicker, else all."""
 
     def call(*arguments: object) -> dict[str, Any]:
         code, out, err = finetune("explain", *arguments, "--json")
@@ -51,7 +51,8 @@ def test_every_key_there_is_reaches_a_call_or_says_why_it_reaches_none(path: Pat
 
 
 def test_a_written_value_names_its_line_an_override_itself_and_the_rest_is_a_default(keys: Any) -> None:
-    found = keys(PHI, "seed=5", "datasets.0.split=train[:10]")
+    names = ("lora_r", "datasets.0.path", "seed", "datasets.0.split", "max_grad_norm")
+    found = keys(PHI, *names, "seed=5", "datasets.0.split=train[:10]")
     assert found["lora_r"]["where"] == f"{PHI}:{line_of(PHI, 'lora_r:')}" and found["lora_r"]["value"] == 16
     assert found["datasets.0.path"]["where"] == f"{PHI}:{line_of(PHI, '  - path:')}"
     assert found["seed"]["where"] == "override `seed=5`" and found["seed"]["value"] == 5
@@ -60,7 +61,7 @@ def test_a_written_value_names_its_line_an_override_itself_and_the_rest_is_a_def
 
 
 def test_the_calls_are_those_of_the_backend_in_use(keys: Any) -> None:
-    here, gpu = keys(QUICK), keys(QUICK, "--gpu", "24")
+    here, gpu = (keys(QUICK, "lora_r", "learning_rate", *machine) for machine in ((), ("--gpu", "24")))
     assert sets(here["lora_r"]) == {("peft.LoraConfig", "r")}
     assert sets(gpu["lora_r"]) == {("unsloth.FastLanguageModel.get_peft_model", "r")}
     assert sets(here["learning_rate"]) == {("finetune.kernels.trainer.FlatSFTConfig", "learning_rate")}
@@ -68,7 +69,7 @@ def test_the_calls_are_those_of_the_backend_in_use(keys: Any) -> None:
 
 
 def test_a_nested_key_reaches_its_own_call_only(keys: Any) -> None:
-    found = keys(QUICK)
+    found = keys(QUICK, "test_datasets.0.path", "datasets.0.path")
     assert found["test_datasets.0.path"]["sets"] == [
         {"stage": "format", "target": "finetune.data.entries.open_source", "number": 2, "argument": "path"}
     ]
@@ -87,12 +88,20 @@ def test_a_nested_key_reaches_its_own_call_only(keys: Any) -> None:
     ],
 )
 def test_a_key_that_reaches_nothing_says_what_it_hangs_on(arguments: Any, key: str, says: str, keys: Any) -> None:
-    assert says in keys(*arguments)[key]["idle"]
+    recipe, *changes = arguments
+    assert says in keys(recipe, key, *changes)[key]["idle"]
 
 
 def test_the_key_that_is_named_as_missing_wakes_the_other(keys: Any) -> None:
-    assert not keys(QUICK)["generation_top_p"]["sets"]
-    assert sets(keys(QUICK, "generation_temperature=1")["generation_top_p"])
+    assert not keys(QUICK, "generation_top_p")["generation_top_p"]["sets"]
+    assert sets(keys(QUICK, "generation_top_p", "generation_temperature=1")["generation_top_p"])
+
+
+def test_a_key_that_is_named_is_told_as_among_all(keys: Any) -> None:
+    every = keys(QUICK)
+    for name in ("lora_r", "generation_top_p", "datasets.0.path", "lr_scheduler_kwargs"):
+        alone = keys(QUICK, name)[name]
+        assert {part: alone[part] for part in every[name]} == every[name]
 
 
 @pytest.mark.parametrize("path", in_turn(10))
