@@ -116,13 +116,6 @@ def test_chat_says_what_a_folder_lacks(finetune: Any, tmp_path: Path) -> None:
     assert code == 7 and "not a run folder" in err
 
 
-def test_chat_holds_a_conversation(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
-    assert finetune(write_recipe())[0] == 0
-    done = finetune_process("chat", str(tmp_path / "run"), input="hello\nand you\n\n")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("> ") == 3
-
-
 def test_doctor_tries_each_capability_in_a_process_of_its_own(finetune: Any, monkeypatch: Any) -> None:
     trials = (
         doctor.Trial("counting", "every recipe", "import sys; assert 'torch' not in sys.modules"),

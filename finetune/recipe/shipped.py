@@ -41,10 +41,14 @@ def recipes() -> dict[str, Path]:
 
 
 def purpose(path: Path) -> str:
-    """The first sentence of the comment at a recipe's beginning."""
-    lines = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    text = " ".join(line for line in lines if not line.startswith("yaml-language-server:"))
-    return re.split(r"(?<=[a-z)])\.\s", text.strip(), maxsplit=1)[0].rstrip(".")
+    """The first sentence of the comment at a recipe's beginning, without the facts (`data:   …`) that follow it."""
+    told: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or (told and not text) or re.match(r"[a-z ]+:  +\S", text):
+            break
+        told += [text] if text else []
+    return re.split(r"(?<=[a-z)])\.\s", " ".join(told), maxsplit=1)[0].rstrip(".")
 
 
 def copy(name: str, target: Path, schema: str, replace: bool = False) -> Copied:
