@@ -74,6 +74,7 @@ ENTRIES: list[dict[str, Any]] = [
             "no_input_format": "{instruction}: ",
             "system_prompt": "Be brief.",
             "system_format": "[{system}] ",
+            "as_turns": True,
         },
     },
 ]

@@ -352,6 +352,7 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
             ("field_instruction field_output no_input_format", text),
             ("field_input field_system system_prompt system_format", lambda value: isinstance(value, str)),
             ("format", matching(r"(?s).*\{(instruction|input)\}.*")),
+            ("as_turns", flag),
         ),
     ),
     "special_tokens": (

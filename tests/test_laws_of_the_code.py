@@ -60,6 +60,7 @@ LAYERS = (
         "old_spellings_schema",
         "schema",
         "starting",
+        "importing",
     ),
     ("readable",),
     ("resolve", "stages", "memory"),

@@ -414,7 +414,7 @@ def test_the_first_line_names_the_schema_where_it_lies(
         assert finetune("new", place, "--model", "a/b-1B", "--data", "c/d", "--gpu", "8")[0] == 0
         return place.read_text().splitlines()[0]
 
-    if not new._schema(tmp_path):
+    if not new.schema_of(tmp_path):
         assert "finetune schema > recipe.schema.json" in first(tmp_path / "a.yaml")
     (tmp_path / "schemas").mkdir()
     (tmp_path / "schemas" / "recipe.schema.json").write_text("{}")

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from finetune.starting.text import recipe_text
 
-    _refuse_place(parsed.file, parsed.force)
+    refuse_place(parsed.file, parsed.force)
     try:
         asking = _Asking(sys.stdin.isatty() and sys.stdout.isatty())
         model, data, chosen = _wanted(parsed, asking)
@@ -136,7 +136,7 @@ def _this_gpu() -> str:
     return f"{round(gpus[0].memory_gib) or 16}" if gpus else "none"
 
 
-def _refuse_place(path: Path, force: bool) -> None:
+def refuse_place(path: Path, force: bool) -> None:
     """UsageError, before anything is asked, where the recipe could not be written."""
     try:
         if path.suffix.lower() not in ENDINGS:
@@ -162,10 +162,10 @@ def _place(file: Path) -> "Place":
 
     from finetune.starting.text import Place
 
-    return Place(shlex.quote(str(file)), f"outputs/{file.stem}", _schema(file.parent))
+    return Place(shlex.quote(str(file)), f"outputs/{file.stem}", schema_of(file.parent))
 
 
-def _schema(folder: Path) -> str | None:
+def schema_of(folder: Path) -> str | None:
     """The schema's address as the project publishes it, or its place where it lies beside the recipe or above."""
     for up, above in enumerate((folder.absolute(), *folder.absolute().parents)):
         for name in ("recipe.schema.json", "schemas/recipe.schema.json"):

@@ -74,7 +74,8 @@ def _of_form(entry: Mapping[str, Any]) -> Iterator[str]:
         for key in MESSAGE_KEYS:
             if entry.get(key) and not (key == "field_system" and kind in TASKS):
                 yield f"`{key}` counts only with `type: chat_template`; a row of `type: {shown}` has no messages"
-    if entry.get("chat_template") and kind not in ("chat_template", "prompt_completion", *TASKS):
+    turns = isinstance(kind, dict) and kind.get("as_turns") is True
+    if entry.get("chat_template") and not turns and kind not in ("chat_template", "prompt_completion", *TASKS):
         yield f"`chat_template` counts only with messages; a row of `type: {shown}` is not written by a template"
     if kind != "completion" and entry.get("field"):
         yield "`field` counts only with `type: completion`; it names the column of a plain text"

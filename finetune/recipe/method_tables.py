@@ -123,7 +123,7 @@ COLUMNS = {
 """Key of an entry -> the kinds of rows that have such a column; rows to imitate as `type: question_answer` alone."""
 FORMAT_KEYS = {
     "rows": "field_instruction field_input field_output field_system format no_input_format system_prompt "
-    "system_format",
+    "system_format as_turns",
     "pair": "field_prompt field_system field_chosen field_rejected prompt_format chosen_format rejected_format",
     "judged": "field_prompt field_system field_completion field_label prompt_format completion_format",
     "prompt": "",

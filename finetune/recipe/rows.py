@@ -63,6 +63,9 @@ class PromptFormat(Section):
         "{system}"
     )
     """How a system message is written before the rest, with `{system}` in its place. Empty: it is left out."""
+    as_turns: Annotated[bool, Field(examples=[True, False]), Reaches("format")] = False
+    """Make the prompt a user's turn, the answer an assistant's and the system message one of its own, all written by
+    the chat template, instead of one plain text."""
     field_prompt: Annotated[str | None, Field(min_length=1, examples=["question", "input"]), Reaches("format")] = None
     """Of preferences and judgements: column with the question. Unset: `prompt`."""
     field_chosen: Annotated[str | None, Field(min_length=1, examples=["better", "good"]), Reaches("format")] = None

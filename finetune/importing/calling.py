@@ -1,0 +1,159 @@
+"""Calls in a script -> Objects with their arguments; calls of a few pure functions -> their value; calls of functions
+that the file defines are looked into. Nothing is run."""
+
+import ast
+import posixpath
+from typing import Any
+
+from finetune.importing.folding import FOLDED, Folder, Function, Names
+from finetune.importing.found import Object, Setting, Symbol, Unread, known
+
+TEXT_METHODS = ("lower", "upper", "strip", "lstrip", "rstrip", "replace", "split", "join", "format", "removesuffix",
+                "removeprefix", "title")  # fmt: skip
+DEEPEST = 4
+"""Functions of the file inside each other that are looked into."""
+
+
+def call(folder: Folder, node: ast.Call) -> Any:
+    """The value of a call."""
+    settings, positional = _arguments(folder, node)
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        base = folder.fold(function.value)
+        found = _method(base, function.attr, settings, positional)
+        if found is not None:
+            return found
+        if isinstance(base, Symbol):
+            return _named(folder, node, f"{base.text}.{function.attr}", settings, positional)
+        return _record(folder, node, function.attr, (settings, positional), base)
+    value = folder.fold(function)
+    if isinstance(value, Function):
+        inside = _inside(folder, value, settings, positional)
+        if not isinstance(inside, Unread):
+            return inside
+        return _record(folder, node, value.text, (settings, positional), None)
+    if isinstance(value, Names):
+        return Names({**value.values, **{name: setting.value for name, setting in settings.items()}}, value.why)
+    name = value.text if isinstance(value, Symbol | Unread) else "a call"
+    return _named(folder, node, name, settings, positional)
+
+
+def _arguments(folder: Folder, node: ast.Call) -> tuple[dict[str, Setting], list[Setting]]:
+    name = ast.unparse(node.func).rsplit("\n", 1)[-1]
+    owner = name.split("(")[0].rsplit(".", 1)[-1] if name.endswith(")") else name
+    short = (
+        ".".join(owner.split(".")[-2:])
+        if owner.endswith(("from_pretrained", "get_peft_model"))
+        else owner.split(".")[-1]
+    )
+    settings: dict[str, Setting] = {}
+    for keyword in node.keywords:
+        where = folder.where(keyword.value)
+        value = folder.fold(keyword.value)
+        if keyword.arg is not None:
+            settings[keyword.arg] = Setting(f"{short}.{keyword.arg}", value, folder.where(keyword))
+        elif isinstance(value, dict):
+            settings |= {
+                str(key): Setting(f"{short}.{key}", item, where)
+                for key, item in value.items()
+                if str(key) not in settings
+            }
+        else:
+            settings["**"] = Setting(f"{short}.**{ast.unparse(keyword.value)}", folder.unread(keyword.value), where)
+    positional = [
+        Setting(f"{short}.{number}", folder.fold(part), folder.where(part))
+        for number, part in enumerate(node.args)
+        if not isinstance(part, ast.Starred)
+    ]
+    return settings, positional
+
+
+def _record(folder: Folder, node: ast.Call, name: str, given: tuple[Any, Any], base: Any) -> Object:
+    where = folder.where(node)
+    made = Object(name, given[0], tuple(given[1]), where.line, base, where)
+    folder.calls.append(made)
+    return made
+
+
+def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Setting], positional: list[Setting]) -> Any:
+    """A call of a name: a pure function, or a library's."""
+    values = [one.value for one in positional]
+    plain = all(map(known, values)) and all(known(one.value) for one in settings.values())
+    short = name.rsplit(".", 1)[-1]
+    if name == "dict" and all(isinstance(value, dict) for value in values):
+        return {**(values[0] if values else {}), **{key: one.value for key, one in settings.items()}}
+    if name in FOLDED and plain and not settings:
+        try:
+            return FOLDED[name](*values)
+        except (TypeError, ValueError, OverflowError):
+            return folder.unread(node)
+    if name in ("os.path.join", "posixpath.join") and plain and all(isinstance(value, str) for value in values):
+        return posixpath.join(*values)
+    if short in ("Path", "PurePath") and plain and values and all(isinstance(value, str) for value in values):
+        return posixpath.join(*values)
+    if name in ("os.getenv", "os.environ.get") and len(values) == 2 and known(values[1]):
+        return values[1]
+    if name in ("os.getenv", "os.environ.get"):
+        return folder.unread(node, "it is a variable of the environment")
+    if name == "range" and plain and values and all(isinstance(value, int) for value in values):
+        return Object("range", settings, tuple(positional), folder.where(node).line, None, folder.where(node))
+    if short in ("SimpleNamespace", "Namespace", "AttrDict", "EasyDict", "DictConfig"):
+        return Names({key: one.value for key, one in settings.items()})
+    return _record(folder, node, name, (settings, positional), None)
+
+
+def _method(base: Any, name: str, settings: dict[str, Setting], positional: list[Setting]) -> Any:
+    """Of plain texts and mappings, and of a parser of the command line; None for any other."""
+    values = [one.value for one in positional]
+    plain = all(map(known, values)) and all(known(one.value) for one in settings.values())
+    if isinstance(base, str) and name in TEXT_METHODS and plain and len(base) < 10_000:
+        try:
+            return getattr(base, name)(*values, **{key: one.value for key, one in settings.items()})
+        except (TypeError, ValueError, IndexError, KeyError, AttributeError):
+            return None
+    if isinstance(base, dict) and name in ("get", "copy", "items", "keys", "values") and plain:
+        return base.get(*values) if name == "get" and values else dict(base) if name == "copy" else None
+    if isinstance(base, Object) and base.name == "ArgumentParser":
+        return _parser(base, name, settings, positional)
+    return None
+
+
+def _parser(parser: Object, name: str, settings: dict[str, Setting], positional: list[Setting]) -> Any:
+    """The defaults of a command line are its values, as when the script is started without any."""
+    defaults = parser.arguments
+    if name == "add_argument":
+        words = [one.value for one in positional if isinstance(one.value, str)]
+        word = next((word for word in words if word.startswith("--")), words[0] if words else "")
+        dest = settings["dest"].value if "dest" in settings else word.lstrip("-").replace("-", "_")
+        action = settings["action"].value if "action" in settings else None
+        value = settings["default"].value if "default" in settings else None
+        if "default" not in settings and action in ("store_true", "store_false"):
+            value = action == "store_false"
+        elif "default" not in settings:
+            value = Unread(f"args.{dest}", f"the command line gives it: {word}")
+        if isinstance(defaults, dict) and isinstance(dest, str):
+            defaults[f"default.{dest}"] = Setting(dest, value, positional[0].where if positional else parser.where)  # type: ignore[arg-type]
+        return parser
+    if name in ("parse_args", "parse_known_args"):
+        values = {key[8:]: one.value for key, one in defaults.items() if key.startswith("default.")}
+        return Names(values, "the command line gives it")
+    return parser if name in ("add_argument_group", "add_mutually_exclusive_group") else None
+
+
+def _inside(folder: Folder, function: Function, settings: dict[str, Setting], positional: list[Setting]) -> Any:
+    """What a function of the file returns; Unread where that is not plain to see."""
+    from finetune.importing.walking import Walker
+
+    node = function.node
+    nested = getattr(folder, "nested", 0)
+    if isinstance(node, ast.Lambda) or nested >= DEEPEST or len(folder.calls) > 5_000:
+        return Unread(function.text)
+    walker = Walker(folder.file, function.first, dict(folder.values), dict(folder.imports), folder.calls)
+    walker.nested = nested + 1
+    walker.looked_into = getattr(folder, "looked_into", set())
+    walker.looked_into.add(node)
+    walker.bind(node, settings, positional)
+    walker.walk(node.body)
+    return (
+        walker.returned if walker.returns else Unread(function.text, "the function returns what it makes when it runs")
+    )

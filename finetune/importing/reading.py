@@ -1,0 +1,150 @@
+"""A file of another tool -> a draft: what kind of file it is, by its name and content. Runs nothing, asks nobody."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import Fault, RecipeError, UsageError, Where
+from finetune.importing import llamafactory, torchtune, trl_yaml
+from finetune.importing.draft import CHANGED, TO_DO, Draft, Line
+from finetune.importing.found import Setting
+from finetune.importing.model_arguments import TRL_MODEL
+from finetune.importing.training_arguments import TABLE
+from finetune.importing.trl_arguments import METHODS, VERSION
+from finetune.recipe.source import Source, read_text
+
+MOST_BYTES = 20_000_000
+AXOLOTL = {"base_model", "sequence_len", "micro_batch_size", "sample_packing", "lora_target_linear", "train_on_inputs"}
+FACTORY = {"stage", "finetuning_type", "cutoff_len", "lora_rank", "lora_target", "dataset_dir", "template"}
+TEXTS = (".md", ".markdown", ".mdx", ".qmd", ".rst", ".txt", ".html", ".htm", ".xml", ".rss")
+
+
+def read_foreign(path: Path, method: str | None = None) -> Draft:
+    """The draft of a file. UsageError or RecipeError where it is no file that is known."""
+    text = _text(path)
+    ending = path.suffix.lower()
+    if ending in (".yaml", ".yml") or (ending == ".json" and '"cells"' not in text[:20_000]):
+        draft = read_configuration(str(path), text, method, path.parent)
+    else:
+        from finetune.importing.documents import read_document
+
+        draft = read_document(path, text, method)
+    complete(draft, path.stem)
+    return draft
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except IsADirectoryError:
+        raise UsageError(f"{path} is a folder; name the file in it that is to be imported") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)[:200]} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(raw) > MOST_BYTES:
+        raise UsageError(f"{path} holds {len(raw):,} bytes; at most {MOST_BYTES:,} are read")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8, so this is no text that can be imported") from None
+    if "\x00" in text:
+        raise UsageError(f"{path} is a binary file; name a script, a notebook or a configuration")
+    return text
+
+
+def read_configuration(name: str, text: str, method: str | None, folder: Path, first: int = 0) -> Draft:
+    """YAML or JSON of LLaMA-Factory, torchtune or TRL. `first`: lines of the file before the text."""
+    source = read_text(name, text)
+    tool = tool_of(source.data)
+    if tool == "torchtune":
+        source = replace(source, data=filled_in(source.data, source.data))
+    if tool == "axolotl":
+        where = Where(name, first + 1, 1)
+        message = f"this is an Axolotl configuration, which is a recipe already: finetune validate {name}"
+        raise RecipeError(Fault(f"{message}; old spellings are rewritten by `finetune upgrade {name}`", where))
+    settings = settings_of(source, first)
+    comments = "\n".join(re.findall(r"#.*", text))
+    if tool == "torchtune":
+        draft = Draft(name, f"torchtune {torchtune.VERSION}")
+        torchtune.read_torchtune(source, settings, comments, draft)
+    elif tool == "llamafactory":
+        draft = Draft(name, f"LLaMA-Factory {llamafactory.VERSION}")
+        llamafactory.read_factory(settings, folder, draft)
+    else:
+        draft = Draft(name, f"TRL {VERSION}")
+        chosen, why = (method, "") if method else trl_yaml.method_of(source.data, f"{Path(name).name} {comments}")
+        if why == "no key says another":
+            draft.say(CHANGED, 0, "method", "taken for SFT, since no key says another", "if it is not: --method dpo")
+        trl_yaml.read_trl(settings, str(chosen), draft)
+    draft.account_for(settings.values())
+    return draft
+
+
+def settings_of(source: Source, first: int = 0) -> dict[str, Setting]:
+    """The keys at the top, each with its line."""
+    found = {}
+    for key, value in source.data.items():
+        where = source.where((key,))
+        found[key] = Setting(key, value, Where(where.file, where.line + first, where.column))
+    return found
+
+
+def tool_of(data: Mapping[str, Any]) -> str:
+    """axolotl, torchtune, llamafactory or trl, by the keys at the top. UsageError where it is none of them."""
+    if _has_component(data):
+        return "torchtune"
+    if "base_model" in data and "model_name_or_path" not in data and len(AXOLOTL & set(data)) > 1:
+        return "axolotl"
+    if FACTORY & set(data) and ("model_name_or_path" in data or len(FACTORY & set(data)) > 1):
+        return "llamafactory"
+    known = {*TABLE, *TRL_MODEL, *trl_yaml.SCRIPT, *(name for table in METHODS.values() for name in table)}
+    if len(known & set(data)) >= max(2, len(data) // 3):
+        return "trl"
+    if "base_model" in data:
+        return "axolotl"
+    shown = ", ".join(list(map(str, data))[:6])
+    raise UsageError(
+        f"its keys ({shown}) are not those of LLaMA-Factory, TRL, torchtune or a recipe; a script (.py), a notebook "
+        "(.ipynb) or a text with code blocks can be imported too"
+    )
+
+
+def filled_in(value: Any, top: Mapping[str, Any], depth: int = 0) -> Any:
+    """A value with `${other.key}` replaced by what stands there, as OmegaConf does it."""
+    if isinstance(value, Mapping):
+        return {key: filled_in(item, top, depth) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled_in(item, top, depth) for item in value]
+    if not isinstance(value, str) or depth > 5:
+        return value
+    whole = re.fullmatch(r"\$\{([\w.]+)\}", value)
+    if whole:
+        found = _at(top, whole[1])
+        return value if found is None else filled_in(found, top, depth + 1)
+    return re.sub(r"\$\{([\w.]+)\}", lambda one: str(filled_in(_at(top, one[1]) or one[0], top, depth + 1)), value)
+
+
+def _at(top: Mapping[str, Any], path: str) -> Any:
+    found: Any = top
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _has_component(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_component_" in value or any(map(_has_component, value.values()))
+    return isinstance(value, list) and any(map(_has_component, value))
+
+
+def complete(draft: Draft, stem: str) -> None:
+    """What every recipe needs and the file did not say."""
+    if "base_model" not in draft.lines:
+        draft.lines["base_model"] = Line("your/model", "TO DO: the file names no model that could be read")
+        draft.say(TO_DO, 0, "base_model", "the file names no model that could be read", "write its hub id or folder")
+    if not draft.datasets:
+        draft.datasets.append({"path": Line("your_data.jsonl", "TO DO: the file names no data that could be read")})
+        draft.say(TO_DO, 0, "datasets", "the file names no data that could be read", "write their hub id or file")
+    name = re.sub(r"[^\w.-]+", "_", stem) or "imported"
+    draft.assume("output_dir", f"outputs/{name}", "not written")

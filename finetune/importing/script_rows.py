@@ -1,0 +1,169 @@
+"""What a row of a script's data is, how it becomes text, what of it is learned, and which rows are measured."""
+
+from finetune.importing.draft import IDLE, LOST, OUTDATED, TO_DO, Draft, Line, origin
+from finetune.importing.folding import Function
+from finetune.importing.formatting import Form, form_of
+from finetune.importing.found import Object, Setting, known
+from finetune.importing.rules import apply
+from finetune.importing.script_data import Read, chain, held_out, read_steps, source_of, taken_rows
+from finetune.importing.unsloth_arguments import RESPONSES, TEMPLATE
+from finetune.recipe.template_names import SPELLINGS, refusal
+
+ANSWERS_ONLY = ("DataCollatorForCompletionOnlyLM",)
+
+
+ROLES = ("user", "assistant", "system")
+
+
+def read_rows(read: Read, draft: Draft) -> None:
+    given = read.trainer.setting("train_dataset", 2) if read.trainer is not None else None
+    root, steps = chain(given.value if given is not None else None)
+    if root is None:
+        # A text shows pieces; the first data set that is loaded in it is meant.
+        loads = read.named("load_dataset", "load_from_disk")
+        used = [call for call in read.calls if call.name == "map" and loads and chain(call)[0] is loads[0]]
+        root, steps = chain(used[-1]) if used else (loads[0] if loads else None, [])
+    if root is None and given is not None:
+        draft.unread(given)
+    entry = source_of(root, draft) if root is not None else None
+    column = read.settings.get("dataset_text_field")
+    if entry is None and column is not None:
+        draft.tell(IDLE, column, "a column of data that were not understood")
+    form = None
+    if entry is not None:
+        form = read_steps(entry, steps, read, draft)
+        read_form(entry, form, read, draft)
+    read_templates(entry, read, draft)
+    read_learned(entry, form, read, draft)
+    read_measured(entry, read, draft)
+
+
+def read_form(entry: dict[str, Line], form: Form | None, read: Read, draft: Draft) -> None:
+    """`type` and columns of the entry."""
+    given = read.trainer.setting("formatting_func") if read.trainer is not None else None
+    if given is not None and isinstance(given.value, Function):
+        found = form_of(given.value, read.folder(draft))
+        if found is None:
+            draft.tell(TO_DO, given, "what the function makes of a row is not plain to see", "say it with `type`")
+        else:
+            draft.tell("carried", given, f"the form of a row: {found.kind}")
+        form = form or found
+    elif given is not None:
+        draft.tell(IDLE, given, "asks for nothing") if given.value is None else draft.unread(given)
+    column = read.settings.get("dataset_text_field")
+    if form is not None and form.kind == "chat":
+        entry["type"] = Line("chat_template", "the script renders messages with the chat template")
+        if form.column not in ("messages",):
+            entry["field_messages"] = Line(form.column, f"the column that it renders: {form.column}")
+    elif form is not None:
+        entry["type"] = Line(dict(form.mapping), "the wording that the script writes around its columns")
+    if column is not None and form is not None:
+        draft.tell(IDLE, column, "the column that the script writes; here a row is rendered as it is read")
+    elif column is not None and known(column.value) and column.value and read.method == "sft":
+        if not any(step.kind == TO_DO and step.shown.startswith("map(") for step in draft.told):
+            entry["type"] = Line("completion", "a column of plain text")
+            entry["field"] = Line(column.value, origin(column), column.where)
+        draft.tell("carried", column, f"`field: {column.value}`")
+    elif column is not None:
+        draft.tell(IDLE, column, "asks for nothing")
+
+
+def read_templates(entry: dict[str, Line] | None, read: Read, draft: Draft) -> None:
+    for call in read.named("get_chat_template")[:1]:
+        apply(call.arguments.values(), TEMPLATE, draft)
+        name, mapping = call.setting("chat_template", 1), call.setting("mapping", 2)
+        if name is None:
+            draft.assume("chat_template", "chatml", "not written; Unsloth's default")
+        elif isinstance(name.value, str) and (why := refusal(name.value)):
+            draft.tell(LOST, name, f"{name.value!r} {why}")
+        elif isinstance(name.value, str):
+            draft.put("chat_template", SPELLINGS.get(name.value, name.value), name)
+        else:
+            draft.unread(name)
+        if mapping is not None and isinstance(mapping.value, dict) and known(mapping.value):
+            _mapping(mapping, entry, draft)
+        elif mapping is not None:
+            draft.unread(mapping)
+    for call in read.named("setup_chat_format", "clone_chat_template"):
+        draft.say(
+            OUTDATED,
+            call.line,
+            f"{call.name}(…)",
+            "a template by its name, here chatml; its marks must be the tokenizer's own, or be added with `tokens`",
+        )
+        if call.name == "setup_chat_format":
+            draft.assume("chat_template", "chatml", f"line {call.line}: setup_chat_format")
+
+
+def _mapping(mapping: Setting, entry: dict[str, Line] | None, draft: Draft) -> None:
+    given = dict(mapping.value)
+    if entry is not None:
+        names = {"role": given.get("role", "role"), "content": given.get("content", "content")}
+        entry["message_property_mappings"] = Line(names, origin(mapping), mapping.where)
+        known_names = {"user": ("user", "human"), "assistant": ("assistant", "gpt"), "system": ("system",)}
+        roles = {role: [given[role]] for role in ROLES if given.get(role) and given[role] not in known_names[role]}
+        if roles:
+            entry["roles"] = Line(roles, origin(mapping), mapping.where)
+    draft.tell("carried", mapping, "`message_property_mappings` and `roles`")
+
+
+def read_learned(entry: dict[str, Line] | None, form: Form | None, read: Read, draft: Draft) -> None:
+    for call in read.named("train_on_responses_only")[:1]:
+        apply(call.arguments.values(), RESPONSES, draft)
+        draft.lines["train_on_inputs"] = Line(False, f"line {call.line}: train_on_responses_only", call.where)
+        last = call.setting("last_response_only")
+        if last is not None and last.value is True:
+            draft.put("multiturn", "last", last)
+        elif last is not None:
+            draft.tell(IDLE, last, "asks for nothing")
+    collator = read.trainer.setting("data_collator") if read.trainer is not None else None
+    if collator is not None and isinstance(collator.value, Object) and collator.value.name in ANSWERS_ONLY:
+        draft.lines["train_on_inputs"] = Line(False, origin(collator), collator.where)
+        draft.tell("carried", collator, "`train_on_inputs: false`")
+        for setting in (*collator.value.arguments.values(), *collator.value.positional):
+            draft.tell(IDLE, setting, "where answers begin is found by rendering, not by their marks")
+    elif collator is not None:
+        draft.tell(IDLE, collator, "how a batch is put together")
+    kinds = (
+        {entry["type"].value}
+        if entry is not None and "type" in entry and isinstance(entry["type"].value, str)
+        else set()
+    )
+    if read.method == "sft" and "completion" not in kinds and form is not None and form.kind != "chat":
+        draft.assume("train_on_inputs", True, "not written: the script learns every token of the text")
+    if kinds == {"completion"}:
+        draft.assume("text_chunks", "whole", "longer texts are cut there, not continued in another row")
+
+
+def read_measured(entry: dict[str, Line] | None, read: Read, draft: Draft) -> None:
+    given = read.trainer.setting("eval_dataset") if read.trainer is not None else None
+    if given is None or given.value is None:
+        if given is not None:
+            draft.tell(IDLE, given, "nothing is measured")
+        return
+    root, steps = chain(given.value)
+    split = next((step for step in steps if step.name == "train_test_split"), None)
+    if split is not None or "val_set_size" in draft.lines:
+        if split is not None and "val_set_size" not in draft.lines:
+            held_out(split, draft)
+        draft.tell("carried", given, "`val_set_size`")
+        return
+    if root is None:
+        draft.unread(given)
+        return
+    before = len(draft.datasets)
+    test = source_of(root, draft)
+    if test is not None:
+        del draft.datasets[before:]
+        for step in steps:
+            if step.name == "[]":
+                name = step.positional[0].value if step.positional else None
+                if isinstance(name, str):
+                    test["split"] = Line(name, f"line {step.line}: [{name!r}]", step.where)
+            elif step.name in ("select", "take"):
+                taken_rows(test, step, False, draft)
+        for key in ("type", "field", "field_messages", "message_property_mappings", "roles"):
+            if entry is not None and key in entry:
+                test.setdefault(key, Line(entry[key].value, "as datasets"))
+        draft.test_datasets.append(test)
+        draft.tell("carried", given, "`test_datasets`")
