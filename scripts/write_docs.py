@@ -14,12 +14,14 @@ sys.path.insert(0, str(ROOT))  # this checkout's texts, whatever is installed
 from finetune.forms_page import with_forms  # noqa: E402
 from finetune.gallery import with_figures  # noqa: E402
 from finetune.gallery_page import gallery_page  # noqa: E402
+from finetune.importing.page import with_tables  # noqa: E402
 from finetune.keys import keys_page  # noqa: E402
 from finetune.reporting import codes_page  # noqa: E402
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/codes.md": codes_page,
     "docs/data.md": lambda: with_forms((ROOT / "docs/data.md").read_text("utf-8")),
+    "docs/import.md": lambda: with_tables((ROOT / "docs/import.md").read_text("utf-8")),
     "docs/keys.md": keys_page,
     # Their headers hold figures of the plan, and stand in the table of the page after them.
     **{f"recipes/{path.name}": partial(with_figures, path) for path in sorted((ROOT / "recipes").glob("*.yaml"))},
