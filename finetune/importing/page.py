@@ -21,8 +21,9 @@ from finetune.importing.rules import Carry, Idle, Lost, Only, Rule, Table
 
 BEGIN = "<!-- tables -->\n"
 VERSIONS = f"""
-The tables are for LLaMA-Factory {FACTORY}, TRL {trl_arguments.VERSION}, transformers {training_arguments.VERSION},
-peft {peft_arguments.VERSION}, Unsloth {unsloth_arguments.VERSION} and torchtune {torchtune_arguments.VERSION}. Those of TRL,
+The tables are for LLaMA-Factory {FACTORY}, TRL {trl_arguments.VERSION},
+transformers {training_arguments.VERSION}, peft {peft_arguments.VERSION}, Unsloth {unsloth_arguments.VERSION}
+and torchtune {torchtune_arguments.VERSION}. Those of TRL,
 transformers, peft and Unsloth are compared with the installed signatures by a test. The program writes them.
 """
 
