@@ -449,3 +449,12 @@ def test_what_could_not_be_exported_is_refused_before_training(
     recipe = write_recipe(base_model=str(base), **keys)
     code, _, err = finetune(recipe)
     assert code == error.exit_code and said in err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("target", ["gguf", "ollama"])
+def test_without_the_package_that_writes_gguf_files_its_name_is_told_before_anything_is_loaded(
+    target: str, trained_run: Path, monkeypatch: pytest.MonkeyPatch, finetune: Any
+) -> None:
+    monkeypatch.setattr(gguf_tools, "installed", lambda _: False)
+    code, out, err = finetune("export", trained_run, "--to", target)
+    assert code == 6 and "finetune-recipes[export]" in err and "loading" not in out + err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetune.errors import MachineError, ModelError
 from finetune.exporting.gguf_reading import llama_cpp_there
+from finetune.machine import installed
 
 CONVERTER = "convert_hf_to_gguf.py"
 FOLDER = "LLAMA_CPP"
@@ -37,7 +38,9 @@ def quantizer() -> str | None:
 
 
 def refuse_missing(quantization: str) -> None:
-    """MachineError if what makes the quantization is not there."""
+    """MachineError if what writes the file or makes the quantization is not there."""
+    if not installed("gguf"):
+        raise MachineError("writing GGUF files needs gguf: pip install 'finetune-recipes[export]'")
     if quantization in NEEDS_TOOL and quantizer() is None and not llama_cpp_there():
         raise MachineError(missing_text(quantization))
 
