@@ -14,6 +14,7 @@ from finetune.gallery_page import gallery_page
 from finetune.machine import Machine
 from finetune.memory.gpus import machine_with
 from finetune.recipe.load import load_recipe
+from finetune.recipe.shipped import purpose
 from finetune.resolve import resolve
 from tests.conftest import RECIPES, ROOT, in_turn
 from tests.gallery_rows import ROWS
@@ -44,6 +45,13 @@ def test_every_recipe_begins_with_what_it_is_and_what_it_takes() -> None:
         hub = [entry.path for entry in load_recipe(path).recipe.datasets if not Path(entry.path).exists()]
         assert all(name in header.data for name in hub), path.name
         assert path not in WITH_GPU or load_recipe(path).recipe.base_model in header.model, path.name
+
+
+def test_the_list_of_recipes_says_what_each_is_in_a_sentence() -> None:
+    for path in RECIPES:
+        said = purpose(path)
+        assert 30 < len(said) < 250 and ": " + header_of(path.read_text(), path.name).source not in said
+        assert header_of(path.read_text(), path.name).what.startswith(said)
 
 
 @pytest.mark.parametrize("label", ["what", *LABELS])

@@ -48,7 +48,7 @@ def purpose(path: Path) -> str:
         if not line.startswith("#") or (told and not text) or re.match(r"[a-z ]+:  +\S", text):
             break
         told += [text] if text else []
-    return re.split(r"(?<=[a-z)])\.\s", " ".join(told), maxsplit=1)[0].rstrip(".")
+    return re.split(r"(?<=[\w)\]])\.\s(?=[A-Z0-9`])", " ".join(told), maxsplit=1)[0].rstrip(".")
 
 
 def copy(name: str, target: Path, schema: str, replace: bool = False) -> Copied:
