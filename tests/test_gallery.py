@@ -1,5 +1,6 @@
 """The shipped recipes: headers that say what the plan says, data as the hub has it, and a way through `prove`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ def test_the_memory_that_a_header_names_is_the_plans_and_fits_the_gpu_it_names()
         assert figures is not None and figures.fits, path.name
         assert f"{figures.needed_gib:.1f} GiB" in header.gpu, f"{path.name}: run make docs"
         assert with_figures(path) == path.read_text(), f"{path.name}: run make docs"
+
+
+def test_what_a_header_calls_measured_is_in_the_page_of_performance() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    figures = [re.search(r"measured .*: ([\d,]+) tokens/s", path.read_text()) for path in RECIPES]
+    told = [found[1] for found in figures if found]
+    assert told and all(f" {figure} " in page for figure in told)
 
 
 def test_several_gpus_in_the_header_are_those_of_the_command() -> None:
