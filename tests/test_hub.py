@@ -135,26 +135,35 @@ CASES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What becomes of each case; all in one process, which alone is told of the stand-in."""
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that tell a process of the stand-in."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    variables = {
+    yield {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HOME": str(tmp_path_factory.mktemp("hub")),
         "HF_HUB_OFFLINE": "0",
         "HF_DATASETS_OFFLINE": "0",
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }
-    lines = [json.dumps([*case[:3], case[4] if len(case) > 4 else "org/name"]) for case in CASES.values()]
+    server.shutdown()
+    server.server_close()
+
+
+def answered(cases: list[tuple[Any, ...]], variables: dict[str, str]) -> list[Any]:
+    """What becomes of each case; all in one process, which alone is told of the stand-in."""
+    lines = [json.dumps([*case[:3], case[4] if len(case) > 4 else "org/name"]) for case in cases]
     done = subprocess.run(
         [sys.executable, "-c", READ], input="\n".join(lines), env=os.environ | variables, capture_output=True, text=True
     )
-    server.shutdown()
-    server.server_close()
     found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
-    assert len(found) == len(CASES), done.stderr
-    yield dict(zip(CASES, found, strict=True))
+    assert len(found) == len(cases), done.stderr
+    return found
+
+
+@pytest.fixture(scope="module")
+def answers(told: dict[str, str]) -> dict[str, Any]:
+    return dict(zip(CASES, answered(list(CASES.values()), told), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -164,3 +173,39 @@ def test_what_is_named_is_read_and_what_is_not_there_is_named(name: str, answers
         assert found == expected
     else:
         assert isinstance(found, str) and re.search(expected, found), found
+
+
+def test_offline_no_rows_of_another_commit_are_taken_for_those_that_are_locked(
+    answers: dict[str, Any], told: dict[str, str]
+) -> None:
+    assert answers["a split"][0] == COMMIT, "they were downloaded"
+    offline = told | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    cases: list[tuple[Any, ...]] = [
+        ({"name": "default", "revision": commit}, {}, None) for commit in (COMMIT, "b" * 40)
+    ]
+    same, other = answered(cases, offline)
+    assert same == [None, 60, "t0", "t59"]
+    assert f"asked for at commit {'b' * 40}" in other and COMMIT in other
+
+
+def test_a_recipe_of_hub_data_is_locked_by_its_commits_and_trained_by_them(
+    told: dict[str, str], write_recipe: Any, tmp_path: Path
+) -> None:
+    sources = [{"path": "org/name", "type": "completion"}, {"path": "hf://datasets/org/name/extra/x.jsonl"}]
+    recipe = write_recipe(datasets=[sources[0], sources[1] | {"type": "completion"}], sample_prompts=[])
+
+    def finetune(*words: object) -> str:
+        command = [sys.executable, "-m", "finetune", *map(str, words)]
+        done = subprocess.run(command, env=os.environ | told, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    finetune("lock", recipe)
+    assert recipe.with_suffix(".lock").read_text().count(f"commit: {COMMIT}") == 2
+    assert "holds" in finetune("lock", recipe, "--check")
+    calls = json.loads(finetune("plan", recipe, "--frozen", "--json"))["stages"]["format"]
+    opened = [call["arguments"] for call in calls if call["target"].endswith("open_source")]
+    assert opened[0]["source"]["hub"]["revision"] == COMMIT
+    assert opened[1]["path"] == f"hf://datasets/org/name@{COMMIT}/extra/x.jsonl"
+    finetune(recipe, "--frozen")
+    assert f"commit: {COMMIT}" in (tmp_path / "run" / "lock.yaml").read_text()

@@ -1,13 +1,17 @@
 """What a recipe trains is written down beside it, and a run can be held to that."""
 
+import hashlib
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from finetune.locking import digests
 from tests.conftest import ROOT
 
 
@@ -107,6 +111,7 @@ def test_frozen_names_each_thing_that_moved_where_it_is_written(locked: Path, fi
         assert code == 10 and len(found) == 1, (what, err)
         assert all(words in found[0] for words in says) and f"finetune lock {locked}" in found[0], (what, found)
         assert finetune("validate", locked, "--frozen")[0] == 3, what
+        assert finetune("prove", locked, "--frozen")[0] == 10
         (locked.parent / name).write_bytes(kept)
     (locked.parent / "own.jinja").write_bytes((locked.parent / "own.jinja").read_bytes().replace(b"\n", b"\r\n"))
     assert finetune("plan", locked, "--frozen")[0] == 0, "jinja reads any line end as the same"
@@ -258,6 +263,38 @@ def test_a_revision_of_the_recipe_and_its_commit_belong_together(
     assert err.count("[FT041]") == 1, err
     code, _, err = finetune("lock", write_recipe(base_model="org/gone"))
     assert code == 5 and "hf download org/gone" in err and "commit" in err
+
+
+def test_a_digest_that_is_kept_is_taken_anew_when_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "LARGE", 10)
+    monkeypatch.setattr(digests, "SETTLED_S", -1.0)
+    monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"a" * 64)
+    first, times = digests.of_file(str(file)), file.stat()
+    kept = list((tmp_path / "cache" / "digests").iterdir())
+    assert first == f"sha256:{hashlib.sha256(b'a' * 64).hexdigest()}" and len(kept) == 1
+    kept[0].write_text(f"sha256:{'0' * 64}")
+    assert digests.of_file(str(file)).endswith("0" * 64), "it was read once"
+    time.sleep(0.02)  # the clock of a file system ticks slowly
+    file.write_bytes(b"b" * 64)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digests.of_file(str(file)) == f"sha256:{hashlib.sha256(b'b' * 64).hexdigest()}", "as long, and as old"
+
+
+def test_many_files_are_told_by_one_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digests, "LISTED", 3)
+    for number in range(5):
+        (tmp_path / f"{number}.jsonl").write_text(str(number))
+    names = digests.named_alike(str(path) for path in tmp_path.iterdir())
+    found = digests.listed(names)
+    assert found["count"] == 5 and len(found["sha256"]) == 64
+    (tmp_path / "3.jsonl").write_text("x")
+    assert digests.listed(names) != found
+    (tmp_path / "README.md").write_text("x")
+    assert "README.md" not in digests.model_files(str(tmp_path)), "what no library reads does not count"
 
 
 def test_a_hub_that_cannot_be_reached_leaves_what_was_downloaded(

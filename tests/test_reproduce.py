@@ -203,8 +203,9 @@ def test_an_interrupted_and_a_resumed_run_are_made_again(run: Path, finetune: An
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_made_again_by_two(write_recipe: Any, finetune: Any, tmp_path: Path) -> None:
-    recipe = write_recipe(max_steps=3, sample_prompts=[])
+    recipe = write_recipe(max_steps=3, sample_prompts=[], micro_batch_size="auto")
     assert finetune("lock", recipe)[0] == 0
     assert finetune(recipe, "--nproc", "2", "--frozen")[0] == 0
+    assert json.loads((tmp_path / "run" / "settled.json").read_text()) == {"micro_batch_size": 1}
     code, out, err = finetune("reproduce", tmp_path / "run")
     assert code == 0 and "2 processes" in out, out + err

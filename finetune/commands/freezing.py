@@ -49,13 +49,16 @@ class Held:
 
     def with_rows(self, prepared: Any, tokenizer: Any) -> "Lock":
         """The lock of what is trained, whole. DriftError if rows or template are not as locked and that is refused."""
+        from finetune.data.warned import dated
         from finetune.locking.drift import moved_rows
         from finetune.locking.making import trained_of
 
         whole = replace(self.now, trained=trained_of(self.checked, prepared, tokenizer))
         if self.kept is not None and self.refuses:
             found = moved_rows(self.kept.trained, whole.trained)
-            refuse([fault_of(one, self.checked, self.mend) for one in found], self.checked)
+            faults = [fault_of(one, self.checked, self.mend) for one in found]
+            notes = [Fault(note.removeprefix("warning: "), severity="warning") for note in dated(tokenizer) if faults]
+            refuse([*faults, *notes], self.checked)
         return whole
 
     def judge(self, looked: "Looked") -> None:
@@ -179,6 +182,22 @@ def judged(parsed: argparse.Namespace, checked: "Checked", kept: "Lock", now: "L
         message = f"not on this machine, so not compared with the lock: {', '.join(absent)}"
         said.append(Fault(message, where, "note", "FT044"))
     return said
+
+
+def lock_faults(recipe: Path) -> list[Fault]:
+    """What is not as the recipe's lock has it, as far as that is told without its rows; versions of libraries are
+    warnings."""
+    from finetune.locking.lock import path_of, read
+    from finetune.recipe.load import load_recipe
+
+    asked = argparse.Namespace(recipe=recipe, frozen=True, other_versions=True)
+    try:
+        checked, kept = load_recipe(recipe), read(path_of(recipe))
+        if kept is None:
+            return list(no_lock(recipe).faults)
+        return checked.heard(judged(asked, checked, kept, locked_now(asked, checked, kept), trains=False))
+    except FinetuneError as error:
+        return list(error.faults)
 
 
 def _loose(found: "list[Moved]", mend: str, where: Where) -> Fault:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.commands.checking import print_faults, recipe_files, resolved
 from finetune.commands.freezing import fault_of, judged, kept_commit, no_lock, refuse
-from finetune.errors import DriftError, FinetuneError, UsageError
+from finetune.errors import DriftError, FinetuneError, MachineError, UsageError
+from finetune.machine import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,10 @@ def run(parsed: argparse.Namespace) -> int:
     wrong = next((path for path in parsed.paths if "=" in str(path) and not path.exists()), None)
     if wrong is not None:
         raise UsageError(f"{wrong}: a lock is of the recipe as it stands in its file; write the value there")
+    if lacking := [name for name in ("transformers", "datasets") if installed(name) is None]:
+        raise MachineError(
+            f"{' and '.join(lacking)} make tokens of the data, and are not installed; see finetune doctor"
+        )
     if parsed.offline:
         from finetune.locking.commits import go_offline
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.commands.checking import recipe_files
-from finetune.errors import ProofError
+from finetune.commands.freezing import lock_faults
+from finetune.errors import DriftError, ProofError
 
 if TYPE_CHECKING:
     from finetune.proving.lines import Report
@@ -22,6 +23,7 @@ FORMATS = ("text", "json", "github")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--format", choices=FORMATS, default="text", help="text, json, or github (annotations)")
+    parser.add_argument("--frozen", action="store_true", help="prove only what is as RECIPE.lock has it, rows apart")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the proofs' folders, with their logs, in DIR")
 
 
@@ -32,6 +34,10 @@ def run(parsed: argparse.Namespace) -> int:
     from finetune.proving.showing import Shown
 
     files = recipe_files(parsed.paths)
+    if parsed.frozen and (
+        moved := [fault for path in files for fault in lock_faults(path) if fault.severity == "error"]
+    ):
+        raise DriftError(*moved)
     shown = Shown(parsed.format, len(files))
     reports: list[Report] = []
     for number, path in enumerate(files):

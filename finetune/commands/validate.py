@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune.commands.checking import print_faults, recipe_files, resolved
+from finetune.commands.freezing import lock_faults
 from finetune.errors import Fault, FinetuneError, RecipeError, Where
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _reports(files: Sequence[Path], parsed: argparse.Namespace) -> "Iterator[Rep
         if parsed.snapshot and not any(fault.severity == "error" for fault in faults):
             faults = (*faults, *_snapshot_faults(path))
         if parsed.frozen and not any(fault.severity == "error" for fault in faults):
-            faults = (*faults, *_lock_faults(path))
+            faults = (*faults, *lock_faults(path))
         yield Report(str(path), not any(fault.severity in refused for fault in faults), faults)
 
 
@@ -115,22 +116,6 @@ def _snapshot_faults(path: Path) -> list[Fault]:
         return list(error.faults)
     message = f"what is trained is no longer what the snapshot shows:\n{difference}"
     return [Fault(message, Where(str(path)), code="FT009")] if difference else []
-
-
-def _lock_faults(path: Path) -> list[Fault]:
-    """What is not as the recipe's lock has it."""
-    from finetune.commands.freezing import judged, locked_now, no_lock
-    from finetune.locking.lock import path_of, read
-    from finetune.recipe.load import load_recipe
-
-    asked = argparse.Namespace(recipe=path, frozen=True, other_versions=True)
-    try:
-        checked, kept = load_recipe(path), read(path_of(path))
-        if kept is None:
-            return list(no_lock(path).faults)
-        return checked.heard(judged(asked, checked, kept, locked_now(asked, checked, kept), trains=False))
-    except FinetuneError as error:
-        return list(error.faults)
 
 
 def _exit_code(reports: "Sequence[Report]") -> int:
