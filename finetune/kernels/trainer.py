@@ -182,6 +182,8 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         head = _inner(self.whole).get_output_embeddings()
         if type(head) is not torch.nn.Linear or head.bias is not None:
             return False
+        if getattr(self.whole.config.get_text_config(), "final_logit_softcapping", None):
+            return False  # the cap bends small logits so little that a few tokens do not tell
         ids = torch.arange(sum(PROBE)) * 7 % _inner(self.whole).get_input_embeddings().weight.shape[0]
         given = self._laid(ids, list(PROBE))
         with torch.no_grad(), self.accelerator.autocast():

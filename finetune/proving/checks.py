@@ -2,6 +2,7 @@
 figure; one that does not apply says why."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ FALLEN = 0.9
 BY_HAND = 2e-3
 SPLIT_LOSS, SPLIT_GRADIENT = 1e-4, 2e-3
 """How far two splits may be apart: their losses, and their gradients against the size of one."""
+_OF_ADAPTER = re.compile("lora_|ia3_l|prompt_encoder|modules_to_save|trainable_tokens|score")
+"""Names of what an adapter trains."""
 ROUGH = 5e-2
 """The same for gradients through 8-bit weights, whose outlying columns hang on the whole batch."""
 PROMPTS = 4
@@ -138,10 +141,13 @@ def training(case: Case) -> None:
     still = [name for name in saw["still"] if not _may_rest(name)]
     if still:
         said += f"; unmoved: {still[0]}"
+    strange = [name for name in saw["names"] if case.recipe.adapter and not _OF_ADAPTER.search(name)]
+    if strange:
+        said += f"; trained although it is the base model's: {strange[0]}"
     if saw["frozen_moved"]:
         said += f"; frozen, and moved: {saw['frozen_moved'][0]}"
-    alive = saw["moved"] > 0 and len(still) <= max(0, saw["trained"] - saw["moved"]) and not saw["frozen_moved"]
-    case.report.add("what is trained", alive and saw["moved"] * 2 > saw["trained"], said)
+    alive = saw["moved"] > 0 and not still and not saw["frozen_moved"] and not strange
+    case.report.add("what is trained", alive, said)
 
 
 def _may_rest(name: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.errors import FinetuneError
+from finetune.errors import Fault, FinetuneError
 from finetune.proving.replaced import Replacement
 
 PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
@@ -64,9 +64,13 @@ def guarded(report: Report, check: str, reword: Callable[[str], str], make: Call
     try:
         make()
     except FinetuneError as error:
-        report.add(check, False, reword(" ".join(fault.message for fault in error.faults)))
+        report.add(check, False, reword(" ".join(map(_placed, error.faults))))
     except Exception as error:  # noqa: BLE001 - what crashes in a proof would crash in the run, and other checks go on
         first = (str(error).strip().splitlines() or [""])[0][:200]
         report.add(check, False, f"the program or a library failed: {type(error).__name__}: {first}")
         return traceback.format_exc()
     return ""
+
+
+def _placed(fault: Fault) -> str:
+    return f"{fault.where}: {fault.message}" if fault.where else fault.message

@@ -21,6 +21,10 @@ from finetune.resolve import resolve
 from finetune.runner import Request, run
 
 
+SIGNALS = 128
+"""Exit codes above it are those of signals."""
+
+
 @dataclass(frozen=True)
 class Made:
     """A run that came to its end."""
@@ -80,7 +84,12 @@ class Bench:
         checked, plan = self.planned(name, values)
         folder = self.folder / name
         with self.quiet():
-            run(self._request(name, checked), self._watched(checked, plan, folder), self.machine)
+            code = run(self._request(name, checked), self._watched(checked, plan, folder), self.machine)
+        if code > SIGNALS:
+            # Stopped in training, which saves and goes on: a proof ends.
+            stop = KeyboardInterrupt()
+            stop.number = code - SIGNALS  # type: ignore[attr-defined]
+            raise stop
         return Made(folder, checked, plan)
 
     def _request(self, name: str, checked: Checked) -> Request:

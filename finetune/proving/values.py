@@ -19,7 +19,15 @@ LONGEST = 1024
 SANE = (1e-7, 1e-2)
 """Learning rates that people train with. One outside is as far outside in the proof, and so fails there too."""
 RATES = {"sgd": 0.3, "schedule_free_sgd": 0.3, "adagrad": 3e-2, "muon": 2e-2, "lion": 2e-3, "adafactor": 1e-2}
-RATE, WHOLE_RATE = 1e-2, 3e-3
+OF_ADAPTERS: Mapping[str | None, float] = {
+    "lora": 1e-2,
+    "qlora": 1e-2,
+    "ia3": 0.2,
+    "prefix_tuning": 0.3,
+    "prompt_tuning": 0.3,
+    "p_tuning": 1e-2,
+}
+WHOLE_RATE = 3e-3
 """With which a tiny model learns within a few steps: an adapter, and all weights."""
 SPLITS = ((4, 1), (1, 4))
 """micro_batch_size and gradient_accumulation_steps of the two runs that must agree."""
@@ -40,7 +48,7 @@ class Plot:
 def rate_of(recipe: Recipe) -> float:
     """What the recipe's learning rates are multiplied by."""
     name = next((name for name in RATES if name in recipe.optimizer), None)
-    usual = RATES[name] if name else RATE if recipe.adapter else WHOLE_RATE
+    usual = RATES[name] if name else OF_ADAPTERS.get(recipe.adapter, WHOLE_RATE)
     low, high = SANE
     return usual / min(max(recipe.learning_rate, low), high)
 

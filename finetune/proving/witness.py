@@ -80,6 +80,7 @@ class _Looking(TrainerCallback):  # type: ignore[misc]
             {
                 "trained": len(self.trained),
                 "moved": len(moved & self.trained),
+                "names": sorted(self.trained),
                 "still": sorted(self.trained - moved)[:8],
                 "frozen_moved": sorted(moved - self.trained)[:8],
                 "frozen": len(self.before) - len(self.trained),
