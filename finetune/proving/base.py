@@ -131,3 +131,7 @@ def widen(model: Any) -> None:
             spread, mean = float(weight.std()), float(weight.mean())
             if USUAL[0] < spread < USUAL[1] and abs(mean) < spread:
                 weight.mul_(SPREAD / weight.shape[-1] ** 0.5 / spread)
+        ends = model.get_input_embeddings().weight
+        # Libraries begin the pad token's at zero; where it also ends answers, nothing could make it likely.
+        empty = (ends == 0).all(-1)
+        ends[empty] = SPREAD / ends.shape[-1] ** 0.5 * torch.randn(int(empty.sum()), ends.shape[-1])

@@ -4,30 +4,23 @@ figure; one that does not apply says why."""
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from finetune import stages
-from finetune.backends.loaded import load_tokenizer, tokenizer_part
-from finetune.data.sources import rows_of
 from finetune.errors import ModelError, ProofError
 from finetune.exporting.finished import finished_run, refuse_unmergeable
 from finetune.exporting.flow import Wish, merge_run
 from finetune.exporting.places import written
-from finetune.formats import READERS
-from finetune.formats.meaning import BadRow, Meaning
-from finetune.plan import Plan, perform
 from finetune.proving import values
+from finetune.proving.case import Case
 from finetune.proving.ending import endings
-from finetune.proving.learned import Learned, looked_at
-from finetune.proving.lines import Report
-from finetune.proving.rows import Taken
-from finetune.proving.runs import Bench, Made
-from finetune.recipe.recipe import Recipe
+from finetune.proving.formatting import format
+from finetune.proving.runs import Made
 from finetune.screen import Screen
 
 FALLEN = 0.9
 """Share of its beginning that the loss is below at the end."""
+WILD = 2.0
+"""Times its beginning that no step's loss is above."""
 BY_HAND = 2e-3
 SPLIT_LOSS, SPLIT_GRADIENT = 1e-4, 2e-3
 """How far two splits may be apart: their losses, and their gradients against the size of one."""
@@ -42,87 +35,6 @@ WITHIN_A_PASS = {
     **{method: f"rl: {method}: {_IMITATES}" for method in ("orpo", "cpo", "simpo")},
 }
 """Methods whose loss of a step is not the same in other passes, and why."""
-
-
-@dataclass
-class Case:
-    """What the checks of one recipe share. `over`: without the last one nothing further can be checked."""
-
-    report: Report
-    bench: Bench
-    recipe: Recipe
-    plot: values.Plot
-    taken: Sequence[Taken]
-    reword: Callable[[str], str]
-    over: bool = False
-    documents: list[tuple[list[int], list[int]]] = field(default_factory=list)
-    stop_ids: tuple[int, ...] = ()
-    whole: Made | None = None
-    output: Any = None
-
-
-def format(case: Case) -> None:
-    """Rows become tokens and labels, and what is learned is what the rows say."""
-    case.over = True
-    checked, plan = case.bench.planned("whole", case.plot.whole)
-    with case.bench.quiet():
-        sources = stages.open_sources(plan)
-        tokenizer, _ = load_tokenizer(tokenizer_part(plan.stage("load")))
-        prepared = stages.prepare(plan, sources, tokenizer)
-        case.stop_ids = prepared.stop_ids
-        if checked.recipe.sample_packing:
-            lengths = [len(ids) for _, _, ids, _ in prepared.rows("train")]
-            length = values.packed_length(lengths, checked.recipe.sequence_len)
-            case.plot.whole["sequence_len"] = length
-        stages.format_rows(plan, prepared)
-        case.documents = [(ids, labels) for _, _, ids, labels in prepared.rows("train")]
-        found = looked_at(prepared, tokenizer, _meanings(plan), bool(case.recipe.train_on_inputs))
-    case.over = False
-    end = ", ".join(sorted(tokenizer.convert_ids_to_tokens(list(prepared.stop_ids))))
-    _of_labels(case, found, end)
-
-
-def _of_labels(case: Case, found: Learned, end: str) -> None:
-    report = case.report
-    if case.plot.kind == "prompt":
-        report.add("format", found.documents > 0, f"{found.documents} questions, {found.tokens:,} tokens")
-        report.skip("labels", f"rl: {case.plot.method} learns from answers that the model writes itself")
-        report.add("stop token", bool(case.stop_ids), f"answers end at {end}")
-        return
-    report.add("format", found.documents > 0, f"{found.documents} rows, {found.tokens:,} tokens")
-    said = f"{found.learned:,} of {found.tokens:,} tokens are learned"
-    if found.wanted:
-        said += f"; the words of {found.found} of {found.wanted} answers, of {found.leaked} of {found.asked} questions"
-    lost = found.found < found.wanted and not case.recipe.roles_to_train and not _cuts(case)
-    wrong = found.learned == 0 or (found.leaked > 0 and not case.recipe.roles_to_train) or lost
-    report.add("labels", not wrong, said + (f"; not learned: {found.missing!r}" if lost else ""))
-    if case.plot.method == "reward":
-        report.skip("stop token", "a reward model scores answers and writes none")
-        return
-    report.add(
-        "stop token", found.ended == found.documents, f"{end} is learned in {found.ended} of {found.documents} rows"
-    )
-
-
-def _cuts(case: Case) -> bool:
-    """Whether rows may be cut."""
-    return case.recipe.excess_length_strategy != "drop" or case.recipe.multiturn != "all"
-
-
-def _meanings(plan: Plan) -> list[Meaning]:
-    """Of all rows, as their forms have them; bad ones left out."""
-    found: list[Meaning] = []
-    for call in plan.stage("format"):
-        if not call.target.endswith(".open_source"):
-            continue
-        entry = perform(call)
-        reading = entry.reading()
-        for _, _, raw in rows_of(entry.source):
-            try:
-                found.append(READERS[reading.form].read(raw, reading.fields))
-            except (BadRow, KeyError, TypeError, AttributeError):
-                continue
-    return found
 
 
 def training(case: Case) -> None:
@@ -170,8 +82,11 @@ def _fell(case: Case, made: Made) -> None:
         return
     epoch = max(1, min(len(losses) // 3, -(-len(case.documents) // _rows_of_step(case))))
     first, last = sum(losses[:epoch]) / epoch, sum(losses[-epoch:]) / epoch
-    said = f"{first:.4g} -> {last:.4g} in {len(losses)} steps"
-    case.report.add("loss falls", last < first * FALLEN or (first < 0 and last < first), said)
+    peak = max(losses)
+    wild = first > 0 and peak > WILD * first
+    said = f"{first:.4g} -> {last:.4g} in {len(losses)} steps" + (f", up to {peak:.4g} between" if wild else "")
+    fell = last < first * FALLEN or (first < 0 and last < first)
+    case.report.add("loss falls", fell and not wild, said)
 
 
 def _rows_of_step(case: Case) -> int:
@@ -279,6 +194,8 @@ def merge(case: Case) -> None:
     said = f"logits {figures['max_logit_difference']:.2g} apart of {figures['greatest_logit']:.3g}"
     if figures["max_change_by_training"] is not None:
         said += f"; training moved them by {figures['max_change_by_training']:.2g}"
+    if not figures["greatest_logit"]:
+        failed = failed or "the trained model says the same of every token"
     case.report.add(name, not failed, said + (f": {failed}" if failed else ""))
     case.output = folder
 

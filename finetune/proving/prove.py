@@ -16,6 +16,7 @@ from finetune.machine import Machine, assumed, probe
 from finetune.noise import quiet_libraries, quiet_starts
 from finetune.proving import checks
 from finetune.proving.base import Known, known_model, make_base
+from finetune.proving.case import Case
 from finetune.proving.lines import Report, guarded
 from finetune.proving.replaced import Replacement, Setting
 from finetune.proving.rows import Taken, real_names, taken_rows
@@ -86,7 +87,7 @@ def _prove(report: Report, checked: Checked, bench: Bench) -> None:
     def reword(text: str) -> str:
         return real_names(taken, text).replace(str(bench.folder / "base"), recipe.base_model)
 
-    case = checks.Case(report, bench, recipe, plot, taken, reword)
+    case = Case(report, bench, recipe, plot, taken, reword)
     for check in checks.ORDER:
         crash = guarded(report, check.__name__.replace("_", " "), reword, functools.partial(check, case))
         with bench.log.open("a", encoding="utf-8") as log:

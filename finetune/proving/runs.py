@@ -20,7 +20,6 @@ from finetune.recipe.load import Checked, load_recipe
 from finetune.resolve import resolve
 from finetune.runner import Request, run
 
-
 SIGNALS = 128
 """Exit codes above it are those of signals."""
 
