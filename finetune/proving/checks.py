@@ -146,7 +146,7 @@ def _by_hand(case: Case, runs: Sequence[Made]) -> None:
         if "loss" not in saw:
             case.report.skip("loss by hand", f"there is no simpler way to compute the loss of {case.plot.method}")
             return
-    saw, loss = runs[-1].witness, runs[-1].losses[0]
+    saw = runs[-1].witness
     seen = {(tuple(one["ids"]), tuple(one["labels"])) for one in saw["documents"]}
     prepared = {(tuple(ids), tuple(labels)) for ids, labels in case.documents}
     strange = len([one for one in seen if one not in prepared and not _first_hidden(one, prepared)])
@@ -156,10 +156,11 @@ def _by_hand(case: Case, runs: Sequence[Made]) -> None:
         f"{len(seen) - strange} of {len(seen)} rows of the first step as they were prepared, {saw['learned']} learned "
         "tokens",
     )
-    gap = abs(loss - saw["loss"]) / max(saw["loss"], 1e-12)
+    gaps = [abs(run.losses[0] - run.witness["loss"]) / max(run.witness["loss"], 1e-12) for run in runs]
     bound = ROUGH if case.recipe.load_in_8bit else BY_HAND
-    said = f"{loss:.6g} in the trainer, {saw['loss']:.6g} row by row"
-    case.report.add("loss by hand", gap <= bound, said)
+    worst = runs[gaps.index(max(gaps))]
+    said = f"{worst.losses[0]:.6g} in the trainer, {worst.witness['loss']:.6g} row by row"
+    case.report.add("loss by hand", max(gaps) <= bound, said)
 
 
 def _first_hidden(one: Any, prepared: set[Any]) -> bool:
