@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from finetune import __version__
+from finetune.cli import main
 from finetune.codes import CODES
 from finetune.commands import validate
 from finetune.errors import Fault, Where
@@ -352,13 +353,18 @@ def test_the_workflows_of_the_page_are_workflows_that_use_the_actions_inputs(tmp
     check_jsonschema("github-workflows", *tmp_path.iterdir(), *(ROOT / ".github" / "workflows").glob("*.yml"))
 
 
-def test_the_hooks_of_the_page_are_the_hooks_there_are() -> None:
+def test_the_hooks_of_the_page_are_the_hooks_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
     names = [hook["id"] for hook in HOOKS]
-    assert names == ["finetune-validate", "finetune-validate-installed"]
+    assert names == ["finetune-validate", "finetune-validate-installed", "finetune-lock", "finetune-prove"]
     assert all(f"`{name}`" in page for name in names)
     for hook in HOOKS:
-        assert (hook["entry"], hook["pass_filenames"]) == ("finetune validate", True)
+        program, command, *options = hook["entry"].split()
+        assert (program, hook["pass_filenames"], hook["require_serial"]) == ("finetune", True, True)
+        with pytest.raises(SystemExit):
+            main([command, *options, "--help"])
+        said = capsys.readouterr().out
+        assert "usage: finetune" in said and all(option in said for option in options)
         assert re.search(hook["files"], "recipes/team/a.yml") and not re.search(hook["files"], "docs/recipes.yaml")
 
 
