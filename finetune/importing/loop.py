@@ -77,12 +77,9 @@ def _length(settings: Settings, draft: Draft) -> None:
     elif steps is not None and steps.value is None:
         draft.tell(IDLE, steps, "asks for nothing: the epochs count")
     if epochs is None:
-        if counted:
-            draft.assume("num_epochs", 1, "without effect: max_steps counts")
         return
     if counted:
         draft.tell(IDLE, epochs, "has no effect there either: max_steps counts")
-        draft.assume("num_epochs", 1, "without effect: max_steps counts")
     elif (found := _number(epochs, draft)) is not None:
         draft.put("num_epochs", found, epochs)
 
@@ -126,8 +123,6 @@ def _saving(settings: Settings, draft: Draft) -> None:
             near = "`load_best_model_at_end: true` keeps the best of regular checkpoints"
             draft.tell(LOST, strategy, f"there is no `save_strategy: {chosen}`", near)
     if steps is None:
-        if chosen == "steps":
-            draft.assume("save_steps", 500, "not written; transformers' default")
         return
     found = _number(steps, draft)
     if found is not None and chosen in ("epoch", "no"):

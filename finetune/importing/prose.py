@@ -53,7 +53,7 @@ def read_prose(text: str, calls: Sequence[Object], draft: Draft) -> bool:
 
 
 def _settings(text: str, file: str) -> dict[str, Setting]:
-    known = {*TABLE, *LOADING}
+    known = {*TABLE, *LOADING} - {"use_cache"}  # of generating
     found: dict[str, Setting] = {}
     for match in PAIR.finditer(text):
         name, value = (match[1], match[2]) if match[1] else (match[3], match[4])

@@ -5,6 +5,7 @@ Knows the libraries' calls by their names; what each argument means is in the ta
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from finetune.errors import Fault, RecipeError
 from finetune.importing import converting as to
 from finetune.importing.draft import CHANGED, IDLE, LOST, OUTDATED, Draft
 from finetune.importing.found import Object, Setting, Symbol, Unread, with_first
@@ -67,12 +68,21 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
     precision(given, dtype, draft, _unset(config, unsloth))
     measuring(given, draft, bool(draft.test_datasets or draft.value("val_set_size")))
     read_after(calls, draft)
+    _refuse_bare(calls, draft)
     read_rewards(trainer, method, draft)
-    _defaults(method, config, unsloth, draft)
+    _defaults(method, config, {**given, "unsloth": unsloth}, draft)
     answers_together(method, draft)
     for call in (config, trainer):
         if call is not None:
             draft.account_for(call.arguments.values())
+
+
+def _refuse_bare(calls: Sequence[Object], draft: Draft) -> None:
+    """RecipeError for a script whose settings all come from its command line."""
+    parser = next((call for call in calls if call.name in ("TrlParser", "HfArgumentParser")), None)
+    if parser is not None and "base_model" not in draft.lines:
+        message = f"this script takes its settings from its command line ({parser.name}): import the YAML or the shell"
+        raise RecipeError(Fault(f"{message} script that starts it; nothing was written", parser.where))
 
 
 def _unsloth_only() -> dict[str, Any]:
@@ -238,14 +248,15 @@ def _adapter(trainer: Object | None, calls: Sequence[Object], unsloth: bool, dra
         )
 
 
-def _defaults(method: str, config: Object | None, unsloth: bool, draft: Draft) -> None:
+def _defaults(method: str, config: Object | None, given: Mapping[str, Any], draft: Draft) -> None:
     if config is not None and config.name in ARGUMENTS:
         set_defaults(method, draft, "not written; transformers' default", {"sequence_len": 1024})
-    elif unsloth:
+    elif given["unsloth"]:
+        own = dict(DEFAULTS)
+        if {"warmup_steps", "warmup_ratio"} & set(given):
+            own.pop("warmup_ratio")
         draft.assume("sequence_len", 2048, "not written; Unsloth's default")
-        if "warmup_steps" in draft.lines:
-            draft.assume("warmup_ratio", 0, "warmup_steps counts")
-        set_defaults(method, draft, "not written; Unsloth's default", DEFAULTS)
+        set_defaults(method, draft, "not written; Unsloth's default", own)
     else:
         set_defaults(method, draft)
 

@@ -76,8 +76,7 @@ def read_run(settings: Settings, draft: Draft) -> None:
         draft.put("num_epochs", count, epochs)
     if most is not None and isinstance(most.value, int) and isinstance(count, int):
         draft.put("max_steps", most.value * count, most, "so many steps of each epoch; here the run's steps in one go")
-        draft.lines["num_epochs"].value = 1
-        draft.lines["num_epochs"].why = "without effect: max_steps counts"
+        draft.lines.pop("num_epochs", None)
     elif most is not None:
         draft.tell(IDLE, most, "an epoch is whole, as here")
     if "shuffle" in settings:

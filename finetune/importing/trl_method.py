@@ -172,11 +172,18 @@ def assume_learned(draft: Draft, rows: str = "") -> None:
 def set_defaults(method: str, draft: Draft, why: str = "not written; TRL's default", common: Any = None) -> None:
     """What the tool does where nothing is written; `common`: its defaults of the training loop."""
     for key, value in {**COMMON, **(common if common is not None else DEFAULTS[method])}.items():
-        strategy = draft.value("save_strategy")
-        if key == "save_steps" and strategy in ("epoch", "no"):
-            continue
-        if key in ("bf16", "fp16"):
-            continue
-        draft.assume(key, value, why)
+        if key not in ("bf16", "fp16") and not _without_effect(key, value, draft):
+            draft.assume(key, value, why)
     if method == "sft":
         assume_learned(draft)
+
+
+def _without_effect(key: str, value: Any, draft: Draft) -> bool:
+    """Whether a default counts for nothing beside what is written."""
+    steps = draft.value("max_steps")
+    if key == "save_steps":
+        ends_before = isinstance(steps, int) and steps < value
+        return ends_before or "save_strategy" in draft.lines
+    if key == "warmup_ratio":
+        return "warmup_steps" in draft.lines
+    return key == "num_epochs" and bool(steps)
