@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,9 @@ from finetune.formats import KINDS, READERS
 from finetune.formats.meaning import Conversation, Fields
 from finetune.memory.known import _MODELS
 from finetune.proving.families import family_of
+from finetune.proving.lines import Report
 from finetune.proving.made_rows import made_rows
+from finetune.proving.prove import REWARD, _rewards_made_up
 from finetune.proving.replaced import CHANGED, DROPPED, ELSEWHERE, KEPT
 from finetune.proving.tokenizer import marks_of
 from finetune.recipe.recipe import Recipe
@@ -90,3 +93,17 @@ def test_a_shipped_recipe_is_proved_and_the_report_names_every_replacement(
     assert set(states.values()) == {"passed"}
     assert "made up" in report["facts"]["tokenizer"] and "made-up rows" in report["facts"]["data"]
     assert {"optimizer", "learning_rate", "num_epochs"} <= {one["key"] for one in report["replaced"]}
+
+
+def test_functions_that_reward_have_one_beside_them_in_which_answers_differ(tmp_path: Path) -> None:
+    keys = {"base_model": "m", "datasets": [{"path": "d"}], "output_dir": "o", "rl": "grpo"}
+    for written, weights, found, weighed in (
+        ("rewards.py:right", [0.5], ["rewards.py:right", f"{REWARD}:even"], [0.5, 1.0]),
+        ("owner/reward-model", None, [f"{REWARD}:even"], None),
+    ):
+        trl = {"reward_funcs": [written], "reward_weights": weights, "num_generations": 2}
+        report = Report("r.yaml")
+        made = _rewards_made_up(report, Recipe.model_validate(keys | {"trl": trl}), tmp_path)
+        assert made.trl is not None
+        assert (made.trl.reward_funcs, made.trl.reward_weights) == (found, weighed)
+        assert len(report.replaced) == 1 and (tmp_path / REWARD).is_file()

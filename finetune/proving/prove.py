@@ -111,21 +111,26 @@ def _config(folder: Path) -> Any:
 
 
 def _rewards_made_up(report: Report, recipe: Recipe, folder: Path) -> Recipe:
-    """A reward model is a model of its own, so a function stands in for it."""
-    funcs = (recipe.trl and recipe.trl.reward_funcs) or []
-    models = [text for text in funcs if isinstance(parsed(text), str)]
-    if recipe.trl is None or not models:
+    """A reward model is a model of its own, so a function stands in for it. Beside functions there is one more: they
+    often reward all answers of a tiny model alike, and then nothing would be learned."""
+    if recipe.trl is None or not recipe.trl.reward_funcs:
         return recipe
     (folder / REWARD).write_text(_REWARD, "utf-8")
-    report.replaced += [
-        Replacement("trl.reward_funcs", text, f"{REWARD}:even", "its weights are not used") for text in models
-    ]
-    stands = [f"{REWARD}:even" if text in models else text for text in funcs]
-    return recipe.model_copy(update={"trl": recipe.trl.model_copy(update={"reward_funcs": stands})})
+    funcs, made_up = recipe.trl.reward_funcs, f"{REWARD}:even"
+    models = [text for text in funcs if isinstance(parsed(text), str)]
+    report.replaced += [Replacement("trl.reward_funcs", text, made_up, "its weights are not used") for text in models]
+    stands = [made_up if text in models else text for text in funcs]
+    changes: dict[str, Any] = {"reward_funcs": stands}
+    if not models:
+        why = "so that there is something to learn where the recipe's own reward all answers of a tiny model alike"
+        report.replaced.append(Replacement("trl.reward_funcs", funcs, [*funcs, made_up], why))
+        weights = recipe.trl.reward_weights
+        changes = {"reward_funcs": [*stands, made_up], "reward_weights": [*weights, 1.0] if weights else None}
+    return recipe.model_copy(update={"trl": recipe.trl.model_copy(update=changes)})
 
 
 REWARD = "rewards_made_up.py"
-_REWARD = '''"""Stands in for a reward model: the share of even letters."""
+_REWARD = '''"""A reward that answers of any model differ in: the share of even letters."""
 
 
 def even(completions, **columns):
