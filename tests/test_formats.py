@@ -328,3 +328,16 @@ def test_rows_tokenized_elsewhere_lose_their_padding() -> None:
     row = {"input_ids": [5, 6, 0, 0], "labels": [-100, 6, 0, 0], "attention_mask": [1, 1, 0, 0]}
     assert read("pretokenized", row) == Tokens((5, 6), (-100, 6))
     assert read("pretokenized", {"input_ids": [5, 6]}) == Tokens((5, 6), (5, 6))
+
+
+def test_a_prompt_of_ones_own_becomes_turns_of_the_template() -> None:
+    how = {"field_instruction": "q", "field_output": "a", "format": "{instruction}\n{input}", "as_turns": True}
+    how |= {"no_input_format": "{instruction}", "system_prompt": "Be kind."}
+    meaning = FORMATS["custom"].read({"q": "Why?", "input": "Sky", "a": "Light."}, Fields(prompt=how))
+    assert [(one.role, one.content) for one in meaning.messages] == [
+        ("system", "Be kind."),
+        ("user", "Why?\nSky"),
+        ("assistant", "Light."),
+    ]
+    bare = FORMATS["custom"].read({"q": "Why?", "a": "Light.", "system": "Be brief."}, Fields(prompt=how))
+    assert [one.content for one in bare.messages] == ["Be brief.", "Why?", "Light."]
