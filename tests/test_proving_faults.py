@@ -196,6 +196,13 @@ def _chance_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformers.Trainer._load_rng_state", lambda self, checkpoint: None)
 
 
+def _as_transformers_loads(self: Any, checkpoint: str, model: Any = None) -> None:
+    """Once this loads the trained adapter too, finetune/trainers/resuming.py may go."""
+    from transformers import Trainer
+
+    Trainer._load_from_checkpoint(self, checkpoint, model)
+
+
 def _no_stop(config: Any, _: Any) -> Any:
     config.eos_token_id = [0]
     return config
@@ -221,6 +228,11 @@ CODE: dict[str, tuple[dict[str, Any], Fault, set[str]]] = {
     "chance forgotten": (
         {"lora_dropout": 0.2},
         _chance_forgotten,
+        {"resume"},
+    ),
+    "adapter of a preference run forgotten": (
+        {"rl": "dpo", "datasets": [{"path": str(ROOT / "recipes/quickstart/preferences.jsonl")}]},
+        replaced("finetune.trainers.resuming.BothAdapters._load_from_checkpoint", _as_transformers_loads),
         {"resume"},
     ),
     "alpha lost": ({"lora_alpha": 32}, _without_alpha, {"merge"}),

@@ -160,8 +160,10 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
     def _given(self, inputs: Any) -> dict[str, Any]:
         given = {name: value for name, value in inputs.items() if name not in (*OURS, "labels")}
         given |= {"cu_seq_lens_k": inputs["cu_seq_lens_q"], "max_length_k": inputs["max_length_q"], "use_cache": False}
-        if self.whole.config.get_text_config()._attn_implementation == attention.NAME:
-            # A finished mask is handed on as it is: none has to be made, and none is read.
+        config = self.whole.config.get_text_config()
+        if config._attn_implementation == attention.NAME and not getattr(config, "output_router_logits", False):
+            # A finished mask is handed on as it is: none has to be made, and none is read, but where a loss of routers
+            # takes it for one of tokens.
             given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=inputs["input_ids"].device)
         return given
 

@@ -3,6 +3,7 @@ of layer it has, its rope, windows, caps and ties; narrow, shallow, and with a s
 architectures give their sizes; knows no recipe and loads no weights."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,6 +41,7 @@ _SMALL = {
 }
 """Sizes of parts that only some architectures have: at most so many."""
 _WINDOWS = "sliding_window attention_window_size window_size attention_chunk_size".split()
+_DROPS = re.compile("dropout|pdrop")
 _PERIODS = ("_interval", "_period")
 _FACTORS = ("short_factor", "long_factor")
 _LEFT_OUT = ("model_type", "quantization_config", "auto_map", "dtype", "torch_dtype", "architectures")
@@ -112,6 +114,8 @@ def _sizes(fields: Mapping[str, Any], layers: int) -> dict[str, Any]:
         tiny["query_pre_attn_scalar"] = HEAD_WIDTH
     if isinstance(fields.get("num_nextn_predict_layers"), int):
         tiny["num_nextn_predict_layers"] = 0
+    # Two splits of the same rows would drop other numbers.
+    tiny |= {name: 0.0 for name, value in fields.items() if _DROPS.search(name) and isinstance(value, float)}
     return tiny | _rope(fields) | _state_space(fields, hidden)
 
 
