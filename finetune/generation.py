@@ -9,6 +9,7 @@ from typing import Any
 from finetune.formats import alpaca
 from finetune.formats.meaning import (
     Asked,
+    BadRow,
     Conversation,
     Judged,
     Meaning,
@@ -136,6 +137,14 @@ def prompt_text(prompt: Prompt, tokenizer: Any) -> str:
     if prompt.messages:
         return renderer_of(tokenizer)(as_dicts(prompt.messages), prompt.tools, True)
     return prompt.text if prompt.begins else begin_of_text(tokenizer) + prompt.text
+
+
+def refuse_unseen_tools(prompt: Prompt, tokenizer: Any) -> None:
+    """BadRow if the template shows the model none of the tools: they would be passed over without a word."""
+    if prompt.tools and prompt_text(prompt, tokenizer) == prompt_text(replace(prompt, tools=None), tokenizer):
+        raise BadRow(
+            "the trained template leaves tools out, so the model would see none: leave them out of the request"
+        )
 
 
 def prompt_ids(prompt: Prompt, tokenizer: Any) -> list[int]:

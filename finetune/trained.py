@@ -15,7 +15,7 @@ from finetune.answering.writing import Terms, Writing
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.errors import MachineError, ModelError, RunFolderError
-from finetune.generation import Prompt, prompt_ids
+from finetune.generation import Prompt, prompt_ids, refuse_unseen_tools
 from finetune.machine import Machine, probe
 from finetune.noise import quiet_libraries
 from finetune.plan import Call, Plan, perform
@@ -74,7 +74,8 @@ class Trained:
         return replace(settings, max_new_tokens=min(settings.max_new_tokens, self.room - len(ids)))
 
     def writing(self, prompt: Prompt, settings: Settings, **how: Any) -> Writing:
-        """An answer that can be written. ModelError if there is no room for it."""
+        """An answer that can be written. ModelError if there is no room for it; BadRow if the template refuses it."""
+        refuse_unseen_tools(prompt, self.loaded.tokenizer)
         ids = self.ids_of(prompt)
         return Writing(ids, self.fitting(ids, settings), **how)
 

@@ -290,6 +290,8 @@ def test_prompts_come_from_lists_tables_and_pipes_too(tmp_path: Path, monkeypatc
         ("a.jsonl", '{"prompt": "x", "tools": 5}', "a.jsonl:1:1: error: `tools` is a number"),
         ("a.jsonl", '{"messages": [{"role": "wizard", "content": "x"}]}', "role 'wizard' is not known"),
         ("a.jsonl", '{"system": "s", "messages": [{"role": "system", "content": "x"}]}', "leave one out"),
+        ("a.jsonl", '{"prompt": "x \\ud83d"}', "character 3 is half of one"),
+        ("a.jsonl", '{"system": "\\ud83d", "prompt": "x"}', "character 1 is half of one"),
         ("a.jsonl", "\n\n", "holds no prompt"),
         ("a.json", "{", "a.json:1:1: error: no JSON"),
         ("a.json", '{"prompt": "x"}', "a list of rows is expected"),

@@ -134,6 +134,7 @@ WRONG = (
     ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "role 'wizard' is not known"),
     ({"messages": ["x"]}, 400, "not a message"),
     ({"tools": [1]}, 400, "tool 1 of tools is a number"),
+    ({"tools": [{"type": "function", "function": {"name": "look"}}]}, 400, "leaves tools out"),
     ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "nothing to answer"),
     ({"temperature": -1}, 400, "temperature must be"),
     ({"max_tokens": 0}, 400, "max_tokens must be"),
@@ -168,6 +169,8 @@ def test_only_who_has_the_key_and_calls_by_name_may_enter(served: Served) -> Non
     with pytest.raises(openai.AuthenticationError):
         served.client.with_options(api_key="wrong").models.list()
     assert httpx.get(f"{address}/models").status_code == 401
+    for header, status in ((KEY, 401), (f"Basic {KEY}", 401), (f"bearer {KEY}", 200)):
+        assert httpx.get(f"{address}/models", headers={"Authorization": header}).status_code == status
     key = {"Authorization": f"Bearer {KEY}"}
     assert httpx.get(f"{address}/models", headers={**key, "Host": "evil.example"}).status_code == 403
     json_kind = {**key, "Content-Type": "application/json"}
@@ -176,6 +179,7 @@ def test_only_who_has_the_key_and_calls_by_name_may_enter(served: Served) -> Non
         (b"{", json_kind, 400),
         (b"[" * 9000, json_kind, 400),
         (b"3", json_kind, 400),
+        (b'{"model": "run", "messages": [{"role": "user", "content": "half \\ud83d"}]}', json_kind, 400),
     ):
         got = httpx.post(f"{address}/chat/completions", content=content, headers=headers)
         assert got.status_code == status and set(got.json()["error"]) == {"message", "type", "param", "code"}
@@ -207,6 +211,22 @@ def test_more_than_may_wait_are_refused(served: Served) -> None:
     with pytest.raises(Refused, match="3 answers wait already") as error:
         engine.refuse_if_full(1)
     assert error.value.status == 429 and error.value.as_json()["error"]["type"] == "rate_limit_error"
+
+
+def test_who_comes_while_all_slots_are_taken_is_told_to_come_again_and_then_gets_an_answer(trained_run: Path) -> None:
+    full = Served(trained_run, slots=1, queue=0)
+    long = full.ask("the sea", max_tokens=900, stream=True)
+    next(long)
+    with pytest.raises(openai.RateLimitError, match="try again") as error:
+        full.ask("calm")
+    assert error.value.response.headers["retry-after"] == "1"
+    with pytest.raises(openai.BadRequestError, match="2 answers are asked for, and 1 fit at most"):
+        full.ask("calm", n=2)
+    threading.Timer(0.3, long.close).start()
+    again = full.client.with_options(max_retries=5).chat.completions
+    messages: Any = [{"role": "user", "content": "calm"}]
+    assert again.create(model="run", messages=messages, max_tokens=2).usage.completion_tokens == 2
+    full.close()
 
 
 def test_a_fault_while_writing_fails_its_answers_and_not_the_server(

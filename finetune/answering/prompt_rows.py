@@ -93,7 +93,17 @@ def _prompt(row: Mapping[str, Any], style: str) -> Prompt:
     else:
         asked = prompt_for(prompt, style)
     before = (Message("system", system),) if system else ()
+    refuse_half_characters(asked.text, *(turn.content for turn in (*before, *asked.messages)))
     return Prompt(asked.question, (*before, *asked.messages), asked.text, tools=tools)
+
+
+def refuse_half_characters(*texts: str) -> None:
+    """ValueError for half of a pair by which JSON writes a character outside of 16 bits: no tokenizer reads it."""
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"character {error.start + 1} is half of one (\\u{ord(text[error.start]):04x})") from None
 
 
 def tools_of(given: Any) -> tuple[Mapping[str, Any], ...] | None:
@@ -110,6 +120,7 @@ def messages_of(given: Any) -> tuple[Message, ...]:
         read = chat.read({"messages": given}, Fields()).messages
     except BadRow as bad:
         raise ValueError(str(bad).partition(". ")[0]) from None  # how a recipe would mend it is no help here
+    refuse_half_characters(*(turn.content for turn in read))
     if read[-1].role == "assistant":
         raise ValueError("the last message is the assistant's: there is nothing to answer")
     return read

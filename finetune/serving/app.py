@@ -116,8 +116,8 @@ def _may_enter(request: Request, door: Door) -> None:
         raise Refused(403, f"this server is not called {host!r}", code="wrong_host")
     if door.key is None:
         return
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-    if not hmac.compare_digest(given, door.key.encode()):
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), door.key.encode()):
         raise Refused(401, "the key is missing or wrong: send Authorization: Bearer KEY", code="invalid_api_key")
 
 

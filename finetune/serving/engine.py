@@ -11,7 +11,7 @@ from finetune.answering.settings import Settings
 from finetune.answering.writing import Piece, Writing
 from finetune.errors import FinetuneError
 from finetune.formats.meaning import BadRow
-from finetune.generation import Prompt, prompt_ids
+from finetune.generation import Prompt, prompt_ids, refuse_unseen_tools
 from finetune.serving.refusing import Refused
 from finetune.trained import Trained
 
@@ -62,16 +62,19 @@ class Engine:
         """Refused where the template refuses the messages."""
         try:
             with self._reading:
+                refuse_unseen_tools(prompt, self.tokenizer)
                 return prompt_ids(prompt, self.tokenizer)
-        except (BadRow, FinetuneError) as error:
-            raise Refused(400, str(error), "messages", "invalid_value") from None
+        except BadRow as bad:
+            raise Refused(400, str(bad), "tools" if prompt.tools else "messages", "invalid_value") from None
+        except FinetuneError as error:
+            raise Refused(400, error.faults[0].message, "messages", "invalid_value") from None
 
     def fitting(self, ids: list[int], settings: Settings) -> Settings:
         """Refused where the prompt leaves no room for an answer."""
         try:
             return self.trained.fitting(ids, settings)
         except FinetuneError as error:
-            raise Refused(400, str(error), "messages", "context_length_exceeded") from None
+            raise Refused(400, error.faults[0].message, "messages", "context_length_exceeded") from None
 
     def add(self, ids: list[int], settings: Settings, tell: Callable[[Piece], None]) -> Writing:
         row = Writing(ids, settings, tell)
@@ -79,6 +82,8 @@ class Engine:
         return row
 
     def refuse_if_full(self, rows: int) -> None:
+        if rows > self.queue + self.writers.slots:
+            raise Refused(400, f"{rows} answers are asked for, and {self.queue + self.writers.slots} fit at most", "n")
         if self.waiting + rows > self.queue + max(0, self.writers.slots - self.writers.writing):
             raise Refused(429, f"{self.waiting} answers wait already; try again shortly", None, "queue_full")
 

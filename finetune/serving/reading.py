@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.answering.prompt_rows import messages_of, tools_of
+from finetune.answering.prompt_rows import messages_of, refuse_half_characters, tools_of
 from finetune.answering.settings import Settings, changed
 from finetune.generation import Prompt, prompt_for
 from finetune.serving.refusing import Refused, wrong
@@ -65,6 +65,10 @@ def plain_asked(body: Any, names: tuple[str, ...], settings: Settings) -> Asked:
     texts = [prompts] if isinstance(prompts, str) else prompts
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
         raise wrong("prompt", "prompt must be a text or a list of texts, none of them empty")
+    try:
+        refuse_half_characters(*texts)
+    except ValueError as error:
+        raise wrong("prompt", str(error)) from None
     return _asked(given, tuple(Prompt(text, text=text) for text in texts), settings)
 
 
