@@ -350,17 +350,50 @@ def test_a_dry_run_writes_the_card_and_the_list_of_what_would_be_sent(
     run: Path, finetune: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.create_commit", _not_to_be_called)
-    code, _, err = finetune("push", run, "me/tiny", "--license", "apache-2.0", "--dry-run")
+    code, out, err = finetune("push", run, "me/tiny", "--license", "apache-2.0", "--dry-run")
     assert code == 0, err
     listed = json.loads((run / "push" / "files.json").read_text())
     assert listed["private"] and {"README.md", "adapter_model.safetensors", "finetune/recipe.yaml"} <= set(
         listed["files"]
     )
     card = (run / "push" / "README.md").read_text()
+    assert "FOLDER OF" in card and "a folder here, which nobody else has" in out
     facts = yaml.safe_load(card.split("---")[1])
     assert facts["license"] == "apache-2.0" and facts["datasets"] == ["some/data"] and facts["library_name"] == "peft"
     assert "base_model" not in facts, "a local folder is no model of the hub"
-    assert "lora_r: 4" in card and "`d.jsonl`" in card and "AutoPeftModelForCausalLM" in card
+    assert "lora_r: 4" in card and "`d.jsonl`" in card and "PeftModel.from_pretrained(AutoModel" in card
+
+
+def test_a_card_holds_what_was_measured_how_to_ask_and_what_was_given_on_the_command_line(
+    run: Path, finetune: Any, tmp_path: Path
+) -> None:
+    """The head is read back by huggingface_hub, as the hub reads it."""
+    import shutil
+
+    from huggingface_hub import ModelCard
+
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    figure = {"base": {"value": 9.0, "low": 8.0, "high": 10.0}, "tuned": {"value": 2.5, "low": None, "high": None}}
+    empty = {"tuned": {"value": None, "low": None, "high": None}}
+    (own / "evaluations").mkdir()
+    (own / "evaluations" / "test.json").write_text(
+        json.dumps({"data": "/home/x/test.jsonl", "rows": 7, "figures": {"perplexity": figure, "rouge1": empty}})
+    )
+    (own / "evaluations" / "broken.json").write_text("{")
+    for name, changes in (
+        ("origin.json", {"overrides": ["max_steps=3"]}),
+        ("generation.json", {"style": "completion"}),
+    ):
+        (own / name).write_text(json.dumps(json.loads((own / name).read_text()) | changes))
+    code, _, err = finetune("push", own, "me/tiny", "--license", "My Licence", "--dry-run")
+    assert code == 0, err
+    card = ModelCard((own / "push" / "README.md").read_text())
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("perplexity", 2.5, "test.jsonl")
+    assert card.data.license == "other" and card.data.license_name == "my-licence"
+    assert "| perplexity | 9 [8, 10] | 2.5 |" in card.text and "Given beside it: `max_steps=3`" in card.text
+    assert "tokenizer('Hello', return_tensors=\"pt\")" in card.text and "apply_chat_template" not in card.text
+    assert "was not looked at" in card.text and "/home/x" not in card.content
 
 
 def _not_to_be_called(*_: Any, **__: Any) -> None:

@@ -52,7 +52,7 @@ def copied(trained_run: Path, tmp_path: Path) -> Path:
 
 def test_every_run_writes_its_page(trained_run: Path) -> None:
     text = whole((trained_run / "report.html").read_text())
-    for part in ("Courses", "Answers before and after", "Data", "Recipe", "Plan", "Machine and versions"):
+    for part in ("Curves", "Answers before and after", "Data", "Recipe", "Plan", "Machine and versions"):
         assert f">{part}</h2>" in text
     for drawn in (
         ">Loss",

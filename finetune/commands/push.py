@@ -21,6 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="write what would be sent to RUN_DIR/push, send nothing")
 
 
+LOCAL = (
+    "the adapter stands on a base_model that is a folder here, which nobody else has: publish it too, or send the "
+    "whole model with --what merged"
+)
+
+
 def run(parsed: argparse.Namespace) -> int:
     from finetune.exporting.finished import finished_run
     from finetune.exporting.hub import pack, preview, send
@@ -29,6 +35,8 @@ def run(parsed: argparse.Namespace) -> int:
     package = pack(found, parsed.repo, parsed.what, parsed.license, parsed.public)
     for name, size in package.sizes().items():
         print(f"{size:>14,}  {name}")
+    if package.local_base:
+        print(f"note: {LOCAL}")
     who = "private" if package.private else "public"
     if parsed.dry_run:
         print(f"nothing was sent; {preview(package, found)} holds what would go to {package.repo} ({who})")

@@ -3,22 +3,20 @@ Says what the run folder says; sends nothing."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from finetune import __version__
+from finetune.exporting.card_facts import Sent, entries, evaluations, head, is_hub_id
 from finetune.exporting.finished import Finished
 from finetune.exporting.places import PROOF
+from finetune.generation import prompt_for
 
 ANSWERS = 3
 """Sample answers that a card shows."""
 SHOWN = 300
 """Characters of one."""
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 FIGURES = (
     ("steps", "steps"),
     ("loss_first", "training loss, first"),
@@ -31,29 +29,20 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class Sent:
-    """What is published. `kind`: adapter, model, merged, gguf, ...; `folder`: where its files lie."""
-
-    run: Finished
-    kind: str
-    folder: Path
-    repo: str
-    license: str
-
-
 def card(sent: Sent) -> str:
     """The text of README.md."""
     run = sent.run
     parts = [
-        f"---\n{yaml.safe_dump(_facts(sent), sort_keys=False, allow_unicode=True)}---\n",
+        f"---\n{head(sent)}\n---\n",
         f"# {sent.repo.rpartition('/')[2]}\n",
         f"{_what(sent)} Trained with [finetune](https://pypi.org/project/finetune-recipes/) {__version__} from one "
         "recipe, which is below and in `finetune/`.\n",
         _use(sent),
         _data(run),
         _results(run),
+        _evaluations(run),
         _answers(run),
+        LIMITS,
         _proof(sent.folder),
         _recipe(run),
         f"## Licence\n\n{sent.license}. The base model and the data have licences of their own.\n",
@@ -65,30 +54,6 @@ def base_name(run: Finished) -> str:
     """The hub id of the base model, or a local folder's last name: nobody else has the path."""
     name = str(run.keys.get("base_model"))
     return name if is_hub_id(name) else Path(name).name
-
-
-def is_hub_id(name: str) -> bool:
-    return bool(HUB_ID.fullmatch(name)) and not Path(name).exists()
-
-
-def _facts(sent: Sent) -> dict[str, Any]:
-    run = sent.run
-    library = {"adapter": "peft", "gguf": "gguf", "ollama": "gguf"}.get(sent.kind, "transformers")
-    facts: dict[str, Any] = {"license": sent.license, "library_name": library}
-    if is_hub_id(str(run.keys.get("base_model"))):
-        facts["base_model"] = run.keys["base_model"]
-        relation = {"adapter": "adapter", "gguf": "quantized", "ollama": "quantized"}.get(sent.kind, "finetune")
-        facts["base_model_relation"] = relation
-    datasets = [entry["path"] for entry in _entries(run) if is_hub_id(str(entry["path"]))]
-    if datasets:
-        facts["datasets"] = list(dict.fromkeys(datasets))
-    facts["pipeline_tag"] = "text-classification" if run.scores else "text-generation"
-    facts["tags"] = ["finetune", *([str(run.keys["adapter"])] if run.keys.get("adapter") else [])]
-    return facts
-
-
-def _entries(run: Finished) -> Sequence[Mapping[str, Any]]:
-    return run.keys.get("datasets") or []
 
 
 def _what(sent: Sent) -> str:
@@ -104,24 +69,40 @@ def _use(sent: Sent) -> str:
         file = next((path.name for path in sorted(sent.folder.glob("*.gguf"))), "MODEL.gguf")
         line = f"llama-server -hf {sent.repo}" if sent.kind == "gguf" else "ollama create NAME -f Modelfile"
         return f"## Use\n\n```sh\n{line}   # {file}\n```\n"
-    kind = "AutoPeftModelForCausalLM" if sent.kind == "adapter" else "AutoModelForCausalLM"
-    package = "peft" if sent.kind == "adapter" else "transformers"
-    if sent.run.scores:
-        return ""
+    return "" if sent.run.scores else f"## Use\n\n```python\n{_code(sent)}```\n\n{STOPS}\n"
+
+
+STOPS = "Stop tokens and sampling are in `generation_config.json`, the template is the tokenizer's."
+
+
+def _code(sent: Sent) -> str:
+    """Python that answers a question, put as the run's own are."""
+    style, local = sent.run.style, not is_hub_id(str(sent.run.keys.get("base_model")))
+    if sent.kind == "adapter" and local:
+        first = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        base = f'AutoModelForCausalLM.from_pretrained("FOLDER OF {base_name(sent.run)}")'
+        model = f'PeftModel.from_pretrained({base}, "{sent.repo}")'
+    else:
+        kind = "AutoPeftModelForCausalLM" if sent.kind == "adapter" else "AutoModelForCausalLM"
+        package = "peft" if sent.kind == "adapter" else "transformers"
+        first = f"from {package} import {kind}\nfrom transformers import AutoTokenizer\n"
+        model = f'{kind}.from_pretrained("{sent.repo}")'
+    asked = prompt_for("Hello", style)
+    if asked.messages:
+        question = 'messages = [{"role": "user", "content": "Hello"}]\nids = tokenizer.apply_chat_template(messages, '
+        question += 'add_generation_prompt=True, return_dict=True, return_tensors="pt")\n'
+    else:
+        question = f'ids = tokenizer({asked.text!r}, return_tensors="pt")\n'
     return (
-        f"## Use\n\n```python\nfrom {package} import {kind}\nfrom transformers import AutoTokenizer\n\n"
-        f'tokenizer = AutoTokenizer.from_pretrained("{sent.repo}")\nmodel = {kind}.from_pretrained("{sent.repo}")\n'
-        'messages = [{"role": "user", "content": "Hello"}]\n'
-        'ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")\n'
-        "print(tokenizer.decode(model.generate(**ids)[0]))\n```\n\n"
-        "Stop tokens and sampling are in `generation_config.json`, the template is the tokenizer's.\n"
+        f'{first}\ntokenizer = AutoTokenizer.from_pretrained("{sent.repo}")\nmodel = {model}\n{question}'
+        "print(tokenizer.decode(model.generate(**ids)[0]))\n"
     )
 
 
 def _data(run: Finished) -> str:
     counted = run.folder.read("data.json") if (run.folder.path / "data.json").is_file() else {}
     lines = ["## Data\n"]
-    for entry in _entries(run):
+    for entry in entries(run):
         path = str(entry["path"])
         name = path if is_hub_id(path) or "://" in path else Path(path).name
         extra = [f"`{key}: {entry[key]}`" for key in ("type", "split", "revision", "name") if entry.get(key)]
@@ -141,6 +122,36 @@ def _results(run: Finished) -> str:
         return ""
     said = [f"| {name} | {value if isinstance(value, str | int) else format(value, '.4g')} |" for name, value in rows]
     return "\n".join(["## Results\n", "| figure | value |", "|---|---:|", *said, ""])
+
+
+LIMITS = (
+    "## Limits\n\nMeasured is what stands above, and nothing else: what it says of other subjects, and whether that is "
+    "right, fair or harmless, was not looked at.\n"
+)
+
+
+def _evaluations(run: Finished) -> str:
+    """What `finetune evaluate` found, with where each figure lies in 95 of 100 draws of the rows."""
+    parts = []
+    for name, found in evaluations(run):
+        sides = [
+            side for side in ("base", "tuned", "difference") if any(side in one for one in found["figures"].values())
+        ]
+        lines = [f"| {' | '.join(['figure', *sides])} |", f"|---|{'---:|' * len(sides)}"]
+        for figure, both in found["figures"].items():
+            lines.append(f"| {' | '.join([figure, *(_between(both.get(side)) for side in sides)])} |")
+        rows = f", {found['rows']:,} rows" if isinstance(found.get("rows"), int) else ""
+        of = Path(str(found.get("data") or "tasks of lm-eval")).name
+        parts.append(f"### {name} ({of}{rows})\n\n" + "\n".join(lines) + "\n")
+    return "## Evaluation\n\n" + "\n".join(parts) if parts else ""
+
+
+def _between(one: Mapping[str, Any] | None) -> str:
+    if not one or one.get("value") is None:
+        return ""
+    if one.get("low") is None or one.get("high") is None:
+        return f"{one['value']:.4g}"
+    return f"{one['value']:.4g} [{one['low']:.3g}, {one['high']:.3g}]"
 
 
 def _answers(run: Finished) -> str:
@@ -174,4 +185,7 @@ def _proof(folder: Path) -> str:
 def _recipe(run: Finished) -> str:
     text = (run.folder.path / "recipe.yaml").read_text("utf-8").strip()
     fence = "`" * max(3, 1 + max((len(found) for found in re.findall("`+", text)), default=0))
-    return f"## Recipe\n\n{fence}yaml\n{text}\n{fence}\n"
+    given = run.folder.read("origin.json").get("overrides") or []
+    with_ = f"\nGiven beside it: `{' '.join(map(str, given))}`.\n" if given else ""
+    composed = "\nAll of it in one file, whatever it extends: `finetune/recipe.composed.yaml`.\n"
+    return f"## Recipe\n\n{fence}yaml\n{text}\n{fence}\n{with_}{composed}"

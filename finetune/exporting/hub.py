@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from finetune.errors import MachineError, RecipeError, RunFolderError, UsageError
-from finetune.exporting.card import HUB_ID, Sent, card
+from finetune.exporting.card import card
+from finetune.exporting.card_facts import HUB_ID, Sent, is_hub_id
 from finetune.exporting.finished import Finished
 from finetune.exporting.places import PROOF
 from finetune.recipe.secrets import SHAPES
@@ -27,11 +28,13 @@ OWN = ("README.md",)
 
 @dataclass(frozen=True)
 class Package:
-    """Path in the repository -> a file, or a text. `private`: for its owner alone."""
+    """Path in the repository -> a file, or a text. `private`: for its owner alone; `local_base`: an adapter whose base
+    model is a folder of this machine."""
 
     repo: str
     private: bool
     files: Mapping[str, Path | str]
+    local_base: bool = False
 
     def sizes(self) -> dict[str, int]:
         return {
@@ -58,7 +61,8 @@ def pack(run: Finished, repo: str, kind: str | None, license_: str | None, publi
     files |= {f"finetune/{name}": run.folder.path / name for name in BESIDE if (run.folder.path / name).is_file()}
     files["README.md"] = card(sent)
     _refuse_secrets(files)
-    return Package(repo, not public, files)
+    local = sent.kind == "adapter" and not is_hub_id(str(run.keys.get("base_model")))
+    return Package(repo, not public, files, local)
 
 
 def _folder(run: Finished, kind: str | None) -> Path:
@@ -85,8 +89,9 @@ def _license(run: Finished, given: str | None) -> str:
         if path.is_file():
             parts = path.read_text("utf-8", "replace").split("---")
             facts = _yaml(parts[1]) if len(parts) > 2 and not parts[0].strip() else {}
-            if facts.get("license"):
-                return str(facts["license"])
+            found = facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
+            if isinstance(found, str) and found:
+                return found
     raise UsageError("nothing says under which licence this may be used: write --license, as in --license apache-2.0")
 
 

@@ -24,7 +24,7 @@ def comparison(runs: Sequence[Run]) -> str:
     body = "".join(
         [
             section("Runs", _table(named)),
-            section("Courses", f'<div class="plots">{drawn}</div>' if drawn else ""),
+            section("Curves", f'<div class="plots">{drawn}</div>' if drawn else ""),
             section("What their recipes differ in", _differences(named)),
             section("Evaluations", _evaluations(named)),
             section("Answers after training", _answers(named)),

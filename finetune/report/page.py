@@ -217,7 +217,7 @@ def _log(run: Run) -> str:
 
 PARTS: dict[str, Callable[[Run], str]] = {
     "": lambda run: tiles(_tiles(run)),
-    "Courses": _plots,
+    "Curves": _plots,
     "Answers before and after": lambda run: _answers(run) + _scores(run),
     "Evaluation": evaluations,
     "Data": _data,
