@@ -113,12 +113,13 @@ def test_a_file_of_something_else_ends_no_page(content: str, copied: Path) -> No
 def test_runs_are_compared_by_what_differs(trained_run: Path, copied: Path, finetune: Any, tmp_path: Path) -> None:
     origin = json.loads((copied / "origin.json").read_text())
     origin["keys"]["learning_rate"] = 0.5
+    origin["keys"]["datasets"][0]["weight"] = 2.0
     (copied / "origin.json").write_text(json.dumps(origin))
     code, _, err = finetune("report", trained_run, copied, "--output", tmp_path / "both.html")
     assert code == 0, err
     text = whole((tmp_path / "both.html").read_text())
     keys = text.split(">What their recipes differ in</h2>")[1].split("<h2")[0]
-    assert re.findall(r"<tr><td class=\"\"><code>(\w+)", keys) == ["learning_rate"]
+    assert re.findall(r"<tr><td class=\"\"><code>([\w.]+)", keys) == ["datasets.0.weight", "learning_rate"]
     assert text.count('class="key r0"') >= 3 and text.count('class="key r1"') >= 3
     assert finetune("report", tmp_path)[0] == 7
 

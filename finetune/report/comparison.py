@@ -2,7 +2,7 @@
 and what each answers. Loads nothing from anywhere."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -82,7 +82,7 @@ def _differences(named: Named) -> str:
 
 def _facts(run: Run) -> dict[str, str]:
     packages = run.mapping("machine.json").get("packages")
-    found = {key: json.dumps(value, ensure_ascii=False) for key, value in run.keys.items() if key not in OWN}
+    found = {key: value for key, value in _leaves(run.keys) if key.split(".")[0] not in OWN}
     if isinstance(packages, dict):
         found |= {f"{name} (version)": str(value) for name, value in packages.items()}
     counted = {purpose: one for purpose, one in run.mapping("data.json").items() if isinstance(one, dict)}
@@ -90,6 +90,19 @@ def _facts(run: Run) -> dict[str, str]:
         found[f"{purpose} rows"] = str(one.get("kept", ""))
         found[f"{purpose} tokens"] = str(one.get("tokens", ""))
     return found
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each value inside with the way to it, `datasets.0.path` for one; a list of plain values is one."""
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        parts = enumerate(value)
+    elif path:
+        yield path, json.dumps(value, ensure_ascii=False)
+    for name, item in parts:
+        yield from _leaves(item, f"{path}.{name}" if path else str(name))
 
 
 def _evaluations(named: Named) -> str:
