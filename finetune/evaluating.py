@@ -17,6 +17,7 @@ from finetune.evaluation.figures import Said, Side, Wanted, answers, figures
 from finetune.evaluation.harness import Tasks, task_figures
 from finetune.evaluation.likelihood import likelihoods
 from finetune.evaluation.questions import Question, questions
+from finetune.evaluation.scores import label_of
 from finetune.measured_rows import Pair, refuse_empty, rows_of
 from finetune.outcome import now
 from finetune.recipe.measures import CLASSIFYING, MEASURES, generated
@@ -95,20 +96,31 @@ def _of_rows(
         raise DataError(
             f"{name}: no row has a question with an answer and room for it; --metrics perplexity needs none"
         )
+    tokenizer = trained.loaded.tokenizer
+    texts = [_text(tokenizer, one.expected) for one in asked]
+    given = [_text(tokenizer, one.given) for one in asked]
+    _refuse_other_labels(name, texts, wish.labels)
     settings = Settings(wish.max_new_tokens, stop=trained.settings.stop)
     made = {}
     for side in sides:
         with screen.stage(f"measuring the {NAMES[side]}"), trained.as_base() if side == "base" else nullcontext():
             made[side] = _side(trained, rows, asked, settings)
-    tokenizer = trained.loaded.tokenizer
-    texts = [_text(tokenizer, one.expected) for one in asked]
-    given = [_text(tokenizer, one.given) for one in asked]
     wanted = Wanted(metrics, texts, wish.labels, given)
     with screen.stage("drawing rows anew, for what the figures may well be"):
         values = figures(made, wanted)
     said = answers(made, wanted) if asked else []
     facts: dict[str, Any] = {"data": name, "rows": len(rows), "questions": len(asked), "not_asked": left}
     return values, facts | {"settings": asdict(settings), "answers": said}
+
+
+def _refuse_other_labels(name: str, texts: Sequence[str], labels: Sequence[str]) -> None:
+    """DataError if an answer of the data is none of the labels: no model could be right there."""
+    known = {label_of(label) for label in labels}
+    other = [text for text in texts if known and label_of(text) not in known]
+    if other:
+        raise DataError(
+            f"{name}: {len(other)} of {len(texts)} answers are none of --labels, {other[0][:80]!r} for one: name it too"
+        )
 
 
 def _asked(rows: Sequence[Pair]) -> list[Question]:

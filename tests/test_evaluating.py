@@ -83,6 +83,9 @@ def test_other_rows_are_read_as_the_runs_own(run: Path, finetune: Any, tmp_path:
     ("options", "code", "said"),
     [
         (("--metrics", "perplexed"), 2, "there is no 'perplexed'"),
+        (("--metrics", "perplexed"), 2, "did you mean perplexity?"),
+        (("--metrics", "rouge", "--labels", "a"), 2, "--labels counts with accuracy, f1, precision, recall"),
+        (("--labels", "good,bad"), 4, "answers are none of --labels"),
         (("--rows", 0), 2, "--rows 0"),
         (("--name", "../x"), 2, "make a name"),
         (("--shots", 1), 2, "which name none"),

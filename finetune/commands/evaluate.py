@@ -4,11 +4,12 @@ import argparse
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.errors import UsageError
-from finetune.recipe.measures import MEASURES
+from finetune.recipe.measures import CLASSIFYING, MEASURES
 
 if TYPE_CHECKING:
     from finetune.evaluating import Wish
@@ -70,7 +71,11 @@ def _wish(parsed: argparse.Namespace) -> "Wish":
     metrics = _listed(parsed.metrics)
     unknown = [name for name in metrics or () if name not in MEASURES]
     if unknown:
-        raise UsageError(f"--metrics: there is no {unknown[0]!r}; there are {', '.join(MEASURES)}")
+        near = get_close_matches(unknown[0], MEASURES, n=1)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        raise UsageError(f"--metrics: there is no {unknown[0]!r}{meant} There are {', '.join(MEASURES)}")
+    if parsed.labels and metrics is not None and not CLASSIFYING & set(metrics):
+        raise UsageError(f"--labels counts with {', '.join(sorted(CLASSIFYING))}, and --metrics names none of them")
     if parsed.tasks is None and (parsed.task_folder or parsed.shots is not None or parsed.chat):
         raise UsageError("--task-folder, --shots and --chat are about --tasks, which name none")
     return Wish(

@@ -101,8 +101,8 @@ SCORES: dict[str, Callable[[Answered], dict[str, float]]] = {
 def _classified(answered: Answered, wanted: Sequence[str]) -> dict[str, float]:
     """Of labels compared without case and white space. An answer that is no label is wrong; precision, recall and f1
     are means over the labels, each counting the same."""
-    said, expected = [_label(text) for text in answered.answers], [_label(text) for text in answered.expected]
-    labels = sorted({_label(label) for label in answered.labels} or set(expected))
+    said, expected = [label_of(text) for text in answered.answers], [label_of(text) for text in answered.expected]
+    labels = sorted({label_of(label) for label in answered.labels} or set(expected))
     figures = {"accuracy": _mean([float(one == other) for one, other in zip(said, expected, strict=True)])}
     if set(wanted) - {"accuracy"}:
         from sklearn.metrics import precision_recall_fscore_support
@@ -112,7 +112,8 @@ def _classified(answered: Answered, wanted: Sequence[str]) -> dict[str, float]:
     return {name: figures[name] for name in wanted}
 
 
-def _label(text: str) -> str:
+def label_of(text: str) -> str:
+    """As labels are compared."""
     return " ".join(text.split()).casefold()
 
 
