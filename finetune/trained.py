@@ -129,6 +129,8 @@ def load_trained(plan: Plan, run: RunDir) -> Loaded:
     if plan.has_adapter:
         from peft import PeftModel
 
+        if not any(weights.glob("adapter_model.*")):  # peft would look for it on the hub
+            raise ModelError(f"{weights} holds no adapter_model.safetensors: its weights are gone. Train it again")
         try:
             model = PeftModel.from_pretrained(model, str(weights))
         except Exception as error:  # safetensors, peft and the hub each raise types of their own

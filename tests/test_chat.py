@@ -111,6 +111,17 @@ def test_what_would_command_a_terminal_is_shown_and_not_sent(trained_run: Path) 
         assert Talk(trained, trained.settings, console)._safe("a\x1b[2J b\n\tc") == shown
 
 
+def test_weights_that_are_gone_are_named(finetune: Any, trained_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    moved = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    (moved / "adapter" / "adapter_model.safetensors").unlink()
+    code, _, err = finetune("chat", moved, "--prompt", "x")
+    assert code == 5 and "adapter holds no adapter_model.safetensors" in err
+    code, _, err = finetune("push", moved, "me/x", "--license", "mit", "--dry-run")
+    assert code == 7 and "holds no weights" in err
+
+
 def test_an_empty_prompt_is_refused(finetune: Any, trained_run: Path) -> None:
     code, _, err = finetune("chat", trained_run, "--prompt", " ")
     assert code == 2 and "--prompt is empty" in err

@@ -69,6 +69,8 @@ def _folder(run: Finished, kind: str | None) -> Path:
     if kind in (None, "adapter"):
         if kind == "adapter" and not run.plan.has_adapter:
             raise UsageError("the run trained all weights and has no adapter: leave --what out")
+        if not any(run.weights.glob("*.safetensors")) and not any(run.weights.glob("*.bin")):
+            raise RunFolderError(f"{run.weights} holds no weights, so there is nothing to publish. Train it again")
         return run.weights
     folder = run.folder.path / str(kind)
     if not (folder / PROOF).is_file():
