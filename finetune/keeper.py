@@ -13,6 +13,7 @@ from finetune.aftermath import bad_numbers, explained, fitting
 from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
 from finetune.going import Surroundings, growing
+from finetune.trainers import virtual
 
 STATE = "trainer_state.json"
 
@@ -88,6 +89,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def train(self) -> None:
         """TrainingError, with rows and a change of the recipe that may help, if the numbers or the memory end it."""
         trainer, resumed = self.around.trainer, self.around.resumed
+        if resumed is not None:
+            virtual.take_over(trainer, resumed.path)
+            progress.let_projectors_load(trainer.args.optim)
         try:
             with explained(self), fitting(self):
                 trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.path))
@@ -110,6 +114,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
                 self.first.append(trainer.evaluate())
                 state.log_history.clear()
             return
+        virtual.restore(trainer.accelerator.unwrap_model(trainer.model), resumed.path)
         state.compute_steps(args, state.max_steps)  # the checkpoint holds those of the recipe as it was then
         progress.restore(trainer, progress.of_rank(resumed.facts["progress"], self.rank))
         self._restore_callbacks(state)
@@ -253,7 +258,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
     def _publish(self, state: Any, facts: Mapping[str, Any], places: tuple[Path, Path]) -> None:
         written, final = places
+        trainer = self.around.trainer
         state.save_to_json(str(written / STATE))
+        virtual.save(trainer.accelerator.unwrap_model(trainer.model), written)
         checkpoints.seal(written, facts)
         checkpoints.publish(written, final)
         for path in self.stale:

@@ -168,3 +168,22 @@ def bad_weight(model: Any) -> str | None:
             found = str(name)
             break
     return next((name for name in ranks.gathered(found) if name), None)
+
+
+PROJECTORS = (
+    ("galore", "galore_torch.galore_projector", "GaLoreProjector"),
+    ("apollo", "apollo_torch.random_projector", "GradientProjector"),
+    ("apollo", "apollo_torch.svd_projector", "GaLoreProjector"),
+)
+"""Classes, of numbers and one tensor each, that compressing optimizers keep among their states."""
+
+
+def let_projectors_load(optimizer: str) -> None:
+    """Those of the optimizer; torch reads no classes from a file by itself."""
+    import importlib
+
+    import torch
+
+    for word, module, name in PROJECTORS:
+        if word in optimizer:
+            torch.serialization.add_safe_globals([getattr(importlib.import_module(module), name)])
