@@ -130,6 +130,10 @@ def bad_numbers(trainer: Any) -> str | None:
         return f"loss is {float(trainer._tr_loss)}"
     if getattr(trainer.accelerator, "scaler", None) is not None:
         return None
+    engine = getattr(trainer, "deepspeed", None)
+    if engine is not None:  # it has made its step, and keeps no gradient
+        norm = engine.get_global_grad_norm()
+        return None if norm is None or math.isfinite(norm) else "the gradients are infinite or not a number"
     gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
     if gradients and not bool(progress.whole(torch.nn.utils.get_total_norm(gradients)).isfinite()):
         return "the gradients are infinite or not a number"

@@ -11,7 +11,7 @@ from finetune import checkpoints
 from finetune.checkpoints import Checkpoint
 from finetune.compare import compare
 from finetune.errors import DataError, Fault, MachineError, RecipeError, RunFolderError
-from finetune.grouping import GROUPING, other_processes, rows_in_step
+from finetune.grouping import GROUPING, other_engine, other_processes, rows_in_step
 from finetune.plan import Plan, perform
 from finetune.recipe.base import reach_of
 from finetune.recipe.parallel import ParallelSection
@@ -37,7 +37,7 @@ HARMLESS = frozenset(
     dataloader_num_workers dataloader_prefetch_factor dataloader_persistent_workers dataloader_pin_memory
     torch_empty_cache_steps loss_watchdog_threshold loss_watchdog_patience recipe_version
     """.split()
-) | {*TrackingSection.model_fields, *SurvivingSection.model_fields, *ParallelSection.model_fields}
+) | {*TrackingSection.model_fields, *SurvivingSection.model_fields, *ParallelSection.model_fields} - {"deepspeed"}
 """Keys that may change between two parts of a run: weights, and the order of rows, do not hang on them."""
 WRITTEN_ELSEWHERE = HARMLESS | frozenset(
     """
@@ -183,6 +183,8 @@ def _usable(checkpoint: Checkpoint) -> Checkpoint:
 def same_recipe(checkpoint: Checkpoint, keys: Mapping[str, Any], changed: Sequence[str]) -> list[str]:
     """Keys that differ and are allowed to. RecipeError with every difference if one is not; keys that only prepare data
     are left to `same_data`, which looks at what came of them."""
+    if wrong := list(other_engine(checkpoint, keys)):
+        raise RecipeError(f"{checkpoint.path}: {wrong[0]}. Begin anew, or go on as it was begun")
     old = checkpoint.facts["recipe"]
     different = [key for key in sorted({*old, *keys}) if old.get(key) != keys.get(key) and key not in HARMLESS]
     regrouped = list(rows_in_step(checkpoint, keys))

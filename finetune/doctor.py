@@ -18,6 +18,7 @@ OPTIONAL = {
     "unsloth": ("backend: unsloth", "pip install 'finetune-recipes[unsloth]'"),
     "flash_attn": ("attn_implementation: flash_attention_2", "pip install flash-attn --no-build-isolation"),
     "tensorboard": ("use_tensorboard", "pip install 'finetune-recipes[tracking]'"),
+    "deepspeed": ("deepspeed", "pip install 'finetune-recipes[deepspeed]'"),
     "wandb": ("wandb_project", "pip install wandb"),
 }
 TIMEOUT_SECONDS = 180

@@ -29,6 +29,18 @@ def rows_in_step(checkpoint: Checkpoint, keys: Mapping[str, Any]) -> Iterator[st
     )
 
 
+def other_engine(checkpoint: Checkpoint, keys: Mapping[str, Any]) -> Iterator[str]:
+    """A line where DeepSpeed's own parts of a checkpoint would fit nobody: each process reads the one that it wrote."""
+    then, now = checkpoint.facts["recipe"].get("deepspeed"), keys.get("deepspeed")
+    if then != now:
+        yield "`deepspeed` differs: a checkpoint of DeepSpeed is read with the settings that wrote it alone"
+    elif now and _processes(checkpoint) != ranks.this_rank().of:
+        yield (
+            f"a checkpoint of DeepSpeed is read by as many processes as wrote it: {_processes(checkpoint)}, not "
+            f"{ranks.this_rank().of}"
+        )
+
+
 def other_processes(checkpoint: Checkpoint) -> Iterator[str]:
     """What a person should hear where another number of processes goes on."""
     then, now = _processes(checkpoint), ranks.this_rank().of

@@ -36,6 +36,7 @@ PACKAGES = (
     "optimi",
     "grokadamw",
     "came_pytorch",
+    "deepspeed",
     "rouge-score",
     "sacrebleu",
     "scikit-learn",

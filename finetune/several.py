@@ -1,13 +1,16 @@
 """What several processes mean for a Plan: what is said of them, and what a machine could not run. Decides no call."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from finetune.derived import effective_batch
 from finetune.machine import Machine
 from finetune.precision import Precision
 from finetune.recipe.model import BnbConfig
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.zero import zero_stage
 
+SHARED = {1: "the optimizer is", 2: "optimizer and gradients are"}
 ONLINE = ("grpo", "gdpo", "rloo")
 
 
@@ -19,6 +22,8 @@ def notes(recipe: Recipe, machine: Machine) -> tuple[str, ...]:
             f"one GPU is used, the first of {len(machine.gpus)}: --nproc {len(machine.gpus)} trains on all of them",
         )
     way = "shared out over them (FSDP2)" if recipe.fsdp_version else "whole in each of them (DDP)"
+    if stage := zero_stage(recipe.deepspeed):
+        way = f"with DeepSpeed ZeRO-{stage}: {SHARED[stage]} shared out over them"
     micro, each = recipe.rows_at_once, recipe.gradient_accumulation_steps
     return (
         f"{machine.processes} processes, the model {way}",
@@ -31,7 +36,11 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
     if machine.processes == 1:
         if recipe.fsdp_version:
             yield "fsdp_version: 2 shares the model out over several processes: add --nproc 2, or remove it"
+        if recipe.deepspeed:
+            yield "deepspeed shares a model out over several processes: add --nproc 2, or remove it"
         return
+    if isinstance(recipe.deepspeed, dict):
+        yield from _zero(recipe, recipe.deepspeed, precision, machine)
     if machine.cuda and machine.device >= len(machine.gpus):
         yield f"each process needs a GPU of its own, and this machine has {len(machine.gpus)}: start fewer processes"
     if backend == "unsloth":
@@ -42,6 +51,16 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         yield "device_map says where one process puts the model, and each of several has its own GPU: remove it"
     if recipe.fsdp_version:
         yield from _sharded(recipe, precision, machine)
+
+
+def _zero(recipe: Recipe, config: dict[str, Any], precision: Precision, machine: Machine) -> Iterator[str]:
+    if not machine.has("deepspeed"):
+        yield "deepspeed is not installed: pip install 'finetune-recipes[deepspeed]'"
+    if precision.fp16:
+        yield "fp16 does not go with deepspeed here; write bf16: true where the GPUs can"
+    rows, said = effective_batch(recipe, machine.processes), config.get("train_batch_size", "auto")
+    if said not in ("auto", rows):
+        yield f"deepspeed: train_batch_size: {said} contradicts the {rows} rows of a step; write auto, or that"
 
 
 def _sharded(recipe: Recipe, precision: Precision, machine: Machine) -> Iterator[str]:

@@ -359,7 +359,7 @@ def test_what_several_processes_cannot_do_stops_before_they_start(
             "do the same. Keep one",
         ),
         ("fsdp_version: 2\nfsdp_config: {state_dict_type: SHARDED_STATE_DICT}", "a checkpoint has one form"),
-        ("deepspeed: deepspeed_configs/zero3.json", "Write fsdp_version: 2 for what ZeRO-3 does"),
+        ("deepspeed_config: zero3.json", "Write deepspeed: FILE.json"),
         ("fsdp: [full_shard, auto_wrap]", "that is how FSDP1 is asked for"),
     ],
 )

@@ -65,7 +65,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_lines(tmp_path: Path) -> No
         ("micro_batch_size: 0", "greater than or equal to 1"),
         ("load_in_4bit: yes\nadapter: lora", "true or false"),
         ("optimizer: adamw_x", "adamw_torch_fused and adamw_8bit are usual"),
-        ("deepspeed: zero3.json", "`deepspeed` is a key that Axolotl knows"),
+        ("deepspeed: zero3.json", "there is no such file beside the recipe"),
         ("flash_attention: true\nattn_implementation: eager", "say the same thing"),
         ("special_tokens: {pad_tokn: x}", "unknown key `special_tokens.pad_tokn`; did you mean `pad_token`?"),
         ("model_type: os.system", "no class that learns text"),

@@ -22,7 +22,7 @@ REFUSES: dict[str, str] = {
     "gradient_checkpointing_kwargs": "Unsloth's checkpointing takes no arguments",
     "bnb_config_kwargs": "Unsloth quantizes in its own way (NF4 with double quantization)",
     "tokens": "Unsloth adds no tokens here",
-    **dict.fromkeys(("fsdp_version", "fsdp_config"), "Unsloth trains in one process"),
+    **dict.fromkeys(("fsdp_version", "fsdp_config", "deepspeed"), "Unsloth trains in one process"),
     "resize_token_embeddings_to_32x": "Unsloth keeps the embeddings as they are",
     "mean_resizing_embeddings": "Unsloth keeps the embeddings as they are",
     "device_map": "Unsloth places the model on the first GPU",

@@ -28,9 +28,10 @@ class ShardedCheckpoints:
     args: Any
     state: Any
     is_fsdp_enabled: bool
+    is_deepspeed_enabled: bool
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        if not self.is_fsdp_enabled:
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
             return
         weights = whole_state(self.model)
@@ -48,7 +49,7 @@ class ShardedCheckpoints:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or self.args.world_size == 1:
+        if checkpoint is None or self.args.world_size == 1 or self.is_deepspeed_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
             return
         found = torch.load(Path(checkpoint) / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)

@@ -22,6 +22,7 @@ from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
+from finetune.kernels.zero import unfinished
 from finetune.precision import keep_float32
 
 PROBE = (29, 23)
@@ -100,12 +101,12 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             return padded
         total: Tensor | None = None
         passes = list(passes_of(inputs, self.args.tokens_per_pass)) or [dict(inputs)]
-        if self.is_fsdp_enabled:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             # Each pass gathers the weights from all processes, so all of them make as many.
             passes += [nothing_like(inputs)] * (ranks.most(len(passes)) - len(passes))
         for number, one in enumerate(passes):
             last = number == len(passes) - 1
-            with nullcontext() if last else self.accelerator.no_sync(model):
+            with nullcontext() if last else unfinished(self.accelerator, model):
                 loss = self._pass(model, one, num_items_in_batch)
             total = loss if total is None else total + loss
         assert total is not None

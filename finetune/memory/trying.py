@@ -15,7 +15,7 @@ from finetune.plan import Plan
 
 def first_of(plan: Plan, keys: Mapping[str, Any]) -> First:
     """`keys`: the recipe's, of which a change is proposed."""
-    parts = any(call.arguments.get("fsdp") for call in plan.stage("train"))
+    parts = any(call.arguments.get("fsdp") or call.arguments.get("deepspeed") for call in plan.stage("train"))
     known = None if parts else foresee(plan)  # of weights in parts nothing is foreseen
 
     def estimate(largest: Pass) -> Estimate | None:

@@ -240,6 +240,8 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
         reasons.append("torchao's 8-bit layers are counted like those of bitsandbytes")
     if config.arguments.get("fsdp"):
         reasons.append("weights that are shared out were measured on two GPUs alone")
+    if config.arguments.get("deepspeed"):
+        reasons.append("DeepSpeed was not measured, and what it shares out is counted whole")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
     if lora is None and _other_adapter(plan):

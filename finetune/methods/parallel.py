@@ -13,6 +13,26 @@ def arguments(section: ParallelSection) -> dict[str, Any]:
         "ddp_find_unused_parameters": section.ddp_find_unused_parameters,
         "fsdp": True if section.fsdp_version else None,
         "fsdp_config": _sharding(section.fsdp_config or FsdpConfig()) if section.fsdp_version else None,
+        "deepspeed": _zero(section.deepspeed) if isinstance(section.deepspeed, dict) else None,
+    }
+
+
+def _zero(config: dict[str, Any]) -> dict[str, Any]:
+    """With what must be the recipe's: DeepSpeed would clip nothing where it is not told, and refuse the optimizer. The
+    trainer fills `auto` in."""
+    inside = dict(config["zero_optimization"])
+    inside.setdefault("reduce_bucket_size", "auto")
+    return {
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "fp16": {"enabled": "auto"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        **config,
+        "zero_optimization": inside,
     }
 
 

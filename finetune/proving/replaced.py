@@ -63,7 +63,7 @@ _LEFT_OUT: Mapping[str, str] = {
 DROPPED: Mapping[str, str] = {
     **{key: why for keys, why in _LEFT_OUT.items() for key in keys.split()},
     **dict.fromkeys((key for key in Recipe.model_fields if key.startswith("liger_")), _GPU_KERNELS),
-    **dict.fromkeys((key for key in Recipe.model_fields if key.startswith(("ddp_", "fsdp_"))), _SEVERAL),
+    **dict.fromkeys((key for key in Recipe.model_fields if key.startswith(("ddp_", "fsdp_", "deepspeed"))), _SEVERAL),
     **dict.fromkeys((key for key in Recipe.model_fields if _TRACKERS.match(key)), _TRACKED),
 }
 """Key -> why a proof does without it."""

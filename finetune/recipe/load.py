@@ -1,5 +1,5 @@
-"""Recipe file + overrides -> a checked Recipe, or every fault with its place. Touches the disk only to read the recipe
-and to see where its relative paths lead; knows no library."""
+"""Recipe file + overrides -> a checked Recipe, or every fault with its place. Touches the disk only to read the recipe,
+DeepSpeed's file, and to see where its relative paths lead; knows no library."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +30,7 @@ from finetune.recipe.source import Path_, Source
 from finetune.recipe.spellings import today
 from finetune.recipe.surviving import LIBRARIES
 from finetune.recipe.sweep import SweepSection
+from finetune.recipe.zero import with_zero_file
 
 SECTIONS: dict[str, type[Section]] = {
     "special_tokens": SpecialTokens,
@@ -77,8 +78,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     source = interpolate(override(source, overrides))
     refuse_secrets(source, overrides)
     source, later, faults = today(source)
-    notes += later
-    faults += contradictions
+    source, of_file = with_zero_file(source)
+    notes += later + [fault for fault in of_file if fault.severity == "note"]
+    faults += contradictions + [fault for fault in of_file if fault.severity == "error"]
     spelt = {fault.where for fault in faults}
     values, foreigners = _without_off(source.data, source)
     notes += [fault for fault in foreigners if fault.severity == "note"]

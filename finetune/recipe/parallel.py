@@ -1,6 +1,6 @@
 """Recipe keys of training in several processes, one for each GPU. How many there are is said when a run is started."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -52,6 +52,14 @@ class ParallelSection(Section):
         Reaches("load", "train", unsloth=(), needs=_SHARDED),
     ] = None
     """How it is shared out."""
+    deepspeed: Annotated[
+        str | dict[str, Any] | None,
+        Field(examples=[{"zero_optimization": {"stage": 1}}, {"zero_optimization": {"stage": 2}}]),
+        Reaches("train", unsloth=()),
+    ] = None
+    """Share optimizer (ZeRO-1) and gradients (ZeRO-2) out over the GPUs of a run with DeepSpeed: its configuration as a
+    mapping, or the path of a JSON file that holds it. deepspeed_configs/zero1.json and zero2.json need no file. For
+    ZeRO-3, which shares the weights out too, write fsdp_version: 2."""
     ddp_timeout: Annotated[Whole, Field(ge=1, examples=[7200, 600]), Reaches("train")] = 1800
     """Seconds that the processes of a run wait for each other."""
     ddp_bucket_cap_mb: Annotated[Whole | None, Field(ge=1, examples=[100, 50]), Reaches("train")] = None

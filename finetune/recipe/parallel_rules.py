@@ -4,6 +4,8 @@ machine."""
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetune.recipe.zero import zero
+
 SHARDED_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop")
 """Optimizers that look at one number at a time, and so at a part of a weight as at all of it."""
 WHOLE_WEIGHTS = (
@@ -19,11 +21,18 @@ WHOLE_WEIGHTS = (
     ("device_map", "each process has a part of every layer"),
     ("lr_groups", "it is not tested with weights in parts"),
 )
+WITH_ZERO = (
+    ("load_best_model_at_end", "DeepSpeed's engine cannot go back to an earlier checkpoint while it runs"),
+    ("resume_changed", "a run of DeepSpeed goes on as it was"),
+)
 BEGINNINGS = ("gaussian", "orthogonal")
 
 
 def parallel(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(the key to point at, the message) for each."""
+    yield from zero(values)
+    if isinstance(values.get("deepspeed"), dict):
+        yield from _with_zero(values)
     config = values.get("fsdp_config")
     config = config if isinstance(config, dict) else {}
     if values.get("fsdp_version") is None:
@@ -65,6 +74,22 @@ def _with_parts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     begin = values.get("peft_init_lora_weights")
     if isinstance(begin, str) and begin not in BEGINNINGS:
         yield "peft_init_lora_weights", f"`{begin}` changes the base model's weights, of which no GPU has the whole"
+
+
+def _with_zero(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What does not go with DeepSpeed, or is not tested with it."""
+    for key in ("rl", "reward_model"):
+        if values.get(key):
+            yield key, f"`deepspeed` serves fine-tuning alone; `{key}` trains with --nproc N without it"
+    for key, why in (*((key, "they are not tested together") for key, _ in WHOLE_WEIGHTS), *WITH_ZERO):
+        if values.get(key):
+            yield key, f"`{key}` does not go with `deepspeed`: {why}. Remove one of the two"
+    optimizer = values.get("optimizer")
+    if isinstance(optimizer, str) and optimizer not in SHARDED_OPTIMIZERS:
+        known = ", ".join(SHARDED_OPTIMIZERS)
+        yield "optimizer", f"`optimizer: {optimizer}` does not go with `deepspeed`, which cuts weights: use {known}"
+    if values.get("adapter") not in (None, "lora", "qlora"):
+        yield "adapter", f"`deepspeed` takes adapter: lora and qlora, or none; not {values['adapter']}"
 
 
 def _quantized(values: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

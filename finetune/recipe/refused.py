@@ -14,10 +14,9 @@ class Refused:
 
 REFUSED = (
     Refused(
-        "what it shares out is shared out by FSDP2 here, with one form of checkpoints for any number of GPUs",
-        "Write fsdp_version: 2 for what ZeRO-3 does, with fsdp_config: {reshard_after_forward: false} for ZeRO-2 and "
-        "offload_params: true for its offloading; plain finetune RECIPE --nproc N for what ZeRO-1 is used for",
-        "deepspeed deepspeed_config deepcompile",
+        "DeepSpeed's configuration has one place here, and its compiler is not used",
+        "Write deepspeed: FILE.json, or a mapping",
+        "deepspeed_config deepcompile",
     ),
     Refused(
         "that is how FSDP1 is asked for, which transformers 5.20 removes",

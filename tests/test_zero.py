@@ -1,0 +1,133 @@
+"""DeepSpeed's ZeRO learns what one process learns, and its configuration is judged with the recipe."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.errors import RecipeError
+from finetune.recipe.load import load_recipe
+from finetune.recipe.zero import KNOWN
+from tests.test_ranks import SHORT, codes, planned, same, team
+
+INSTALLED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
+
+
+def config(stage: int, **more: Any) -> dict[str, Any]:
+    return {"zero_optimization": {"stage": stage}, **more}
+
+
+def without_compiler() -> None:
+    """DeepSpeed on CPUs would first compile a way of its own for processes to talk, for minutes."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def judged(tmp_path: Path, lines: str) -> Any:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"base_model: m\ndatasets: [{{path: org/d}}]\noutput_dir: o\n{lines}\n")
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("deepspeed: none.json", "no such file beside the recipe"),
+        ("deepspeed: {bf16: {enabled: auto}}", "`zero_optimization: {stage: 1}` or 2 is wanted"),
+        ("deepspeed: {zero_optimization: {stage: 2}, optimizer: {type: AdamW}}", "write optimizer and learning_rate"),
+        ("deepspeed: {zero_optimization: {stage: 2}, amp: {enabled: true}}", "`amp` is not supported"),
+        ("deepspeed: {zero_optimization: {stage: 2, stagee: 1}}", "`zero_optimization.stagee` is not supported"),
+        ("deepspeed: {zero_optimization: {stage: 2, offload_optimizer: {device: nvme}}}", "NVMe is not supported"),
+        ("deepspeed: deepspeed_configs/zero3_bf16.json", "write `fsdp_version: 2` instead"),
+        (
+            "deepspeed: deepspeed_configs/zero3_bf16_cpuoffload_params.json",
+            "and below it `fsdp_config: {offload_params: true}`",
+        ),
+        ("deepspeed: {zero_optimization: {stage: 2}, gradient_clipping: 0.5}", "contradicts `max_grad_norm: 1.0`"),
+        (
+            "deepspeed: {zero_optimization: {stage: 2}, gradient_accumulation_steps: 4}\n"
+            "gradient_accumulation_steps: 2",
+            "`gradient_accumulation_steps: 4` contradicts `gradient_accumulation_steps: 2`",
+        ),
+        ("deepspeed: {zero_optimization: {stage: 2}, bf16: {enabled: true}}\nbf16: false", "needs `bf16: true`"),
+        ("deepspeed: {zero_optimization: {stage: 2}}\nfsdp_version: 2", "Keep one of the two"),
+        ("deepspeed: {zero_optimization: {stage: 2}}\nrl: dpo", "serves fine-tuning alone"),
+        ("deepspeed: {zero_optimization: {stage: 2}}\noptimizer: adamw_8bit", "`optimizer: adamw_8bit` does not go"),
+    ],
+)
+def test_what_deepspeed_cannot_do_is_refused_with_the_recipe(lines: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        judged(tmp_path, lines)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["zero1.json", "zero2.json"])
+def test_a_well_known_name_needs_no_file_and_a_file_counts_before_it(name: str, tmp_path: Path) -> None:
+    lines = f"deepspeed: deepspeed_configs/{name}\nbf16: true"
+    checked = judged(tmp_path, lines)
+    assert checked.recipe.deepspeed == KNOWN[name]
+    assert any("the settings of that well-known name are taken" in note.message for note in checked.notes)
+    (tmp_path / "deepspeed_configs").mkdir()
+    (tmp_path / "deepspeed_configs" / name).write_text(json.dumps(config(1)))
+    checked = judged(tmp_path, lines)
+    assert checked.recipe.deepspeed == config(1)
+    assert not any("well-known" in note.message for note in checked.notes)
+    (tmp_path / "deepspeed_configs" / name).write_text("{")
+    with pytest.raises(RecipeError, match="cannot be read as JSON"):
+        judged(tmp_path, lines)
+
+
+def test_a_plan_has_what_deepspeed_is_told(write_recipe: Any) -> None:
+    path = write_recipe(deepspeed=config(2, train_batch_size=7))
+    plan = planned(path)
+    (told,) = [call.arguments["deepspeed"] for call in plan.stage("train") if call.arguments.get("deepspeed")]
+    assert told["zero_optimization"]["stage"] == 2 and told["gradient_clipping"] == "auto"
+    assert any("ZeRO-2: optimizer and gradients are shared out" in note for note in plan.notes)
+    said = "\n".join(plan.blockers)
+    assert "train_batch_size: 7 contradicts the" in said
+    assert "add --nproc 2" in "\n".join(planned(path, processes=1).blockers)
+
+
+PACKED = {"sample_packing": True, "sequence_len": 128, "tokens_per_pass": 128}
+
+
+@INSTALLED
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        (1, {"adapter": "lora"}),
+        (2, {"adapter": "lora", **PACKED}),
+        (2, {"adapter": None, "learning_rate": 1e-4}),
+        (2, {"adapter": "qlora", "load_in_4bit": True}),
+        (2, {"adapter": "lora", "attn_implementation": "eager", "batch_flattening": False}),
+    ],
+    ids=["1", "2 packed", "2 whole model", "2 qlora", "2 padded"],
+)
+def test_deepspeed_learns_what_one_process_learns_and_goes_on(
+    stage: int, changes: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("CRASHING_LOG", str(log))
+    both = SHORT | changes | {"save_steps": 3, "max_grad_norm": 0.3}
+    path = write_recipe(**both)
+    assert finetune(path, f"output_dir={tmp_path / 'one'}")[0] == 0
+    path = write_recipe(**(both | {"micro_batch_size": 2, "deepspeed": config(stage)}))
+    found = codes(team([path, f"output_dir={tmp_path / 'two'}"], before=without_compiler))
+    assert found == [0, 0], log.read_text()[-5000:]
+    same(tmp_path / "two", tmp_path / "one")
+    assert json.loads((tmp_path / "two" / "answers.json").read_text()) is not None
+    three = tmp_path / "two" / "checkpoints" / "checkpoint-3"
+    states = sorted(path.name for path in three.glob("global_step*/*optim_states.pt"))
+    assert len(states) == 2, "each process wrote its part of the optimizer"
+    again = team([path, f"output_dir={tmp_path / 'three'}", f"resume_from_checkpoint={three}"], before=without_compiler)
+    assert codes(again) == [0, 0], log.read_text()[-5000:]
+    same(tmp_path / "three", tmp_path / "one")
+    path = write_recipe(**both)
+    code, _, err = finetune(path, f"output_dir={tmp_path / 'four'}", f"resume_from_checkpoint={three}")
+    assert code == RecipeError.exit_code and "DeepSpeed" in err
