@@ -39,6 +39,7 @@ ZERO = frozenset(
     "allgather_bucket_size round_robin_gradients offload_optimizer".split()
 )
 OFFLOADS = frozenset("device pin_memory buffer_count".split())
+OFF = ("none", "false", "no", "null")
 AGREEING = (
     ("train_micro_batch_size_per_gpu", "micro_batch_size", 1),
     ("gradient_accumulation_steps", "gradient_accumulation_steps", 1),
@@ -52,7 +53,10 @@ def with_zero_file(source: Source) -> tuple[Source, list[Fault]]:
     """The recipe with what the file named by `deepspeed` holds in the place of its name, a note where the name is a
     known one without a file, and what is wrong with the file."""
     name = source.data.get("deepspeed")
-    if not isinstance(name, str) or name.lower() in ("", "none", "false", "no", "null"):
+    if not name or str(name).lower() in OFF:
+        off = {key: value for key, value in source.data.items() if key != "deepspeed"}
+        return replace(source, data=off), []
+    if not isinstance(name, str):
         return source, []
     where = source.where(("deepspeed",))
     beside = Path(where.file if where.file in source.files else source.name).parent / name
@@ -76,7 +80,7 @@ def with_zero_file(source: Source) -> tuple[Source, list[Fault]]:
 
 
 def _unread(source: Source, fault: Fault) -> tuple[Source, list[Fault]]:
-    return replace(source, data={**source.data, "deepspeed": None}), [fault]
+    return replace(source, data={key: value for key, value in source.data.items() if key != "deepspeed"}), [fault]
 
 
 def zero_stage(config: Any) -> int:
