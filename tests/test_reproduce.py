@@ -152,6 +152,16 @@ def test_a_run_whose_data_or_model_is_another_is_refused_by_name(run: Path, fine
     assert code == 10 and "lock.yaml" in err
 
 
+def test_a_run_is_not_made_again_over_itself_nor_with_an_input_it_never_had(run: Path, finetune: Any) -> None:
+    before = sorted(path.name for path in run.iterdir())
+    code, _, err = finetune("reproduce", run, "--output", run, "--overwrite")
+    assert code == 2 and "name another folder" in err
+    for word in ("datasets.7.path=x", "test_datasets.x.path=x"):
+        code, _, err = finetune("reproduce", run, word)
+        assert code == 2 and "no such input" in err
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
 def test_what_cannot_be_made_again_is_refused(run: Path, finetune: Any, tmp_path: Path) -> None:
     assert finetune("reproduce", tmp_path / "nothing")[0] == 7
     line = {"step": 3, "changed": ["learning_rate"], "libraries": ["torch: 1 -> 2"]}

@@ -144,10 +144,16 @@ def locked_now(parsed: argparse.Namespace, checked: "Checked", kept: "Lock | Non
     return lock_of(checked, raw, inputs, commit, partly=True)
 
 
+PINNED = ("model", "tokenizer", "datasets.", "test_datasets.")
+"""Inputs that are loaded by their locked commit."""
+
+
 def kept_commit(inputs: Mapping[str, Any]) -> "Callable[[Repository], str | None]":
     """Commits as an earlier lock has them, for what is asked for in the same words."""
 
     def commit(what: "Repository") -> str | None:
+        if not what.key.startswith(PINNED):
+            return asked_commit(what)  # it is loaded by its name, so what is there counts
         item = inputs.get(what.key, {})
         same = item.get("hub") == what.name and item.get("revision") == what.revision
         return item.get("commit") if same else None
@@ -180,7 +186,7 @@ def judged(parsed: argparse.Namespace, checked: "Checked", kept: "Lock", now: "L
     absent = unseen(kept, now)
     if absent:
         message = f"not on this machine, so not compared with the lock: {', '.join(absent)}"
-        said.append(Fault(message, where, "note", "FT044"))
+        said.append(Fault(message, where, "error" if trains else "note", "FT044"))
     return said
 
 

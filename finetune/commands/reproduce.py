@@ -53,7 +53,10 @@ def run(parsed: argparse.Namespace) -> int:
     recorded = _recorded(parsed.run)
     elsewhere = _elsewhere(parsed.overrides)
     _not_changed_midway(recorded.folder, parsed.anyway)
-    output = parsed.output or recorded.folder.path.with_name(f"{recorded.folder.path.resolve().name}.reproduction")
+    here = recorded.folder.path.resolve()
+    output = parsed.output or here.with_name(f"{here.name}.reproduction")
+    if Path(output).resolve() == here:
+        raise UsageError(f"--output {output} is the run that is made again: name another folder")
     made = rebuilt(recorded.folder, Path(os.path.abspath(output)), elsewhere)  # noqa: PTH100
     if recorded.threads is not None:
         _use_threads(recorded.threads)

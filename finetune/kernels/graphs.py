@@ -3,6 +3,7 @@ thousands. Passes are filled up to a few lengths, for each of which there is one
 
 Imports torch: only the runner's stages may import it, inside a function."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,8 @@ class Recordings:
 
         def look(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             seen.append((len(args), *((name, id(value)) for name, value in sorted(kwargs.items()))))
+            if any(isinstance(value, dict | list) and value for value in kwargs.values()):
+                odd.append(f"{type(layer).__name__} is given more than tensors")
             if not isinstance(output, Tensor):
                 odd.append(f"{type(layer).__name__} gives more than hidden states")
 
@@ -86,9 +89,20 @@ class Recordings:
             if key not in self.made:
                 whole = _Layers(self.layers, given).train(self.decoder.training)
                 samples = [each.detach().clone().requires_grad_(each.requires_grad) for each in (hidden_BTH, *tensors)]
-                self.made[key] = self.record(whole, tuple(samples)) if len(self.made) < MOST else whole
+                self.made[key] = self._recorded(whole, tuple(samples)) if len(self.made) < MOST else whole
             out: Tensor = self.made[key](hidden_BTH, *tensors)
         return out
+
+    def _recorded(self, whole: nn.Module, samples: tuple[Tensor, ...]) -> Any:
+        """The layers one after another where they cannot be recorded, now and from now on."""
+        try:
+            return self.record(whole, samples)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.why_not = f"its layers cannot be recorded: {str(error).splitlines()[0]}"
+            logging.getLogger("finetune").warning("cuda_graphs has no effect: %s", self.why_not)
+            return whole
 
 
 class _Replay(nn.Module):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Two locks, of then and of now -> what moved, one finding for each thing. Reads nothing and refuses nothing."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,9 +50,9 @@ def unseen(was: Lock, now: Lock) -> list[str]:
 
 def _recipe(was: Lock, now: Lock) -> Iterator[Moved]:
     before, after = dict(flat(was.recipe["keys"])), dict(flat(now.recipe["keys"]))
-    different = [key for key in {**before, **after} if _text(before, key) != _text(after, key)]
+    different = [key for key in {**before, **after} if _whole(before, key) != _whole(after, key)]
     for key in different:
-        yield Moved(key, _text(before, key), _text(after, key), _parts(key))
+        yield Moved(key, *_texts(before, after, key), _parts(key))
     if not different and was.recipe.get("sha256") != now.recipe.get("sha256"):
         variables = [key for key, value in after.items() if isinstance(value, str) and "${oc.env" in value]
         what = ", ".join(variables) or "the recipe"
@@ -61,11 +62,23 @@ def _recipe(was: Lock, now: Lock) -> Iterator[Moved]:
         yield Moved("extends", before_files, files, ("extends",))
 
 
-def _text(values: Mapping[str, Any], key: str) -> str:
-    if key not in values:
-        return ABSENT
-    text = json.dumps(values[key], ensure_ascii=False)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+def _whole(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key], ensure_ascii=False) if key in values else ABSENT
+
+
+def _texts(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """Both values; of long ones, from where they begin to differ."""
+    both = _whole(before, key), _whole(after, key)
+    if max(map(len, both)) <= SHOWN:
+        return both
+    first = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*both, strict=False)))
+    begin = max(0, first - SHOWN // 4) if first > SHOWN // 2 else 0
+    return _cut(both[0], begin), _cut(both[1], begin)
+
+
+def _cut(text: str, begin: int) -> str:
+    end = begin + SHOWN - 1
+    return "…" * bool(begin) + text[begin:end] + "…" * (end < len(text))
 
 
 def _parts(key: str) -> Path_:

@@ -72,8 +72,8 @@ class Reading:
 
     def _model(self, named: Named, revision: str | None) -> Item | None:
         if os.path.isdir(named.name):  # noqa: PTH112 - Path's raises for names that are too long
-            files = digests.model_files(named.name)
-            return {"path": self.written(named.place, named.name), **_read(named, lambda: digests.listed(files))}
+            read = _read(named, lambda: digests.listed(digests.model_files(named.name)))
+            return {"path": self.written(named.place, named.name), **read}
         if self._is_local(named) or named.name.startswith((".", "/", "~")):
             return None
         return self._on_hub(Repository("model", named.name, revision, named.key))

@@ -24,12 +24,14 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.js
 class Known:
     """A recipe's model as far as it is known without its weights. `config`: config.json; `source`: where it is from;
     `tokenizer`: a folder or hub id from which the real tokenizer can be loaded offline, if there is one; `family`:
-    where its name is known; `quantized`: the kind of the checkpoint's weights, where they are quantized."""
+    where its name is known; `revision`: of that tokenizer; `quantized`: the kind of the checkpoint's weights, where
+    they are quantized."""
 
     config: Mapping[str, Any]
     source: str
     tokenizer: str | None
     family: Family | None
+    revision: str | None = None
 
     @property
     def quantized(self) -> Mapping[str, Any] | None:
@@ -56,10 +58,12 @@ def known_model(base_model: str, revision: str | None, tokenizer: str | None) ->
             f"the architecture of base_model {base_model} is not known here: {source}. Put its config.json on this "
             f"machine (hf download {base_model} config.json tokenizer.json tokenizer_config.json)"
         )
-    return Known(config, source, tokenizer_near(tokenizer or base_model), family or family_of(tokenizer or ""))
+    own = None if tokenizer else revision
+    near = tokenizer_near(tokenizer or base_model, own)
+    return Known(config, source, near, family or family_of(tokenizer or ""), own)
 
 
-def tokenizer_near(name: str) -> str | None:
+def tokenizer_near(name: str, revision: str | None = None) -> str | None:
     """The name, where its tokenizer is in a local folder or in the hub's cache."""
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -68,7 +72,7 @@ def tokenizer_near(name: str) -> str | None:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = [try_to_load_from_cache(name, file) for file in TOKENIZER_FILES]
+    found = [try_to_load_from_cache(name, file, revision=revision) for file in TOKENIZER_FILES]
     return name if any(isinstance(path, str) for path in found) else None
 
 
@@ -89,7 +93,9 @@ def _tokenizer(known: Known, templates: Sequence[str], texts: Iterable[str]) -> 
         from transformers import AutoTokenizer
 
         try:
-            return AutoTokenizer.from_pretrained(known.tokenizer, local_files_only=True), "the model's own"
+            return AutoTokenizer.from_pretrained(
+                known.tokenizer, revision=known.revision or "main", local_files_only=True, trust_remote_code=False
+            ), "the model's own"
         except Exception as error:  # tokenizers raises bare Exceptions
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ModelError(f"the tokenizer of {known.tokenizer} cannot be loaded: {reason}") from error

@@ -44,6 +44,8 @@ def _of_labels(case: Case, found: Learned, end: str) -> None:
     said = f"{found.learned:,} of {found.tokens:,} tokens are learned"
     if found.wanted:
         said += f"; the words of {found.found} of {found.wanted} answers, of {found.leaked} of {found.asked} questions"
+    elif found.documents and case.plot.kind == "rows":
+        said += "; not compared with the words of the rows, some of which make no document or several"
     lost = found.found < found.wanted and not case.recipe.roles_to_train and not _cuts(case)
     wrong = found.learned == 0 or (found.leaked > 0 and not case.recipe.roles_to_train) or lost
     report.add("labels", not wrong, said + (f"; not learned: {found.missing!r}" if lost else ""))

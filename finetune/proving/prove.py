@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.backends import BACKENDS
-from finetune.errors import FinetuneError
+from finetune.errors import FinetuneError, UsageError
 from finetune.machine import Machine, assumed, probe
 from finetune.noise import quiet_libraries, quiet_starts
 from finetune.proving import checks
@@ -59,7 +59,10 @@ def proved(path: Path, overrides: Sequence[str], keep: Path | None) -> Report:
 def _folder(ends: ExitStack, keep: Path | None) -> Path:
     if keep is not None:
         shutil.rmtree(keep, ignore_errors=True)
-        keep.mkdir(parents=True)
+        try:
+            keep.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(f"--keep {keep}: {error.strerror}") from None
         return keep.absolute()
     folder = Path(tempfile.mkdtemp(prefix="finetune-proof-"))
     ends.callback(shutil.rmtree, folder, ignore_errors=True)

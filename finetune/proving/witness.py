@@ -81,7 +81,7 @@ class _Looking(TrainerCallback):  # type: ignore[misc]
                 "trained": len(self.trained),
                 "moved": len(moved & self.trained),
                 "names": sorted(self.trained),
-                "still": sorted(self.trained - moved)[:8],
+                "still": sorted(self.trained - moved),
                 "frozen_moved": sorted(moved - self.trained)[:8],
                 "frozen": len(self.before) - len(self.trained),
                 "weights": sum(self.before[name].numel() for name in self.trained),

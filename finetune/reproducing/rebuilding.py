@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import RunFolderError
+from finetune.errors import RunFolderError, UsageError
 from finetune.recipe.source import Path_, plain
 from finetune.recipe.tracking import TrackingSection
 from finetune.rundir import RunDir
@@ -76,7 +76,10 @@ def rebuilt(run: RunDir, output: Path, elsewhere: Mapping[Path_, Any]) -> Rebuil
     left_out = tuple(key for key in values if key in dropped - {*GOING_ON})
     values = {key: value for key, value in values.items() if key not in dropped}
     for place in {**dict.fromkeys(_input_places(values, keys)), **dict.fromkeys(elsewhere)}:
-        _set(values, place, places.whole(_get(keys, place)))
+        try:
+            _set(values, place, places.whole(_get(keys, place)))
+        except (IndexError, KeyError, TypeError):
+            raise UsageError(f"{'.'.join(map(str, place))}: the run has no such input") from None
         if place in elsewhere:
             _set(values, place, places.instead(_get(keys, place), elsewhere[place]))
     values |= _settled(run)
