@@ -311,3 +311,46 @@ def test_a_reward_of_a_script_stays_a_task_and_the_method_stays(tmp_path: Path) 
     values = {key: line.value for key, line in draft.lines.items()}
     assert (values["rl"], values["sequence_len"], values["micro_batch_size"]) == ("grpo", 512, 4)
     assert values["trl.reward_funcs"] == ["rewards.py:short"] and "short" in told(draft, TO_DO)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "method"),
+    [
+        ("rloo.yaml", "num_generations: 4", "rloo"),
+        ("orpo.yaml", "max_completion_length: 512", "orpo"),
+        ("train.yaml", "scale_rewards: false", "grpo"),
+    ],
+)
+def test_a_key_that_several_methods_have_had_does_not_choose_another_than_the_name_says(
+    tmp_path: Path, name: str, key: str, method: str
+) -> None:
+    draft = drafted(tmp_path, name, f"model_name_or_path: a/b\noutput_dir: o\n{key}\nlearning_rate: 1e-6\n")
+    assert draft.value("rl") == method
+
+
+def test_yes_and_on_are_true_as_in_the_tools_that_write_them(tmp_path: Path) -> None:
+    text = "model_name_or_path: a/b\ndataset_name: x/y\noutput_dir: o\nuse_peft: yes\npacking: on\nbf16: no\n"
+    draft = drafted(tmp_path, "sft.yaml", text)
+    assert (draft.value("adapter"), draft.value("sample_packing"), draft.value("bf16")) == ("lora", True, False)
+
+
+def test_a_shells_variables_are_filled_in_or_told_and_what_follows_the_command_is_not_its(tmp_path: Path) -> None:
+    lines = "MODEL=org/model\nexport LR='3e-5'\ntrl sft --model_name_or_path $MODEL --learning_rate ${LR} \\\n"
+    lines += "  --dataset_name x/y --output_dir out --warmup_steps $W --bf16 True > log.txt 2>&1 &\n"
+    draft = drafted(tmp_path, "run.sh", lines)
+    assert (draft.value("base_model"), draft.value("learning_rate"), draft.value("bf16")) == ("org/model", 3e-5, True)
+    assert "warmup_steps" in told(draft, UNREAD) and draft.value("warmup_steps") is None
+
+
+def test_no_text_of_a_script_grows_without_bound(tmp_path: Path) -> None:
+    text = 'a = "{:>99999999999}".format(1)\nb = "%099999999999d" % 1\nc = 10**64\n' + "c = c**64\n" * 9
+    text += 'SFTConfig(output_dir=a, run_name=b, seed=c, learning_rate=1e-4)\nSFTTrainer(model="a/b")\n'
+    draft = drafted(tmp_path, "evil.py", text)
+    assert draft.value("learning_rate") == 1e-4
+    assert {"output_dir", "run_name", "seed"} <= {one.shown.split("=")[0] for one in draft.told if one.kind == UNREAD}
+
+
+def test_the_share_that_is_kept_for_training_leaves_the_rest_for_validation(tmp_path: Path) -> None:
+    text = 'd = load_dataset("x/y", split="train").train_test_split(train_size=0.9)\n'
+    text += 'SFTTrainer(model="a/b", train_dataset=d["train"], eval_dataset=d["test"], args=SFTConfig("o"))\n'
+    assert drafted(tmp_path, "s.py", text).value("val_set_size") == 0.1

@@ -70,12 +70,12 @@ def write(draft: "Draft", output: Path, force: bool) -> tuple[Fault, ...]:
                 notes = checked(partial)
             except RecipeError as error:
                 if all(LATER in fault.message for fault in error.faults):
+                    _still_free(output, force)
                     partial.replace(target)
                     return tuple(_named(fault, output) for fault in error.faults)
                 _leave_out(draft, error, written.places)
                 continue
-            if os.path.lexists(target) and not force:
-                raise UsageError(f"{output} has come to be there meanwhile; nothing was written")
+            _still_free(output, force)
             partial.replace(target)
             return tuple(_named(note, output) for note in notes)
     except OSError as error:
@@ -83,6 +83,11 @@ def write(draft: "Draft", output: Path, force: bool) -> tuple[Fault, ...]:
     finally:
         partial.unlink(missing_ok=True)
     raise UsageError("nothing was written, since too many lines would not stand in a recipe")
+
+
+def _still_free(output: Path, force: bool) -> None:
+    if os.path.lexists(output) and not force:
+        raise UsageError(f"{output} has come to be there meanwhile; nothing was written")
 
 
 def checked(path: Path) -> list[Fault]:

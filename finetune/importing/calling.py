@@ -3,6 +3,7 @@ that the file defines are looked into. Nothing is run."""
 
 import ast
 import posixpath
+import re
 from typing import Any
 
 from finetune.importing.folding import FOLDED, Folder, Function, Names
@@ -106,7 +107,7 @@ def _method(base: Any, name: str, settings: dict[str, Setting], positional: list
     """Of plain texts and mappings, and of a parser of the command line; None for any other."""
     values = [one.value for one in positional]
     plain = all(map(known, values)) and all(known(one.value) for one in settings.values())
-    if isinstance(base, str) and name in TEXT_METHODS and plain and len(base) < 10_000:
+    if isinstance(base, str) and name in TEXT_METHODS and plain and _small(base, name, values):
         try:
             return getattr(base, name)(*values, **{key: one.value for key, one in settings.items()})
         except (TypeError, ValueError, IndexError, KeyError, AttributeError):
@@ -116,6 +117,14 @@ def _method(base: Any, name: str, settings: dict[str, Setting], positional: list
     if isinstance(base, Object) and base.name == "ArgumentParser":
         return _parser(base, name, settings, positional)
     return None
+
+
+def _small(base: str, name: str, values: list[Any]) -> bool:
+    """Whether the text that comes out is of a size that a setting may have."""
+    if len(base) >= 10_000 or (name == "format" and re.search(r":[^{}]*\d{4}", base)):
+        return False
+    longest = max([1, *(len(value) for value in values if isinstance(value, str))])
+    return name != "replace" or len(base) * longest < 1_000_000
 
 
 def _parser(parser: Object, name: str, settings: dict[str, Setting], positional: list[Setting]) -> Any:

@@ -12,6 +12,8 @@ from finetune.errors import Where
 from finetune.importing.found import Object, Setting, Symbol, Unread, known
 
 LARGEST_POWER = 64
+LARGEST_BASE = 256
+"""Bits of a number that is raised to a power."""
 LONGEST = 100_000
 DEPTH = 60
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
@@ -184,7 +186,10 @@ class Folder:
     @staticmethod
     def _too_large(op: ast.operator, left: Any, right: Any) -> bool:
         if isinstance(op, ast.Pow):
-            return not isinstance(right, int | float) or abs(right) > LARGEST_POWER
+            huge = isinstance(left, int) and left.bit_length() > LARGEST_BASE
+            return huge or not isinstance(right, int | float) or abs(right) > LARGEST_POWER
+        if isinstance(op, ast.Mod) and isinstance(left, str):
+            return True  # `%` may ask for any width
         sizes = [len(one) for one in (left, right) if isinstance(one, str | list)]
         times = [one for one in (left, right) if isinstance(one, int)]
         return isinstance(op, ast.Mult) and bool(sizes) and max([0, *sizes]) * max([0, *times]) > LONGEST

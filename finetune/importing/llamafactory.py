@@ -189,7 +189,8 @@ def _precision(settings: Settings, draft: Draft) -> None:
         draft.put("bf16", True, pure, note)
     elif pure is not None:
         draft.tell(IDLE, pure, "asks for nothing")
-    precision(settings, None, draft, draft.value("bf16", False))
+    # Without a flag the model's own type is computed in; weights that are all trained are made 32 bits.
+    precision(settings, None, draft, "auto" if draft.value("adapter") else draft.value("bf16", False))
 
 
 def _trackers(settings: Settings, draft: Draft) -> None:

@@ -32,7 +32,7 @@ TEMPLATES = {
     "deepseek3": "deepseek_v3",
     "exaone": "exaone",
     "falcon_h1": "falcon_h1",
-    "qwen3_nothink": OWN,
+    "qwen3_nothink": "chatml",
     "qwen3_5_nothink": OWN,
     "smollm2": OWN,
     "smollm": OWN,

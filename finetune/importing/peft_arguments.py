@@ -111,6 +111,7 @@ PEFT_OWN: Mapping[str, list[str]] = {
     **{name: ["q_proj", "v_proj"] for name in "llama mistral qwen gemma smollm vicuna zephyr yi-".split()},
     "gpt2": ["c_attn"],
     "pythia": ["query_key_value"],
+    "falcon3": ["q_proj", "v_proj"],
     "falcon": ["query_key_value"],
 }
 """Part of a model's name -> the layers that peft adapts where target_modules is not written."""

@@ -63,6 +63,7 @@ def read_configuration(name: str, text: str, method: str | None, folder: Path, f
         where = Where(name, first + 1, 1)
         message = f"this is an Axolotl configuration, which is a recipe already: finetune validate {name}"
         raise RecipeError(Fault(f"{message}; old spellings are rewritten by `finetune upgrade {name}`", where))
+    source = replace(source, data=as_yaml_1_1(source.data))
     settings = settings_of(source, first)
     comments = "\n".join(re.findall(r"#.*", text))
     if tool == "torchtune":
@@ -76,9 +77,23 @@ def read_configuration(name: str, text: str, method: str | None, folder: Path, f
         chosen, why = (method, "") if method else trl_yaml.method_of(source.data, f"{Path(name).name} {comments}")
         if why == "no key says another":
             draft.say(CHANGED, 0, "method", "taken for SFT, since no key says another", "if it is not: --method dpo")
+        elif why == trl_yaml.NAMED and chosen != "sft":
+            draft.say(CHANGED, 0, "method", f"taken for {chosen}, {why}", "if it is not: --method sft")
         trl_yaml.read_trl(settings, str(chosen), draft)
     draft.account_for(settings.values())
     return draft
+
+
+WORDS = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def as_yaml_1_1(value: Any) -> Any:
+    """As these tools read it: `yes`, `no`, `on` and `off` are true and false to them, and texts to a recipe."""
+    if isinstance(value, Mapping):
+        return {key: as_yaml_1_1(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_yaml_1_1(inner) for inner in value]
+    return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def settings_of(source: Source, first: int = 0) -> dict[str, Setting]:

@@ -189,7 +189,7 @@ def taken_rows(entry: dict[str, Line], step: Object, mixed: bool, draft: Draft) 
 
 
 def held_out(step: Object, draft: Draft) -> None:
-    size = step.setting("test_size", 0)
+    size, share = step.setting("test_size", 0), step.setting("train_size", 1)
     if size is not None:
         draft.put(
             "val_set_size",
@@ -200,10 +200,14 @@ def held_out(step: Object, draft: Draft) -> None:
                 size.where,
             ),
         )
+    elif share is not None and isinstance(share.value, float):
+        draft.put("val_set_size", round(1 - share.value, 6), share)
+    elif share is not None:
+        draft.tell(TO_DO, share, "how many rows are held out is not known", "write val_set_size")
     else:
         draft.assume("val_set_size", 0.25, f"line {step.line}: train_test_split without a size")
     for name, setting in step.arguments.items():
-        if name != "test_size":
+        if name not in ("test_size", "train_size"):
             draft.tell(IDLE, setting, "which rows are held out goes by their content")
 
 

@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.errors import Where
-from finetune.importing.found import Setting
+from finetune.importing.found import Setting, Unread
 from finetune.recipe.source import plain
 
 METHODS = ("sft", "dpo", "kto", "orpo", "cpo", "reward", "grpo", "rloo")
+
+
+ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=((?:[^\s;&|\"']|\"[^\"]*\"|'[^']*')*)")
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+UNKNOWN = re.compile(r"\$[\w{(]|`")
+SHELL = re.compile(r"\|\|?|&&?|;|(?:\d|&)?[<>].*")
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Command:
 def commands(text: str, first: int) -> list[Command]:
     """The trainings that a shell text starts; continued lines are one."""
     found = []
+    variables: dict[str, str] = {}
     rows = text.split("\n")
     number = 0
     while number < len(rows):
@@ -34,11 +41,19 @@ def commands(text: str, first: int) -> list[Command]:
         while row.rstrip().endswith("\\") and number + 1 < len(rows):
             number += 1
             row = row.rstrip()[:-1] + " " + rows[number]
-        command = _command(row, first + start + 1)
+        assigned = ASSIGNMENT.fullmatch(row.strip())
+        if assigned:
+            variables[assigned[1]] = _filled(assigned[2].strip("\"'"), variables)
+        command = _command(_filled(row, variables), first + start + 1)
         if command is not None:
             found.append(command)
         number += 1
     return found
+
+
+def _filled(row: str, variables: Mapping[str, str]) -> str:
+    """With the values of variables that the text itself sets."""
+    return VARIABLE.sub(lambda found: variables.get(found[1] or found[2], found[0]), row)
 
 
 def _command(row: str, line: int) -> Command | None:
@@ -67,6 +82,8 @@ def _command(row: str, line: int) -> Command | None:
 def _made(tool: str, line: int, words: Sequence[str], method: str = "sft") -> Command:
     flags: dict[str, Any] = {}
     config, place = "", 0
+    # What follows is the shell's: pipes, redirections, the next command.
+    words = words[: next((number for number, word in enumerate(words) if SHELL.fullmatch(word)), len(words))]
     while place < len(words):
         word = words[place]
         if word.startswith("--"):
@@ -93,6 +110,8 @@ def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [_value(one) for one in value]
     if isinstance(value, str):
+        if UNKNOWN.search(value):
+            return Unread(value, "a shell fills it in")
         read = plain(value)
         return {"True": True, "False": False, "None": None}.get(value, read)
     return value

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.importing.draft import CHANGED, IDLE, LOST, Draft, Line
+from finetune.importing.draft import CHANGED, IDLE, LOST, TO_DO, Draft, Line
 from finetune.importing.found import Setting, known
 from finetune.importing.training_arguments import DEFAULTS as COMMON
 from finetune.importing.trl_arguments import DEFAULTS
@@ -162,11 +162,14 @@ def assume_learned(draft: Draft, rows: str = "") -> None:
     }
     if forms and forms <= {"prompt_completion", "completion"}:
         return
-    message = "not written; TRL learns every token of a conversation. false: only the answers"
+    message = "not written; TRL learns every token of a conversation, and of prompt and completion the latter alone"
     draft.assume("train_on_inputs", True, rows or message)
     if draft.value("train_on_inputs") is True:
         advice = "train_on_inputs: false learns the answers alone, which is usually meant"
         draft.say(CHANGED, 0, "train_on_inputs", "every turn is learned, but not the marks before a turn", advice)
+        if not forms:
+            pairs = "rows with a prompt and a completion would have their prompts learned, which TRL does not"
+            draft.say(TO_DO, 0, "train_on_inputs", pairs, "look at the rows; if they have those columns, write false")
 
 
 def set_defaults(method: str, draft: Draft, why: str = "not written; TRL's default", common: Any = None) -> None:

@@ -49,7 +49,8 @@ SCRIPT: Table = {
     "report_to_env": Idle("trackers"),
 }
 HINTS = (
-    ("grpo", ("num_generations", "reward_funcs", "scale_rewards", "max_completion_length", "use_vllm")),
+    ("rloo", ("normalize_advantages", "reward_clip_range")),
+    ("grpo", ("scale_rewards", "num_generations", "reward_funcs", "use_vllm")),
     ("kto", ("desirable_weight", "undesirable_weight")),
     ("cpo", ("cpo_alpha", "simpo_gamma")),
     ("reward", ("center_rewards_coefficient",)),
@@ -57,16 +58,21 @@ HINTS = (
 )
 
 
+NAMED = "by its name or comments"
+
+
 def method_of(data: Mapping[str, Any], names: str) -> tuple[str, str]:
     """(method, how it is known). `names`: the file's name and comments, which often say it."""
+    low = names.lower()
     for method, keys in HINTS:
         found = next((key for key in keys if key in data), None)
+        if found and method == "grpo" and "rloo" in low:
+            return "rloo", NAMED
         if found and method != "dpo":
             return method, f"`{found}` is its own"
-    low = names.lower()
     for method in ("grpo", "rloo", "dpo", "kto", "orpo", "cpo", "reward", "sft"):
         if method in low:
-            return method, "by its name or comments"
+            return method, NAMED
     found = next((key for key in HINTS[-1][1] if key in data), None)
     return ("dpo", f"`{found}` is of preferences") if found else ("sft", "no key says another")
 
