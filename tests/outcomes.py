@@ -124,7 +124,7 @@ def legal_difference(before: str, after: str) -> str:
     changed = list(_changed(one, other, ()))
     gone = [path for path, value in changed if value is _GONE]
     new = [(path, value) for path, value in changed if value is not _GONE]
-    if len(gone) > 1 or len(new) > 1 or not new or NEEDED in gone:
+    if len(gone) > 1 or len(new) > 1 or not new or set(NEEDED) & set(gone):
         return ""
     try:
         if not all(is_legal(path, value) for path, value in new):
@@ -135,8 +135,8 @@ def legal_difference(before: str, after: str) -> str:
 
 
 _GONE = object()
-NEEDED = ("base_model",)
-"""The path without which no recipe is legal, wherever else the key went."""
+NEEDED = (("base_model",), ("output_dir",), ("datasets",))
+"""The paths without which no recipe is legal, wherever else the key went."""
 
 
 def _changed(one: Mapping[str, Any], other: Mapping[str, Any], path: Path_) -> Iterator[tuple[Path_, Any]]:

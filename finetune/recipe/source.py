@@ -168,16 +168,22 @@ def _never_closed(text: str, error: yaml.MarkedYAMLError) -> bool:
 
 
 def _running_into(text: str, line: int) -> Any:
-    """Where the text begins that runs over several lines and ends in this one, which counts from 0."""
-    begin = None
+    """Where the text begins that runs over several lines and ends in this one, which counts from 0; or before it, if
+    it begins a line as a key does that lacks its colon."""
+    begin = lacking = before = None
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
             plain_or_quoted = isinstance(token, yaml.ScalarToken) and token.style not in ("|", ">")
-            if plain_or_quoted and token.start_mark.line < token.end_mark.line == line:
+            long = plain_or_quoted and token.start_mark.line < token.end_mark.line
+            if long and token.end_mark.line == line:
                 begin = token.start_mark
+            if isinstance(token, yaml.ScalarToken) and token.end_mark.line < line:
+                alone = isinstance(before, yaml.ValueToken) and before.start_mark.line < token.start_mark.line
+                lacking = token.start_mark if long and alone else None
+            before = token
     except yaml.YAMLError:
         pass  # the fault itself
-    return begin
+    return begin or lacking
 
 
 def read_text(name: str, text: str) -> Source:
