@@ -177,3 +177,13 @@ def test_a_relative_path_is_found_beside_the_recipe(tmp_path: Path, monkeypatch:
     assert Path(checked.recipe.datasets[0].path) == tmp_path / "rows.jsonl"
     missing = check(tmp_path, GOOD.replace("org/data", "gone.jsonl"))
     assert "no file `gone.jsonl`" in str(missing.notes[0])
+
+
+def test_a_misspelt_key_is_told_alone_and_not_what_its_absence_breaks(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    text = "base_model: m\ndatasets: [{path: d}]\noutput_dir: o\nload_in_4bit: true\n"
+    for key, count in (("adaptr", 1), ("colour", 2)):
+        path.write_text(f"{text}{key}: qlora\n")
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(path)
+        assert len(caught.value.faults) == count, caught.value.faults

@@ -72,6 +72,13 @@ class Draft:
         """The same of something that is no setting; line 0 for the file as a whole."""
         self.told.append(Told(kind, Where(self.file, line, 1 if line else 0), shown, message, advice))
 
+    def switch(self, setting: Setting | None, key: str, value: Any, note: str = "") -> None:
+        """A line from a switch that is on; off, it asks for nothing; not written, nothing is told."""
+        if setting is not None and setting.value is True:
+            self.put(key, value, setting, note)
+        elif setting is not None:
+            self.tell(IDLE, setting, "asks for nothing")
+
     def put(self, key: str, value: Any, setting: Setting, note: str = "") -> None:
         """A line from a setting. A key that has another value already keeps it, and both places are told."""
         if not known(value):

@@ -129,12 +129,7 @@ def _memory(settings: Settings, draft: Draft) -> None:
         draft.put("attn_implementation", ATTENTION[flash.value], flash)
     elif flash is not None:
         draft.tell(IDLE if flash.value in (None, "auto") else LOST, flash, "the attention kernel is chosen")
-    if "use_unsloth" in settings:
-        setting = settings["use_unsloth"]
-        if setting.value is True:
-            draft.put("backend", "unsloth", setting)
-        else:
-            draft.tell(IDLE, setting, "asks for nothing")
+    draft.switch(settings.get("use_unsloth"), "backend", "unsloth")
     _checkpointing(settings, off, draft)
     if "enable_liger_kernel" in settings:
         setting = settings["enable_liger_kernel"]
@@ -143,12 +138,7 @@ def _memory(settings: Settings, draft: Draft) -> None:
                 draft.put(key, True, setting)
         if setting.value is not True:
             draft.tell(IDLE, setting, "asks for nothing")
-    if "split_special_tokens" in settings:
-        setting = settings["split_special_tokens"]
-        if setting.value is True:
-            draft.put("special_tokens_in_content", "text", setting)
-        else:
-            draft.tell(IDLE, setting, "asks for nothing")
+    draft.switch(settings.get("split_special_tokens"), "special_tokens_in_content", "text")
 
 
 def _checkpointing(settings: Settings, off: Setting | None, draft: Draft) -> None:
@@ -183,12 +173,8 @@ def _tokens(stage: str, settings: Settings, draft: Draft) -> None:
 
 
 def _precision(settings: Settings, draft: Draft) -> None:
-    pure = settings.get("pure_bf16")
-    if pure is not None and pure.value is True:
-        note = "" if draft.value("adapter") else "trained weights may stay in 32 bits here, which takes more memory"
-        draft.put("bf16", True, pure, note)
-    elif pure is not None:
-        draft.tell(IDLE, pure, "asks for nothing")
+    note = "" if draft.value("adapter") else "trained weights may stay in 32 bits here, which takes more memory"
+    draft.switch(settings.get("pure_bf16"), "bf16", True, note)
     # Without a flag the model's own type is computed in; weights that are all trained are made 32 bits.
     precision(settings, None, draft, "auto" if draft.value("adapter") else draft.value("bf16", False))
 

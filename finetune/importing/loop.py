@@ -185,12 +185,7 @@ def _rest(settings: Settings, draft: Draft) -> None:
             draft.put(name, settings[name].value, settings[name])
         elif name in settings:
             draft.tell(IDLE, settings[name], "asks for nothing")
-    if "adafactor" in settings:
-        setting = settings["adafactor"]
-        if setting.value is True:
-            draft.put("optimizer", "adafactor", setting)
-        else:
-            draft.tell(IDLE, setting, "asks for nothing")
+    draft.switch(settings.get("adafactor"), "optimizer", "adafactor")
     _liger(settings, draft)
     _order(settings, draft)
     if "optim_target_modules" in settings:

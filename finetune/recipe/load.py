@@ -18,7 +18,7 @@ from finetune.recipe.compose import interpolate, override
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.header import Header
-from finetune.recipe.messages import faults_of, place_of
+from finetune.recipe.messages import faults_of, meant_by, place_of
 from finetune.recipe.method import TrlConfig
 from finetune.recipe.model import BnbConfig, QuantizationKwargs, SpecialTokens
 from finetune.recipe.parallel import FsdpConfig
@@ -90,7 +90,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     recipe, values, wrong = _validated(values, source)
     # What stays in its old spelling is no unknown key.
     faults += [*found, *wrong_sweep, *(fault for fault in wrong if fault.where not in spelt)]
-    faults += [Fault(message, source.where(_path(key)), code="FT005") for key, message in broken_rules(values)]
+    faults += [Fault(message, source.where(_path(key)), code="FT005") for key, message in _broken(values)]
     faults += _no_keys(values, source)
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
@@ -100,6 +100,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
         message = "`sweep` is for `finetune sweep`; any other command goes by the recipe's own values"
         notes.append(Fault(message, source.where(("sweep",)), "note", "FT027"))
     return Checked(recipe, source, (*notes, *warnings), silence, sweep)
+
+
+def _broken(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Broken rules, but for those that only a misspelt key breaks: the key itself is told."""
+    found = broken_rules(values)
+    meant = {
+        near: value for key, value in values.items() if key not in Recipe.model_fields and (near := meant_by((key,)))
+    }
+    if not found or not meant:
+        return found
+    also = broken_rules({**meant, **values})
+    return [finding for finding in found if finding in also]
 
 
 def _validated(values: dict[str, Any], source: Source) -> tuple[Recipe | None, dict[str, Any], list[Fault]]:

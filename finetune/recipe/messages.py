@@ -57,20 +57,26 @@ def _path(detail: Any, source: Source) -> Path_:
     return path
 
 
+def meant_by(path: Path_) -> str:
+    """The key that an unknown one was probably to be; empty where none is near."""
+    import difflib
+
+    name = str(path[-1])
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
+    near = difflib.get_close_matches(name, _known_keys(path), n=1, cutoff=0.7) or difflib.get_close_matches(
+        name, sorted(foreign.RECIPE_KEYS), n=1, cutoff=0.85
+    )
+    return near[0] if near else ""
+
+
 def _message(detail: Any, path: Path_, source: Source) -> str:
     key, kind, value = ".".join(map(str, path)), detail["type"], detail["input"]
     if kind == "missing":
         return f"`{key}` is missing and has no default"
     if kind == "extra_forbidden":
-        import difflib
-
-        name = str(path[-1])
-        if name in ELSEWHERE:
-            return f"unknown key `{key}`; did you mean `{ELSEWHERE[name]}`?"
-        near = difflib.get_close_matches(name, _known_keys(path), n=1, cutoff=0.7) or difflib.get_close_matches(
-            name, sorted(foreign.RECIPE_KEYS), n=1, cutoff=0.85
-        )
-        hint = f"did you mean `{near[0]}`?" if near else "`finetune schema` lists the keys there are"
+        near = meant_by(path)
+        hint = f"did you mean `{near}`?" if near else "`finetune schema` lists the keys there are"
         return f"unknown key `{key}`; {hint}"
     shown = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
     shown = "null" if value is None else shown
