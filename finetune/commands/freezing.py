@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from finetune.recipe.source import Path_
     from finetune.rundir import RunDir
 
-IN_RUN = "lock.yaml"
-"""A run's lock, in its folder."""
 SAID = 8
 
 
@@ -68,7 +66,9 @@ class Held:
 
     def seal(self, prepared: Any, tokenizer: Any, folder: "RunDir") -> None:
         """Keep the lock of what is trained with the run."""
-        folder.write_text(IN_RUN, self.with_rows(prepared, tokenizer).text())
+        from finetune.locking.lock import HEAD_IN_RUN, IN_RUN
+
+        folder.write_text(IN_RUN, self.with_rows(prepared, tokenizer).text(HEAD_IN_RUN))
 
 
 def refuse(faults: Sequence[Fault], checked: "Checked") -> None:

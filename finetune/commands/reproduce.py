@@ -21,7 +21,6 @@ HELP = "make a run again from its folder, and compare"
 USE = (("finetune reproduce RUN_DIR [--output DIR]", "again, from its folder alone: are figures and weights equal?"),)
 LONG = True
 REPORT = "reproduction.json"
-LOCK = "lock.yaml"
 MEND = "compare all the same: --anyway"
 INPUTS = ("base_model", "tokenizer_config", "lora_model_dir", "chat_template_jinja", "dataset_prepared_path")
 OF_ENTRIES = ("path", "data_files", "chat_template_jinja")
@@ -146,15 +145,15 @@ def _same_inputs(recipe: Path, folder: RunDir, anyway: bool) -> list[str]:
     overridden where nothing holds it. DriftError if files are others."""
     from finetune.commands.freezing import kept_commit
     from finetune.locking.drift import moved_inputs, unseen
-    from finetune.locking.lock import path_of, read
+    from finetune.locking.lock import IN_RUN, path_of, read
     from finetune.locking.making import lock_of, raw_values
     from finetune.recipe.load import load_recipe
 
-    kept = read(folder.path / LOCK)
+    kept = read(folder.path / IN_RUN)
     if kept is None:
         if anyway:
             return []
-        raise DriftError(f"{folder.path} holds no {LOCK}, which tells what it read; {MEND}")
+        raise DriftError(f"{folder.path} holds no {IN_RUN}, which tells what it read; {MEND}")
     now = lock_of(load_recipe(recipe), raw_values(recipe, ()), kept.inputs, kept_commit(kept.inputs), partly=True)
     moved = list(moved_inputs(kept, now))
     if (moved or unseen(kept, now)) and not anyway:

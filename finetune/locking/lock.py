@@ -14,6 +14,9 @@ HEAD = (
     "# What this recipe trains: written by `finetune lock`, to be reviewed and not edited. `finetune RECIPE --frozen` "
     "refuses\n# to train anything else; `finetune lock` writes it anew (docs/lock.md).\n"
 )
+HEAD_IN_RUN = "# What this run trained; `finetune reproduce` holds a run made again against it (docs/lock.md).\n"
+IN_RUN = "lock.yaml"
+"""The lock of what was trained, in a run's folder."""
 PARTS = ("recipe", "inputs", "trained", "plan", "libraries")
 
 
@@ -28,13 +31,13 @@ class Lock:
     libraries: Mapping[str, str]
     trained: Mapping[str, Any] = field(default_factory=dict)
 
-    def text(self) -> str:
+    def text(self, head: str = HEAD) -> str:
         """Its file, the same for the same things."""
         import yaml
 
         values = {"version": VERSION, **{name: _plain(getattr(self, name)) for name in PARTS}}
         # No aliases, no line broken: each line of a difference says one thing.
-        return HEAD + yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**20)
+        return head + yaml.dump(values, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**20)
 
     @property
     def commits(self) -> dict[str, str]:
