@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from finetune.answering.settings import Settings
+from finetune.answering.writing import Writing
 from finetune.errors import MachineError, UsageError
 from finetune.formats.meaning import Conversation, Message, Row
 from finetune.generation import prompt_ids
@@ -205,12 +206,30 @@ def test_a_client_that_leaves_frees_its_slot(served: Served) -> None:
 
 def test_more_than_may_wait_are_refused(served: Served) -> None:
     engine = Engine(served.trained, slots=1, queue=2)  # nobody drives it: what is added stays
-    for _ in range(3):
-        engine.refuse_if_full(1)
-        engine.add([1], Settings(1), lambda piece: None)
-    with pytest.raises(Refused, match="3 answers wait already") as error:
-        engine.refuse_if_full(1)
+    rows = [Writing([1], Settings(1), lambda piece: None) for _ in range(5)]
+    engine.admit(rows[:2])
+    with pytest.raises(Refused, match="2 answers are written or wait already") as error:
+        engine.admit(rows[2:4])
     assert error.value.status == 429 and error.value.as_json()["error"]["type"] == "rate_limit_error"
+    engine.admit(rows[2:3])
+    assert list(engine.writers.waiting) == rows[:3]
+    engine.writers.cancel(rows[0])
+    engine.admit(rows[4:])
+    assert list(engine.writers.waiting) == [rows[1], rows[2], rows[4]]
+
+
+def test_who_gets_a_stream_has_a_place_before_its_first_byte(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Served(trained_run, slots=1, queue=0)
+    go = threading.Event()
+    monkeypatch.setattr(full.engine.writers, "step", lambda: go.wait(0.01))  # a slot that is taken and not yet written
+    long = full.ask("the sea", max_tokens=900, stream=True)
+    with pytest.raises(openai.RateLimitError, match="try again"):
+        full.ask("calm")
+    long.close()
+    assert full.idle()
+    full.close()
 
 
 def test_who_comes_while_all_slots_are_taken_is_told_to_come_again_and_then_gets_an_answer(trained_run: Path) -> None:

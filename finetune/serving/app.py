@@ -14,9 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from finetune.answering.settings import Settings, changed
-from finetune.serving.engine import Engine, failed, pieces
+from finetune.serving.engine import Coming, Engine, failed
 from finetune.serving.reading import Asked, chat_asked, plain_asked
 from finetune.serving.refusing import Refused
 from finetune.serving.shapes import DONE, Shape, event, model, models, usage_of
@@ -156,12 +157,14 @@ async def _read(request: Request, most: int) -> bytes:
 
 async def _answered(request: Request, engine: Engine, asked: Asked, shape: Shape) -> Response:
     rows = await asyncio.to_thread(_rows, engine, asked)
-    engine.refuse_if_full(len(rows))
+    coming = Coming(engine, rows)  # before the first byte goes out: who gets a stream has a place
     prompt_tokens = sum(len(ids) for ids, _ in rows) // asked.choices
     if asked.stream:
-        events = _streamed(engine, rows, shape, prompt_tokens if asked.usage else None)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    texts = await _unless_gone(request, _whole(engine, rows))
+        return _Stream(coming, _streamed(coming, shape, prompt_tokens if asked.usage else None))
+    try:
+        texts = await _unless_gone(request, _whole(coming))
+    finally:
+        coming.close()
     if texts is None:
         return Response(status_code=499)
     usage = usage_of(prompt_tokens, sum(tokens for _, _, tokens in texts))
@@ -180,16 +183,30 @@ def _rows(engine: Engine, asked: Asked) -> Rows:
     return found
 
 
-async def _whole(engine: Engine, rows: Rows) -> list[tuple[str, str, int]]:
+class _Stream(StreamingResponse):
+    """Closes what is coming when it ends, also where the client left before its first byte."""
+
+    def __init__(self, coming: Coming, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._coming = coming
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._coming.close()
+
+
+async def _whole(coming: Coming) -> list[tuple[str, str, int]]:
     """(text, how it ended, its tokens) of each answer."""
     found: dict[int, tuple[str, str, int]] = {}
-    async for number, piece, row in pieces(engine, rows):
+    async for number, piece, row in coming.pieces():
         fault = failed(piece)
         if fault is not None:
             raise fault
         if piece.ended is not None:
             found[number] = (row.text, piece.ended, len(row.new))
-    return [found[number] for number in range(len(rows))]
+    return [found[number] for number in range(len(coming.rows))]
 
 
 async def _unless_gone(request: Request, work: Awaitable[Any]) -> Any:
@@ -210,26 +227,22 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-async def _streamed(engine: Engine, rows: Rows, shape: Shape, prompt_tokens: int | None) -> AsyncIterator[bytes]:
+async def _streamed(coming: Coming, shape: Shape, prompt_tokens: int | None) -> AsyncIterator[bytes]:
     """Events as OpenAI sends them; `prompt_tokens`: where a count was asked for."""
     tokens = 0
-    for number in range(len(rows)):
+    for number in range(len(coming.rows)):
         if first := shape.begins(number):
             yield first
-    coming = pieces(engine, rows)
-    try:
-        async for number, piece, row in coming:
-            fault = failed(piece)
-            if fault is not None:
-                yield event(fault.as_json())
-                return
-            if piece.text:
-                yield shape.piece(number, piece.text)
-            if piece.ended is not None:
-                tokens += len(row.new)
-                yield shape.ends(number, piece.ended)
-        if prompt_tokens is not None:
-            yield shape.usage(usage_of(prompt_tokens, tokens))
-        yield DONE
-    finally:
-        await coming.aclose()  # type: ignore[attr-defined]
+    async for number, piece, row in coming.pieces():
+        fault = failed(piece)
+        if fault is not None:
+            yield event(fault.as_json())
+            return
+        if piece.text:
+            yield shape.piece(number, piece.text)
+        if piece.ended is not None:
+            tokens += len(row.new)
+            yield shape.ends(number, piece.ended)
+    if prompt_tokens is not None:
+        yield shape.usage(usage_of(prompt_tokens, tokens))
+    yield DONE

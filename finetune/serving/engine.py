@@ -24,6 +24,7 @@ class Engine:
     def __init__(self, trained: Trained, slots: int, queue: int) -> None:
         self.trained, self.queue = trained, queue
         self.writers = trained.writers(slots)
+        self._admitted: list[Writing] = []
         # A tokenizer is no thing for two threads: this one makes prompts, the other makes texts of tokens.
         self.tokenizer = copy.deepcopy(trained.loaded.tokenizer)
         self._reading = threading.Lock()
@@ -76,42 +77,51 @@ class Engine:
         except FinetuneError as error:
             raise Refused(400, error.faults[0].message, "messages", "context_length_exceeded") from None
 
-    def add(self, ids: list[int], settings: Settings, tell: Callable[[Piece], None]) -> Writing:
-        row = Writing(ids, settings, tell)
-        self.writers.add(row)
-        return row
-
-    def refuse_if_full(self, rows: int) -> None:
-        if rows > self.queue + self.writers.slots:
-            raise Refused(400, f"{rows} answers are asked for, and {self.queue + self.writers.slots} fit at most", "n")
-        if self.waiting + rows > self.queue + max(0, self.writers.slots - self.writers.writing):
-            raise Refused(429, f"{self.waiting} answers wait already; try again shortly", None, "queue_full")
-
-
-async def pieces(engine: Engine, asked: list[tuple[list[int], Settings]]) -> AsyncIterator[tuple[int, Piece, Writing]]:
-    """(which of them, what came, its answer so far), until all are whole. Who stops listening frees the slots."""
-    loop, came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
-    rows: list[Writing] = []
-
-    def teller(number: int) -> Callable[[Piece], None]:
-        def tell(piece: Piece) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(came.put_nowait, (number, piece))
-
-        return tell
-
-    try:
-        for number, (ids, settings) in enumerate(asked):
-            rows.append(engine.add(ids, settings, teller(number)))
-        open_ = len(rows)
-        while open_:
-            number, piece = await came.get()
-            open_ -= piece.ended is not None
-            yield number, piece, rows[number]
-    finally:
+    def admit(self, rows: list[Writing]) -> None:
+        """All of them, or none: refused where slots and queue have no room left for them. For one thread only, so that
+        nobody comes between the count and the adding."""
+        room = self.queue + self.writers.slots
+        if len(rows) > room:
+            raise Refused(400, f"{len(rows)} answers are asked for, and {room} fit at most", "n")
+        self._admitted = [row for row in self._admitted if row.ended is None]
+        if len(self._admitted) + len(rows) > room:
+            why = f"{len(self._admitted)} answers are written or wait already; try again shortly"
+            raise Refused(429, why, None, "queue_full")
+        self._admitted += rows
         for row in rows:
+            self.writers.add(row)
+
+
+class Coming:
+    """The answers to a request, from their admission on: their pieces as they come. Whoever stops listening closes it,
+    which frees the slots."""
+
+    def __init__(self, engine: Engine, asked: list[tuple[list[int], Settings]]) -> None:
+        loop, self._came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
+        self._engine = engine
+
+        def teller(number: int) -> Callable[[Piece], None]:
+            def tell(piece: Piece) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                    loop.call_soon_threadsafe(self._came.put_nowait, (number, piece))
+
+            return tell
+
+        self.rows = [Writing(ids, settings, teller(number)) for number, (ids, settings) in enumerate(asked)]
+        engine.admit(self.rows)
+
+    async def pieces(self) -> AsyncIterator[tuple[int, Piece, Writing]]:
+        """(which of them, what came, its answer so far), until all are whole."""
+        open_ = len(self.rows)
+        while open_:
+            number, piece = await self._came.get()
+            open_ -= piece.ended is not None
+            yield number, piece, self.rows[number]
+
+    def close(self) -> None:
+        for row in self.rows:
             if row.ended is None:
-                engine.writers.cancel(row)
+                self._engine.writers.cancel(row)
 
 
 def failed(piece: Piece) -> Refused | None:
