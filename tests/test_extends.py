@@ -1,18 +1,11 @@
-"""A recipe may stand on others, and says where every value came from; defaults are frozen."""
+"""A recipe may stand on others, and says where every value came from."""
 
-import inspect
 from pathlib import Path
 
 import pytest
 
-from finetune.backends import BACKENDS
 from finetune.errors import RecipeError
-from finetune.machine import assumed
-from finetune.plan import find
 from finetune.recipe.load import Checked, load_recipe
-from finetune.recipe.recipe import Recipe
-from finetune.resolve import Refused, resolve
-from tests.test_law_1_no_silent_keys import CONTEXTS, MINIMUM
 
 BASE = "base_model: m\ndatasets: [{path: org/data}]\noutput_dir: o\n"
 
@@ -85,33 +78,3 @@ def test_what_cannot_be_extended_is_said_at_its_line(tmp_path: Path) -> None:
     assert "should be a recipe file, or a list of them" in fault(tmp_path)
     write(tmp_path, top="extends: a.yaml\nlora_rr: 1\n", a=BASE + "micro_batch: 1\n")
     assert [line.split(":")[0:2] for line in fault(tmp_path).splitlines()] == [["a.yaml", "4"], ["top.yaml", "2"]]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_every_argument_of_the_trainer_is_passed(context: str, backend: str) -> None:
-    """So that no library's new default changes a run."""
-    recipe = Recipe.model_validate(MINIMUM | {"backend": backend} | CONTEXTS[context])
-    if backend == "unsloth" and {"trl", "reward_model"} & set(CONTEXTS[context]):
-        with pytest.raises(Refused):
-            resolve(recipe, assumed())
-        return
-    (config,) = [call for call in resolve(recipe, assumed()).calls["train"] if call.target.endswith("Config")]
-    assert set(config.arguments) == set(inspect.signature(find(config.target)).parameters) - DEPRECATED
-
-
-DEPRECATED = {"vllm_importance_sampling_cap", "use_transformers_paged"}
-"""Arguments that TRL takes only to warn that they have another name now."""
-
-
-def test_the_frozen_arguments_are_what_the_trainers_would_have_taken() -> None:
-    from finetune.methods.frozen import TRAINER
-    from finetune.plan import find
-
-    for config, values in TRAINER[1].items():
-        parameters = inspect.signature(find(config)).parameters
-        assert set(parameters) - DEPRECATED - {"output_dir"} == set(values), config
-        for name, value in values.items():
-            default = parameters[name].default
-            fits = isinstance(value, list) and not isinstance(default, int | float | str | None)
-            assert value == default or fits, f"{config} {name}"

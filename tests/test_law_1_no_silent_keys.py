@@ -107,6 +107,28 @@ def test_flipping_a_key_moves_exactly_the_stages_it_declares(key: str, backend: 
         assert BACKENDS[backend].WAIVES[key], f"{key} has no effect on {backend}, and no written reason why"
 
 
+CONFIGURATIONS = ("dpo", "orpo", "cpo", "kto", "reward", "grpo", "rloo")
+"""Contexts of every trainer's configuration but fine-tuning's."""
+THE_SAME = {"backend", "rl", "reward_model", "roles_to_train", "metric_for_best_model"}
+"""Keys with values that other methods take and that ask for what happens there anyway (`roles_to_train: [assistant]`,
+`metric_for_best_model: loss`), and those that choose method or backend themselves."""
+
+
+@pytest.mark.parametrize("context", CONFIGURATIONS)
+def test_no_method_takes_a_value_and_drops_it(context: str) -> None:
+    """That a key moves something with one method says nothing of another: there it moves something too, or is refused
+    by name."""
+    for key in Recipe.model_fields.keys() - THE_SAME - OWN.keys():
+        recipe = recipe_for(key, "transformers", CONTEXTS[context])
+        flipped = list(flips(recipe, key)) if recipe is not None else []
+        allowed = [one for one in flipped if not broken_rules(written(one))]
+        if recipe is None or all(getattr(one, key) in (None, False, [], {}) for one in allowed):
+            continue  # whatever asks for something is refused
+        plan = resolve(recipe, MACHINE)
+        moves_something = any(moved_stages(plan, resolve(one, MACHINE)) for one in allowed)
+        assert moves_something, f"`{key}` is dropped with {context}"
+
+
 NESTED = [DatasetEntry, FsdpConfig, LrGroup, MessageProperties, PromptFormat, SpecialTokens, TrlConfig]
 
 

@@ -17,6 +17,7 @@ from finetune.formats.meaning import Asked, BadRow, Fields, Judged, PreferencePa
 from finetune.formats.preference import PAIRS
 from finetune.machine import Machine
 from finetune.recipe.load import load_recipe
+from finetune.recipe.recipe import Recipe
 from finetune.recipe.rules import broken_rules
 from finetune.resolve import resolve
 
@@ -49,10 +50,17 @@ def pairs(tmp_path: Path) -> Path:
         ({"rl": "kto", "micro_batch_size": 1}, "set micro_batch_size to 2 or more"),
         ({"rl": "dpo", "metric_for_best_model": "perplexity"}, "is not measured with `rl: dpo`; write loss or"),
         ({"reward_model": True, "adapter": "lora", "peft_init_lora_weights": "pissa"}, "a head that scores"),
+        ({"rl": "orpo", "activation_offloading": True}, "TRL's trainer of this method cannot offload"),
     ],
 )
 def test_what_a_method_cannot_honour_is_refused_by_name(written: dict[str, Any], says: str) -> None:
     assert [message for _, message in broken_rules(BASE | written) if says in message]
+
+
+def test_the_plan_says_what_unsloths_checkpointing_is_with_each_method() -> None:
+    for method, says in (("dpo", "here through TRL"), ("orpo", "offloads nothing with rl: orpo")):
+        recipe = Recipe.model_validate(BASE | {"rl": method, "gradient_checkpointing": "unsloth"})
+        assert says in " ".join(resolve(recipe, Machine()).notes)
 
 
 def test_rows_of_another_kind_than_the_methods_are_refused_with_both_named() -> None:

@@ -18,6 +18,7 @@ from finetune.errors import ModelError
 from finetune.machine import Machine
 from finetune.plan import Call, perform
 from finetune.precision import Precision
+from finetune.recipe.method_tables import NO_OFFLOADING
 from finetune.recipe.recipe import Recipe
 
 REFUSES: dict[str, str] = {}
@@ -94,9 +95,11 @@ def gradient_checkpointing(recipe: Recipe) -> bool:
 
 
 def notes(recipe: Recipe) -> tuple[str, ...]:
-    if recipe.gradient_checkpointing == "unsloth":
-        return ("gradient_checkpointing: unsloth keeps activations in the CPU's memory, here through TRL",)
-    return ()
+    if recipe.gradient_checkpointing != "unsloth":
+        return ()
+    if recipe.rl in NO_OFFLOADING:
+        return (f"gradient_checkpointing: unsloth offloads nothing with rl: {recipe.rl}, and computes anew alone",)
+    return ("gradient_checkpointing: unsloth keeps activations in the CPU's memory, here through TRL",)
 
 
 def prepare_process() -> None:

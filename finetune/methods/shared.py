@@ -13,9 +13,13 @@ from finetune.methods.surviving import surviving_calls
 from finetune.plan import Call
 from finetune.precision import Precision
 from finetune.recipe.measures import CLASSIFYING, FIGURES, USUAL, bare, generated
+from finetune.recipe.method_rules import method_of
+from finetune.recipe.method_tables import NO_OFFLOADING
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.training import TrainingSection
 
+LACKED = {"activation_offloading": NO_OFFLOADING}
+"""Arguments that not every configuration has -> the methods that lack it, which refuse what asks for it by name."""
 RUNTIME = ("model", "args", "train_dataset", "eval_dataset", "processing_class", "callbacks")
 """What every trainer gets at run time."""
 
@@ -36,8 +40,11 @@ def training_calls(
     """Trackers, callbacks, the configuration and the trainer. `own`: the method's arguments of `config`, which come
     before those that all share."""
     known = TRAINER[recipe.recipe_version][config]
-    chosen = {name: value for name, value in _shared(recipe, setting).items() if name in known or name == "output_dir"}
+    method = method_of(recipe.rl, recipe.reward_model)
+    chosen = {name: value for name, value in _shared(recipe, setting).items() if method not in LACKED.get(name, ())}
     chosen |= own
+    unknown = chosen.keys() - known.keys() - {"output_dir"}
+    assert not unknown, f"frozen.py has no row {sorted(unknown)} for {config}, and the recipe's value would be lost"
     rest = {name: value for name, value in known.items() if name not in chosen}
     made = Call(config, chosen | rest, frozen=frozenset(rest))
     before = (*tracking.calls(recipe, recipe.output_dir), *_measuring(recipe, config == "trl.SFTConfig"))

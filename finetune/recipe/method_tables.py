@@ -82,6 +82,10 @@ NOT_FOR_ANSWERS: Mapping[str, str] = {
     ),
 }
 """Key -> why no method but fine-tuning honours it."""
+NO_OFFLOADING = ("orpo", "cpo", "simpo", "grpo", "gdpo", "rloo")
+"""Methods whose configuration of TRL has no `activation_offloading`."""
+_OFFLOADING = "TRL's trainer of this method cannot offload; gradient_checkpointing: true saves memory too"
+_LONGEST = "TRL pads a batch of this method to its longest row"
 _NO_ANSWERS = "a reward model scores answers and writes none"
 NOT_FOR: Mapping[str, Mapping[str, str]] = {
     "reward": dict.fromkeys(
@@ -97,9 +101,11 @@ NOT_FOR: Mapping[str, Mapping[str, str]] = {
         _NO_ANSWERS,
     )
     | {"unfrozen_parameters": "the head that scores is new, and would stay as it was made"},
-    "orpo": {"pad_to_sequence_len": "TRL pads a batch of this method to its longest row"},
-    "cpo": {"pad_to_sequence_len": "TRL pads a batch of this method to its longest row"},
-    "simpo": {"pad_to_sequence_len": "TRL pads a batch of this method to its longest row"},
+    **{method: {"activation_offloading": _OFFLOADING} for method in NO_OFFLOADING},
+    **{
+        method: {"activation_offloading": _OFFLOADING, "pad_to_sequence_len": _LONGEST}
+        for method in ("orpo", "cpo", "simpo")
+    },
     "prompt": {
         "pad_to_sequence_len": "answers are as long as the model makes them",
         "excess_length_strategy": "a question that is too long is left out, and counted",
