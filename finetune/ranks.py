@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ MEET_S = 600
 """Seconds that the processes of a run may need to start."""
 LOOK_S = 0.05
 """Seconds between two looks for what another process says. Waiting in C++ would keep signals waiting too."""
-START, FAILED = "finetune/start", "finetune/failed"
+START, FAILED, HERE = "finetune/start", "finetune/failed", "finetune/here"
 LOST = (
     "Connection closed by peer",
     "Connection reset by peer",
@@ -92,6 +92,22 @@ def hear() -> Any:
     return json.loads(store.get(START))
 
 
+@contextmanager
+def failing_together() -> Iterator[None]:
+    """Meanwhile a failure is told to the processes on other machines, whose launchers would not know of it."""
+    try:
+        yield
+    except FinetuneError:
+        with suppress(MachineError):  # they may be gone as well
+            if _several_machines():
+                _store()  # from here on `speaks` tells them
+        raise
+
+
+def _several_machines() -> bool:
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or this_rank().of) < this_rank().of
+
+
 class OtherFailed(TrainingError):
     """Another process of the run failed, and says why."""
 
@@ -110,6 +126,7 @@ def connect(backend: str, timeout_s: int) -> None:
 
     if dist.is_initialized():
         return
+    _all_here(rank.of, timeout_s)
     group = dist.PrefixStore("finetune/group", _store())
     named = {"rank": rank.number, "world_size": rank.of, "timeout": datetime.timedelta(seconds=timeout_s)}
     try:
@@ -117,6 +134,17 @@ def connect(backend: str, timeout_s: int) -> None:
     except (ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise MachineError(f"the {rank.of} processes of this run cannot be joined with {backend}: {first}") from error
+
+
+def _all_here(count: int, timeout_s: int) -> None:
+    """Wait for all processes to come here. TrainingError if one of them failed before: to join a group, C++ would wait
+    for it until the time is up."""
+    store, until = _store(), time.monotonic() + timeout_s
+    store.add(HERE, 1)
+    while store.add(HERE, 0) < count and time.monotonic() < until:
+        if store.check([FAILED]):
+            raise OtherFailed()
+        time.sleep(LOOK_S)
 
 
 def leave() -> None:

@@ -98,11 +98,15 @@ def fork(arguments: Sequence[str], before: Callable[[], None] | None = None) -> 
         out = os.open(os.environ.get("CRASHING_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        # Those of the caller may be a test's, which keeps what is written.
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
         if before is not None:
             before()
         from finetune.cli import main
 
         code = main(list(arguments))
+    except SystemExit as end:
+        code = int(end.code or 0)
     except BaseException:  # noqa: BLE001 - whatever it is must not go on in the copy of the caller
         import traceback
 

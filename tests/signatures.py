@@ -29,6 +29,7 @@ READ_IN = {
         ("transformers.tokenization_utils_base", "PreTrainedTokenizerBase", "from_pretrained"),
         ("transformers.models.auto.tokenization_auto", "AutoTokenizer", "from_pretrained"),
     ],
+    "peft.PeftModel.from_pretrained": [("peft.peft_model", "PeftModel", "from_pretrained")],
     "peft.PeftModel.save_pretrained": [("peft.peft_model", "PeftModel", "save_pretrained")],
     "transformers.GenerationConfig": [("transformers.generation.configuration_utils", "GenerationConfig", "__init__")],
 }

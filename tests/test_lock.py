@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from finetune.data import kept_digests
 from finetune.locking import digests
 from tests.conftest import ROOT
 
@@ -271,15 +272,15 @@ def test_a_revision_of_the_recipe_and_its_commit_belong_together(
 def test_a_digest_that_is_kept_is_taken_anew_when_the_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digests, "LARGE", 10)
-    monkeypatch.setattr(digests, "SETTLED_S", -1.0)
+    monkeypatch.setattr(kept_digests, "LARGE", 10)
+    monkeypatch.setattr(kept_digests, "SETTLED_S", -1.0)
     monkeypatch.setenv("FINETUNE_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"a" * 64)
     first, times = digests.of_file(str(file)), file.stat()
     kept = list((tmp_path / "cache" / "digests").iterdir())
     assert first == f"sha256:{hashlib.sha256(b'a' * 64).hexdigest()}" and len(kept) == 1
-    kept[0].write_text(f"sha256:{'0' * 64}")
+    kept[0].write_text("0" * 64)
     assert digests.of_file(str(file)).endswith("0" * 64), "it was read once"
     time.sleep(0.02)  # the clock of a file system ticks slowly
     file.write_bytes(b"b" * 64)

@@ -127,6 +127,28 @@ def test_two_processes_stop_together_and_one_goes_on_as_if_it_had_been_alone(
     same(two, tmp_path / "one")
 
 
+def test_a_machine_whose_files_are_not_as_locked_keeps_the_others_from_training(
+    write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune.locking import digests
+
+    log = tmp_path / "log"
+    monkeypatch.setenv("CRASHING_LOG", str(log))
+    path = write_recipe(**SHORT)
+    assert finetune("lock", path)[0] == 0
+
+    def machine_of_its_own() -> None:
+        os.environ.update(LOCAL_WORLD_SIZE="1", LOCAL_RANK="0")
+        if os.environ["RANK"] == "1":
+            digests.kept = lambda *given: "0" * 64
+
+    began = time.monotonic()
+    assert codes(team([path, "--frozen"], before=machine_of_its_own)) == [TrainingError.exit_code, 10]
+    said = log.read_text()
+    assert said.count("datasets.0: ") == 1 and "not as locked" in said and "another process" not in said, said
+    assert not (tmp_path / "run").exists() and time.monotonic() - began < 60
+
+
 def test_other_rows_in_a_step_are_refused_with_what_keeps_them(
     write_recipe: Any, finetune: Any, tmp_path: Path
 ) -> None:

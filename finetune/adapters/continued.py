@@ -22,12 +22,16 @@ KEYS = {
 _TASKS = {"CAUSAL_LM": "a model that answers", "SEQ_CLS": "a model that scores"}
 
 
-def check_adapter(*, folder: str, peft_type: str, task: str, written: Mapping[str, Any], pickle: bool) -> None:
-    """ModelError if the folder holds no adapter, one of another kind, or one that contradicts the recipe."""
+def check_adapter(
+    *, folder: str, kind: Mapping[str, str], written: Mapping[str, Any], pickle: bool, revision: str | None = None
+) -> None:
+    """ModelError if the folder holds no adapter, one of another kind, or one that contradicts the recipe. `kind`: its
+    peft_type and task_type; `revision`: of a hub id, unset: main."""
     import peft
 
+    peft_type, task = kind["peft_type"], kind["task_type"]
     try:
-        config = peft.PeftConfig.from_pretrained(folder)
+        config = peft.PeftConfig.from_pretrained(folder, revision=revision)
     except (ValueError, OSError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"lora_model_dir: {folder} holds no adapter that can be read: {reason}") from error
@@ -36,9 +40,9 @@ def check_adapter(*, folder: str, peft_type: str, task: str, written: Mapping[st
             f"lora_model_dir: {folder} holds no adapter_model.safetensors. Convert its weights, or set "
             "allow_pickle_weights: true if you trust whoever made them"
         )
-    kind = str(config.peft_type).removeprefix("PeftType.")
-    if kind != peft_type:
-        raise ModelError(f"lora_model_dir: {folder} holds a {kind} adapter, and the recipe trains {peft_type}")
+    there_is = str(config.peft_type).removeprefix("PeftType.")
+    if there_is != peft_type:
+        raise ModelError(f"lora_model_dir: {folder} holds a {there_is} adapter, and the recipe trains {peft_type}")
     if (config.task_type or task) != task:
         raise ModelError(
             f"lora_model_dir: {folder} holds the adapter of {_TASKS.get(config.task_type, config.task_type)}, "

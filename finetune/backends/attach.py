@@ -99,10 +99,12 @@ def _continuing(recipe: Recipe) -> tuple[Call, ...]:
     kinds = {"lora": "LORA", "qlora": "LORA", "p_tuning": "P_TUNING"}
     check = {
         "folder": recipe.lora_model_dir,
-        "peft_type": kinds.get(recipe.adapter, recipe.adapter.upper()),
+        "kind": {
+            "peft_type": kinds.get(recipe.adapter, recipe.adapter.upper()),
+            "task_type": "SEQ_CLS" if recipe.reward_model else "CAUSAL_LM",
+        },
         "written": written,
         "pickle": recipe.allow_pickle_weights,
-        "task": "SEQ_CLS" if recipe.reward_model else "CAUSAL_LM",
     }
     load = {
         "model_id": recipe.lora_model_dir,

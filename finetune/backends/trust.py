@@ -4,6 +4,7 @@ in Python's pickle format. Loads nothing itself."""
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from finetune.plan import Call
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def refuse_code(call: Call) -> None:
@@ -23,12 +25,11 @@ def refuse_code(call: Call) -> None:
     if arguments.get("trust_remote_code"):
         if folder.is_dir():
             _pinned_folder(folder, revision)
-        elif not COMMIT.fullmatch(revision) and _names_code(_hub_config(name, revision)):
-            raise ModelError(
-                f"trust_remote_code: true would run code of {name} as it is today. Read it, and pin the commit that "
-                "you read: revision_of_model: <40 hexadecimal digits>"
-            )
+        else:
+            _pinned_repository(name, revision)
     loads_weights = "dtype" in arguments
+    if loads_weights:
+        _refuse_adapter(name, revision)
     if loads_weights and folder.is_dir() and arguments.get("use_safetensors", True):
         files = [path.name for path in folder.iterdir()]
         pickled = [file for file in files if file.endswith(PICKLED) and "model" in file]
@@ -37,6 +38,41 @@ def refuse_code(call: Call) -> None:
                 f"base_model {name!r} holds its weights in Python's pickle format ({pickled[0]}), which can run code. "
                 "Convert them to safetensors, or set allow_pickle_weights: true if you trust whoever made them"
             )
+
+
+def _pinned_repository(name: str, revision: str) -> None:
+    config = _hub_config(name, revision)
+    elsewhere = [
+        str(value) for value in _named(config) if "--" in str(value) and not str(value).startswith(f"{name}--")
+    ]
+    if elsewhere:
+        raise ModelError(
+            f"the configuration of {name} names code of another repository ({elsewhere[0]}), which would be loaded as "
+            "it is today, whatever revision_of_model says: download the model, copy that code into its folder and name "
+            "it there"
+        )
+    if _names_code(config) and not COMMIT.fullmatch(revision):
+        raise ModelError(
+            f"trust_remote_code: true would run code of {name} as it is today. Read it, and pin the commit that "
+            "you read: revision_of_model: <40 hexadecimal digits>"
+        )
+
+
+def _refuse_adapter(name: str, revision: str) -> None:
+    """ModelError for an adapter: transformers would load the model that it names, from wherever that is now."""
+    from transformers.utils import find_adapter_config_file
+
+    found = None
+    with suppress(OSError):  # loading it will say what is wrong
+        if Path(name).is_dir() or REPOSITORY.fullmatch(name):
+            found = find_adapter_config_file(name, revision=revision)
+    if found is None:
+        return
+    base = _json(Path(found)).get("base_model_name_or_path") or "the model that it was made for"
+    raise ModelError(
+        f"base_model {name!r} holds an adapter and no model. To go on from it, write base_model: {base} and "
+        f"lora_model_dir: {name}; to train something new on both, merge them first (finetune merge)"
+    )
 
 
 def digest_of(folder: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune import ranks
 from finetune.errors import DriftError, Fault, FinetuneError, Where
 
 if TYPE_CHECKING:
@@ -80,11 +81,10 @@ def refuse(faults: Sequence[Fault], checked: "Checked") -> None:
         raise DriftError(*errors)
 
 
-def held(parsed: argparse.Namespace, checked: "Checked", trains: bool = False, looks: bool = True) -> Held:
+def held(parsed: argparse.Namespace, checked: "Checked", trains: bool = False) -> Held:
     """The recipe as it is to be trained: frozen, with the locked commits. DriftError if it is not as locked; what is
-    only to be said is printed. `trains`: whether versions of libraries count here; `looks`: whether files are read."""
+    only to be said is printed. `trains`: whether versions of libraries count here."""
     from finetune.locking.lock import path_of
-    from finetune.locking.pinning import pinned_recipe
 
     lock = path_of(parsed.recipe)
     kept = _read(lock, parsed.frozen) if parsed.frozen or trains else None
@@ -93,13 +93,35 @@ def held(parsed: argparse.Namespace, checked: "Checked", trains: bool = False, l
     if not parsed.frozen and not trains:
         return _free(checked)
     now = locked_now(parsed, checked, kept)
-    mend = mend_of(parsed)
-    if kept is not None and looks:
+    if kept is not None:
         refuse(judged(parsed, checked, kept, now, trains), checked)
     if not parsed.frozen or kept is None:
         # A branch is loaded by its name: by a commit, the hub's cache would not know it again offline.
-        return Held(checked, now, kept, False, mend)
-    return Held(replace(checked, recipe=pinned_recipe(checked.recipe, kept.inputs)), now, kept, True, mend)
+        return Held(checked, now, kept, False, mend_of(parsed))
+    return _pinned(parsed, checked, kept, now)
+
+
+def held_in(rank: ranks.Rank, parsed: argparse.Namespace, checked: "Checked") -> Held:
+    """The same in one of a training's processes. Files are read by one process of each machine, and by the first alone
+    where nothing is refused; the others take its word, or hear that it failed."""
+    if rank.first or (parsed.frozen and rank.local == 0):
+        with ranks.failing_together():
+            return held(parsed, checked, trains=True)
+    if not parsed.frozen:
+        return _free(checked)
+    from finetune.locking.lock import path_of
+
+    kept = _read(path_of(parsed.recipe), needed=True)
+    if kept is None:
+        raise no_lock(parsed.recipe)
+    return _pinned(parsed, checked, kept, kept)
+
+
+def _pinned(parsed: argparse.Namespace, checked: "Checked", kept: "Lock", now: "Lock") -> Held:
+    from finetune.locking.pinning import pinned_recipe
+
+    frozen = replace(checked, recipe=pinned_recipe(checked.recipe, kept.inputs))
+    return Held(frozen, now, kept, True, mend_of(parsed))
 
 
 def _read(lock: Path, needed: bool) -> "Lock | None":
@@ -144,16 +166,10 @@ def locked_now(parsed: argparse.Namespace, checked: "Checked", kept: "Lock | Non
     return lock_of(checked, raw, inputs, commit, partly=True)
 
 
-PINNED = ("model", "tokenizer", "datasets.", "test_datasets.")
-"""Inputs that are loaded by their locked commit."""
-
-
 def kept_commit(inputs: Mapping[str, Any]) -> "Callable[[Repository], str | None]":
     """Commits as an earlier lock has them, for what is asked for in the same words."""
 
     def commit(what: "Repository") -> str | None:
-        if not what.key.startswith(PINNED):
-            return asked_commit(what)  # it is loaded by its name, so what is there counts
         item = inputs.get(what.key, {})
         same = item.get("hub") == what.name and item.get("revision") == what.revision
         return item.get("commit") if same else None
@@ -222,7 +238,8 @@ def fault_of(moved: "Moved", checked: "Checked", mend: str) -> Fault:
     where = checked.source.where(_place(moved, checked))
     if moved.of_library:
         name = moved.item.split(".", 1)[1]
-        fix = f"install {name}=={moved.was}, allow it with --other-versions, or {mend}"
+        released = f"install {name}=={moved.was}" if " (" not in moved.was else "take that state of it"
+        fix = f"{released}, allow it with --other-versions, or {mend}"
         return Fault(f"{moved}: not as locked; {fix}", Where(checked.source.name), code="FT042")
     if where.file.startswith("override"):
         mend = "write it into the recipe and " + mend

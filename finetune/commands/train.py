@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune import ranks
 from finetune.commands.checking import gpu_count, print_faults, resolved, settled_by_memory
-from finetune.commands.freezing import frozen_options, held
+from finetune.commands.freezing import frozen_options, held_in
 from finetune.commands.memory import before_loading
 from finetune.errors import (
     DataError,
@@ -78,7 +78,7 @@ def _run(parsed: argparse.Namespace, rank: ranks.Rank) -> int:
     try:
         if count > 1:
             return _launched([*_again(parsed), *overrides], resolved(checked, machine), count, len(machine.gpus))
-        hold = held(parsed, checked, trains=True, looks=rank.first)
+        hold = held_in(rank, parsed, checked)
         plan = hold.plan(resolved(hold.checked, machine))
         settled = _settled(hold.checked, machine)
 

@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from finetune.data.bare import Facts
 from finetune.data.crew import cores
 from finetune.data.entries import Entry
+from finetune.data.kept_digests import caches, kept
 from finetune.data.opening import file_system, is_address
 from finetune.data.prepared import Prepared
 from finetune.errors import RunFolderError
@@ -28,7 +30,6 @@ from finetune.errors import RunFolderError
 CODE = ("data", "formats", "rendering", "recipe/expression.py")
 """What of this package decides over tokens and labels."""
 LIBRARIES = ("tokenizers", "tiktoken", "transformers", "jinja2", "pyarrow", "datasets")
-VARIABLE = "FINETUNE_CACHE"
 ENTRY = re.compile("[0-9a-f]{64}")
 UNUSED_SECONDS = 30 * 24 * 3600
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,10 +39,7 @@ BLOCK, PIECE = 2**25, 2**20
 
 def default_folder() -> Path:
     """FINETUNE_CACHE, else finetune in the user's folder for caches."""
-    base = os.environ.get(VARIABLE)
-    if base:
-        return Path(base) / "prepared"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finetune" / "prepared"
+    return caches() / "prepared"
 
 
 def key_of(entries: Sequence[Entry], facts: Facts, arguments: Mapping[str, Any]) -> str | None:
@@ -73,10 +71,13 @@ def _data_of(entry: Entry) -> Any:
 
 
 def _digest(path: str) -> str:
+    return kept(path, "blocks", _of_blocks)
+
+
+def _of_blocks(file: BufferedReader, size: int) -> str:
     """Of the file's bytes: of its blocks' digests, which several threads make."""
-    with ThreadPoolExecutor(cores()) as threads, open(path, "rb") as file:  # noqa: PTH123 - Path's refuses long names
-        starts = range(0, max(1, os.fstat(file.fileno()).st_size), BLOCK)
-        digests = threads.map(lambda start: _of_block(file.fileno(), start), starts)
+    with ThreadPoolExecutor(cores()) as threads:
+        digests = threads.map(lambda start: _of_block(file.fileno(), start), range(0, max(1, size), BLOCK))
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
 

@@ -96,6 +96,7 @@ def moved_inputs(was: Lock, now: Lock) -> Iterator[Moved]:
 
 def _one_input(key: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Moved]:
     kinds = [next((kind for kind in ("hub", "address", "path") if kind in one), "") for one in (was, now)]
+    yield from _files(key, was.get("imports", {}), now.get("imports", {}))
     if kinds[0] != kinds[1] or (kinds[0] != "path" and was.get(kinds[0]) != now.get(kinds[0])):
         yield Moved(key, _named(was), _named(now))
     elif kinds[0] == "hub":

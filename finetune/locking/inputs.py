@@ -3,8 +3,8 @@ what tells its bytes. Knows where they are named and how they are told; asks no 
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from finetune.data.opening import is_address, shown
 from finetune.errors import DataError, FinetuneError, ModelError
 from finetune.locking import digests
 from finetune.locking.commits import Repository
+from finetune.locking.judges import base_named, function_item, rewards_of
 from finetune.recipe.anchor import TEMPLATE_ENDINGS
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
-from finetune.recipe.rewards import FunctionName, parsed
+from finetune.recipe.reward_models import weights_folder
+from finetune.recipe.rewards import FunctionName
 from finetune.recipe.source import Path_
 
 ON_HUB = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<rest>.*)")
+BASE = "base"
+"""Part of a reward model's key: the model on which its adapter stands."""
 Item = dict[str, Any]
 Commit = Callable[[Repository], str | None]
 """What gives the commit of a repository; None where it is not to be known."""
@@ -61,19 +65,32 @@ class Reading:
             if named_template(jinja):
                 key = ".".join(map(str, place))
                 yield key, self._file(Named(key, place, jinja), _text_digest)
-        for number, text in enumerate((recipe.trl and recipe.trl.reward_funcs) or ()):
-            found = parsed(text)
-            function: Path_ = ("trl", "reward_funcs", number)
-            key = f"trl.reward_funcs.{number}"
+        for number, found in rewards_of(recipe):
+            named = Named(f"trl.reward_funcs.{number}", ("trl", "reward_funcs", number), str(found))
             if isinstance(found, FunctionName):
-                yield key, {"path": self.written(function, text).partition("@")[0], "sha256": found.sha256}
+                yield named.key, function_item(found, self.written(named.place, named.name).partition("@")[0])
             else:
-                yield key, self._model(Named(key, function, text), None)
+                yield from self._reward_model(named)
+
+    def _reward_model(self, named: Named) -> Iterator[tuple[str, Item | None]]:
+        """The model and, of an adapter, what it stands on."""
+        item = self._model(replace(named, name=weights_folder(named.name)), None)
+        yield named.key, item
+        key = f"{named.key}.{BASE}"
+        kept, commit = self.kept.get(key, {}), (item or {}).get("commit")
+        if commit and commit == self.kept.get(named.key, {}).get("commit"):
+            name = kept.get("hub")  # the same adapter stands on the same model
+        else:
+            name = base_named(named.name, commit) if item is not None else None
+        if name:
+            yield key, self._model(Named(key, (), name), None)
 
     def _model(self, named: Named, revision: str | None) -> Item | None:
         if os.path.isdir(named.name):  # noqa: PTH112 - Path's raises for names that are too long
             read = _read(named, lambda: digests.listed(digests.model_files(named.name)))
-            return {"path": self.written(named.place, named.name), **read}
+            # What the recipe does not name itself is shown without its place.
+            path = self.written(named.place, named.name) if named.place else os.path.basename(named.name)  # noqa: PTH119
+            return {"path": path, **read}
         if self._is_local(named) or named.name.startswith((".", "/", "~")):
             return None
         return self._on_hub(Repository("model", named.name, revision, named.key))
@@ -99,12 +116,21 @@ class Reading:
         if files is None:
             return None if self._is_local(named) else self._on_hub(_dataset(named, entry))
         if any(is_address(file.path) for file in files):
-            return {"address": shown(entry.path)}
+            return self._addresses(named, entry, files)
         written = self.written(named.place, entry.path)
         if len(files) == 1 and not os.path.isdir(os.path.expanduser(entry.path)):  # noqa: PTH111, PTH112
             return {"path": written, "sha256": _read(named, lambda: digests.bare(digests.of_file(files[0].path)))}
         names = digests.named_alike(file.path for file in files)
         return {"path": written, **_read(named, lambda: digests.listed(names))}
+
+    def _addresses(self, named: Named, entry: DatasetEntry, files: list[DataFile]) -> Item:
+        """Of the local files among them, the digests."""
+        names = [entry.path]
+        if entry.path in BUILDERS and entry.data_files:
+            names = [name for name in _listed(entry.data_files) if is_address(name)]
+        local = digests.named_alike(file.path for file in files if not is_address(file.path))
+        told = _read(named, lambda: digests.listed(local)) if local else {}
+        return {"address": " ".join(map(shown, names)), **told}
 
     def _file(self, named: Named, digest: Callable[[str], str]) -> Item | None:
         if not Path(named.name).is_file():
@@ -121,9 +147,13 @@ def _dataset(named: Named, entry: DatasetEntry) -> Repository:
 
 def _is_gone(entry: DatasetEntry) -> bool:
     """Whether nothing is there, rather than something that cannot be read."""
-    names = [entry.data_files] if isinstance(entry.data_files, str) else list(entry.data_files or ())
+    names = _listed(entry.data_files)
     paths = names if entry.path in BUILDERS and names else [entry.path]
     return not any(os.path.lexists(os.path.expanduser(path)) for path in paths)  # noqa: PTH111
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def files_of(entry: DatasetEntry) -> list[DataFile] | None:
@@ -179,6 +209,8 @@ def place_of(item: str) -> Path_:
     if first in known:
         return (known[first],)
     parts: Path_ = (first, *(int(part) if part.isdecimal() else part for part in rest))
+    if first == "trl":
+        return parts[:3]
     if first in ("datasets", "test_datasets"):
         return parts if parts[2:] == ("chat_template_jinja",) else (*parts[:2], "path")
     return parts

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune import __version__
 from finetune.data.prepared import Prepared
 from finetune.locking.digests import bare, of_bytes, of_json
 from finetune.locking.inputs import Commit, Item, Reading, absent, files_of
+from finetune.locking.judges import packages_of
 from finetune.locking.lock import Lock
 from finetune.locking.meaning import calls_of, extended, keys_of, shown_keys
-from finetune.machine import installed
+from finetune.locking.versions import PROGRAM, version_of
 from finetune.recipe.compose import override
 from finetune.recipe.extends import read_with_bases
 from finetune.recipe.load import Checked
@@ -72,8 +72,8 @@ def libraries_of(recipe: Recipe) -> dict[str, str]:
         names += ["unsloth", "unsloth_zoo"]
     if recipe.load_in_torchao:
         names.append("torchao")
-    found = {name: installed(name) for name in names} | {"finetune": __version__}
-    return {name: version.partition("+")[0] for name, version in sorted(found.items()) if version}
+    names += sorted(packages_of(recipe))
+    return {name: version for name in sorted({*names, PROGRAM}) if (version := version_of(name))}
 
 
 def trained_of(checked: Checked, prepared: Prepared, tokenizer: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What rewards an answer, loaded: a function of a file whose bytes are those of the plan, or a reward model."""
 
 import hashlib
-import json
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import ModelError, RecipeError, RewardError
+from finetune.recipe.reward_models import base_in, weights_folder
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,28 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def load_model(*, path: str, dtype: str, device_map: dict[str, Any]) -> Rewarder:
-    """A reward model: a run folder, a model or an adapter there, or a hub id. ModelError if it is none, or scores with
-    more than one number."""
+def load_model(
+    *, path: str, dtype: str, device_map: dict[str, Any], revision: str | None = None, base_revision: str | None = None
+) -> Rewarder:
+    """A reward model: a run folder, a model or an adapter there, or a hub id. `revision`: of a hub id; `base_revision`:
+    of the model that an adapter stands on; unset: main. ModelError if it is none, or scores with more than one
+    number."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = _weights(path)
-    base = _base_of(folder)
+    folder = weights_folder(path)
     arguments = {"num_labels": 1, "dtype": dtype, "device_map": device_map, "use_safetensors": True}
+    own = {"revision": revision or "main"}
     try:
+        base = _base_of(folder, own["revision"])
+        arguments |= {"revision": base_revision or "main"} if base else own
         model, found = AutoModelForSequenceClassification.from_pretrained(
             base or folder, output_loading_info=True, **arguments
         )
         if base is not None:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, folder).merge_and_unload()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = PeftModel.from_pretrained(model, folder, **own).merge_and_unload()
+        tokenizer = AutoTokenizer.from_pretrained(folder, **own)
     except Exception as error:  # safetensors, peft, tokenizers and the hub each raise types of their own
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the reward model {path!r} cannot be loaded: {first[:300]}") from error
@@ -128,17 +133,9 @@ def load_model(*, path: str, dtype: str, device_map: dict[str, Any]) -> Rewarder
     return Rewarder(model, tokenizer)
 
 
-def _weights(path: str) -> str:
-    """The folder with weights, of a run's folder that of its adapter or model."""
-    for name in ("adapter", "model"):
-        if (Path(path) / name).is_dir():
-            return str(Path(path) / name)
-    return path
-
-
-def _base_of(folder: str) -> str | None:
+def _base_of(folder: str, revision: str) -> str | None:
     """What an adapter stands on; None for a whole model."""
-    config = Path(folder) / "adapter_config.json"
-    if not config.is_file():
-        return None
-    return str(json.loads(config.read_text("utf-8"))["base_model_name_or_path"])
+    from transformers.utils import find_adapter_config_file
+
+    config = find_adapter_config_file(folder, revision=revision)
+    return None if config is None else base_in(Path(config))
