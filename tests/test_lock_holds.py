@@ -270,7 +270,8 @@ datasets: [{path: org/rows}]
     reward = next(call for call in plan.stage("train") if call.target.endswith(".load_model"))
     assert set(reward.arguments) >= set(named)
     cpu = {**reward.arguments, "device_map": {"": "cpu"}, "dtype": "float32"}
-    assert perform(type(reward)(reward.target, cpu)).reward.score.weight.unique().tolist() == [1.0]
+    judge = perform(type(reward)(reward.target, cpu)).reward
+    assert judge.score.weight.unique().tolist() == [1.0] and judge.config._commit_hash == COMMITS[0]
     loose = {name: value for name, value in cpu.items() if name not in named}
     assert perform(type(reward)(reward.target, loose)).reward.score.weight.unique().tolist() == [2.0]
 

@@ -3,15 +3,17 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from finetune.machine import probe
 from finetune.plan import Plan
 from finetune.reproducing.comparing import distance, figures, weights
-from finetune.reproducing.verdict import other_calls, terms, verdict
+from finetune.reproducing.verdict import foreseen, other_calls, terms, verdict
 from finetune.rundir import RunDir
 
 
@@ -37,6 +39,7 @@ def test_a_run_is_made_again_bit_for_bit_from_its_folder_alone(run: Path, finetu
     assert code == 0, out + err
     report = json.loads((run.with_name("run.reproduction") / "reproduction.json").read_text())
     assert (report["verdict"], report["asked"], report["because"]) == ("bit-equal", "bit-equal", [])
+    assert report["allowed"]["loss"] == report["allowed"]["weights"] == 0
     found = {figure["name"]: figure for figure in report["figures"]}
     assert found["loss"]["compared"] == found["loss"]["equal"] == 6
     assert found["eval_loss"]["compared"] == 3 and found["grad_norm"]["equal"] == 6
@@ -108,6 +111,11 @@ def test_what_makes_runs_comparable_is_named(run: Path, tmp_path: Path) -> None:
     told = "; ".join(asked.why)
     assert asked.kind == "close" and "no GPU → H100" in told and "processes: 1 → 2" in told and "trl" in told
     assert "learning_rate" in told and "output_dir" not in told
+    assert "losses 0.02" in asked.said and "0.1 of their norm" in asked.said
+    here = replace(probe(), processes=2)
+    change(other, "machine.json", lambda machine: machine | {"gpus": []})
+    assert foreseen(RunDir(run), probe()) == [] and "processes: 1 → 2" in foreseen(RunDir(run), here)
+    assert [words for words in foreseen(RunDir(other), here) if words.startswith("trl 9 → ")]
     assert asked.tolerance("loss") == 0.02 and asked.tolerance("num_input_tokens_seen") == 0
 
 

@@ -65,8 +65,19 @@ def run(parsed: argparse.Namespace) -> int:
         pins = _same_inputs(recipe, recorded.folder, parsed.anyway)
         if made.left_out:
             print(f"not done again, since no weight hangs on it: {', '.join(made.left_out)}")
+        _foretell(recorded)
         code = train.run(_wish(recipe, pins, recorded.processes, parsed))
     return code or _compared(recorded, RunDir(Path(output)), made)
+
+
+def _foretell(recorded: Recorded) -> None:
+    """Before hours are spent: that the run can only come close here, and how close counts as the same."""
+    from finetune.machine import probe
+    from finetune.reproducing.verdict import CLOSE, Terms, foreseen
+
+    why = foreseen(recorded.folder, replace(probe(), processes=recorded.processes))
+    if why:
+        print(f"asked for: {Terms(CLOSE, tuple(why)).said}")
 
 
 def _wish(recipe: Path, pins: list[str], processes: int, parsed: argparse.Namespace) -> argparse.Namespace:
@@ -189,7 +200,7 @@ def _compared(recorded: Recorded, new: RunDir, made: "Rebuilt") -> int:
     from finetune.plan import Plan
     from finetune.report.reading import Run
     from finetune.reproducing.comparing import figures, weights
-    from finetune.reproducing.verdict import other_calls, terms, verdict
+    from finetune.reproducing.verdict import COUNTED, other_calls, terms, verdict
 
     old = recorded.folder
     changes = other_calls(old, Plan.from_json(new.read("plan.json")), made.places)
@@ -206,6 +217,7 @@ def _compared(recorded: Recorded, new: RunDir, made: "Rebuilt") -> int:
             "verdict": judged.word,
             "asked": asked.kind,
             "because": list(asked.why),
+            "allowed": {name: asked.tolerance(name) for name in COUNTED} | {"weights": asked.of_weights},
             "figures": [figure.as_json() for figure in found],
             "weights": None if both is None else vars(both),
         },
@@ -232,9 +244,6 @@ def _show(recorded: Recorded, asked: "Terms", judged: "Verdict") -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=140)
     console.print(table)
-    if asked.why:
-        console.print(f"asked for: close, because of {'; '.join(asked.why)}", markup=False)
-    else:
-        console.print("asked for: bit-equal, since machine, threads, versions and calls are the same", markup=False)
+    console.print(f"asked for: {asked.said}", markup=False, soft_wrap=True)
     stopped = f", as far as it came: step {recorded.until} ({recorded.status})" if recorded.until is not None else ""
     console.print(f"verdict: {judged.word}{stopped}", markup=False)

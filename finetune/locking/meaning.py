@@ -19,7 +19,7 @@ from finetune.recipe.rewards import FunctionName, parsed
 from finetune.recipe.source import Path_
 from finetune.resolve import resolve
 
-FREE = HARMLESS | {"dataset_prepared_path", "dataset_num_proc"}
+FREE = HARMLESS - {"recipe_version"} | {"dataset_prepared_path", "dataset_num_proc"}
 """Keys on which neither the weights nor the order of rows hang: a lock does not hold them, and they may change."""
 INPUTS = ("base_model", "tokenizer_config", "lora_model_dir")
 OUTPUT_DIR = "output_dir"

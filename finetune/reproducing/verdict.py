@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune import __version__
 from finetune.compare import Change, compare
 from finetune.continuing import AFTER, WRITTEN_ELSEWHERE
+from finetune.machine import Machine
 from finetune.plan import STAGES, Plan
 from finetune.reproducing.comparing import Figure, Weights
 from finetune.rundir import RunDir
@@ -20,8 +22,12 @@ OTHERS = 0.02
 COUNTED = ("loss", "eval_loss", "train_loss", "grad_norm", "learning_rate", "num_input_tokens_seen")
 """Figures that a verdict hangs on where runs need only be close: those that answers give (scores) jump."""
 WEIGHTS = 0.1
+ALLOWED = (
+    f"losses {OTHERS:g}, grad_norm {TOLERANCES['grad_norm']:g}, learning rate {TOLERANCES['learning_rate']:g}, tokens "
+    f"seen 0; weights {WEIGHTS:g} of their norm; other figures are not judged"
+)
 COMMIT = re.compile(r"@[0-9a-f]{40}/")
-OF_PLACE = WRITTEN_ELSEWHERE | {"output_dir", "logging_dir", "run_name", "folder", "processes", "revision"}
+OF_PLACE = WRITTEN_ELSEWHERE | {"output_dir", "logging_dir", "run_name", "folder", "processes", "revision", "base_revision"}
 """Arguments that say where things lie and what is written down; commits are held by the lock."""
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "unsloth")
 TRAINING = tuple(stage for stage in STAGES if stage not in AFTER)
@@ -35,36 +41,56 @@ class Terms:
     kind: str
     why: tuple[str, ...] = ()
 
+    @property
+    def said(self) -> str:
+        """In words: what is asked for, why, and what may differ."""
+        if self.kind == EXACT:
+            return "bit-equal, since machine, threads, versions and calls are the same"
+        return f"close, because of {'; '.join(self.why)}\nclose is, relative: {ALLOWED}"
+
     def tolerance(self, name: str) -> float:
         return 0.0 if self.kind == EXACT else TOLERANCES.get(name, OTHERS)
+
+    @property
+    def of_weights(self) -> float:
+        return 0.0 if self.kind == EXACT else WEIGHTS
 
 
 def terms(one: RunDir, other: RunDir, changes: Sequence[Change]) -> Terms:
     """Bit-equal is asked for on CPUs, where machine, threads, versions and calls are the same."""
-    why = [*_machines(one, other), *_versions(one, other)]
+    machines = [run.read("machine.json") for run in (one, other)]
+    facts = [run.read("run.json") for run in (one, other)]
+    why = [*_machines(*machines), *_cores(*facts), *_versions(*machines)]
     why += [f"{change.target}({change.argument})" for change in changes]
     return Terms(CLOSE, tuple(why)) if why else Terms(EXACT)
 
 
-def _machines(one: RunDir, other: RunDir) -> Iterator[str]:
-    machines, facts = [run.read("machine.json") for run in (one, other)], [run.read("run.json") for run in (one, other)]
+def foreseen(one: RunDir, machine: Machine) -> list[str]:
+    """What is another on this machine than on the run's, as far as it is known before anything is loaded."""
+    machines = one.read("machine.json"), {"finetune": __version__, **machine.as_json()}
+    return [*_machines(*machines), *_versions(*machines)]
+
+
+def _machines(*machines: Any) -> Iterator[str]:
     gpus = [[gpu["name"] for gpu in machine.get("gpus") or ()] for machine in machines]
     if any(gpus):
         named = [", ".join(dict.fromkeys(names)) or "no GPU" for names in gpus]
         yield f"GPU ({named[0]})" if named[0] == named[1] else f"{named[0]} → {named[1]}"
-    for name in ("processes",):
-        if machines[0].get(name) != machines[1].get(name):
-            yield f"{name}: {machines[0].get(name)} → {machines[1].get(name)}"
+    counts = [machine.get("processes") for machine in machines]
+    if counts[0] != counts[1]:
+        yield f"processes: {counts[0]} → {counts[1]}"
     if machines[0].get("processes", 1) != 1:
         yield f"{machines[0]['processes']} processes"
+
+
+def _cores(*facts: Any) -> Iterator[str]:
     for name in ("threads", "cpu"):
         values = [fact.get(name) for fact in facts]
         if values[0] != values[1]:
             yield f"{name}: {values[0] or 'not known'} → {values[1] or 'not known'}"
 
 
-def _versions(one: RunDir, other: RunDir) -> Iterator[str]:
-    machines = [run.read("machine.json") for run in (one, other)]
+def _versions(*machines: Any) -> Iterator[str]:
     named = [{**machine["packages"], "finetune": machine["finetune"]} for machine in machines]
     for name in (*VERSIONS, "finetune"):
         if named[0].get(name) != named[1].get(name):
@@ -111,7 +137,7 @@ def verdict(terms: Terms, figures: Sequence[Figure], weights: Weights | None) ->
         compared += f", {figure.missing} missing" if figure.missing else ""
         lines.append((figure.name, compared, _apart(figure), *_limit(terms.tolerance(figure.name), within, counts)))
     if weights is not None:
-        limit = 0.0 if terms.kind == EXACT else WEIGHTS
+        limit = terms.of_weights
         within = not weights.missing and (weights.is_equal if terms.kind == EXACT else weights.apart <= limit)
         fine = fine and within
         compared = f"{weights.equal} of {weights.tensors} tensors equal"
