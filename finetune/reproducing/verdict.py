@@ -27,7 +27,15 @@ ALLOWED = (
     f"seen 0; weights {WEIGHTS:g} of their norm; other figures are not judged"
 )
 COMMIT = re.compile(r"@[0-9a-f]{40}/")
-OF_PLACE = WRITTEN_ELSEWHERE | {"output_dir", "logging_dir", "run_name", "folder", "processes", "revision", "base_revision"}
+OF_PLACE = WRITTEN_ELSEWHERE | {
+    "output_dir",
+    "logging_dir",
+    "run_name",
+    "folder",
+    "processes",
+    "revision",
+    "base_revision",
+}
 """Arguments that say where things lie and what is written down; commits are held by the lock."""
 VERSIONS = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "tokenizers", "datasets", "unsloth")
 TRAINING = tuple(stage for stage in STAGES if stage not in AFTER)
