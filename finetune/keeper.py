@@ -143,8 +143,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         if self.early or (resumed is not None and state.global_step >= state.max_steps):
             raise NothingLeft
         sampler, epoch = progress.sampler_of(self.loader), int(state.epoch or 0)
-        if not hasattr(sampler, "initial_seed") and getattr(sampler, "generator", None) is not None:
-            sampler.generator.manual_seed(self.around.seed + epoch)
+        progress.begin_epoch(sampler, self.around.seed, epoch)
         self.random = None
         inside = float(state.epoch or 0) != epoch
         if resumed is not None and state.global_step == resumed.step:

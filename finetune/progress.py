@@ -134,6 +134,15 @@ def order_by_seed(loader: Any, seed: int) -> None:
         sampler.generator.manual_seed(seed)
 
 
+def begin_epoch(sampler: Any, seed: int, epoch: int) -> None:
+    """Have the order of this epoch drawn. accelerate tells its sampler the epoch too, but not where it lies under both
+    the share of a process and the rows that a run which goes on skips."""
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    elif getattr(sampler, "generator", None) is not None:
+        sampler.generator.manual_seed(seed + epoch)
+
+
 def hyperparameters(optimizer: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 

@@ -105,11 +105,11 @@ def test_two_processes_stop_together_and_one_goes_on_as_if_it_had_been_alone(
 ) -> None:
     log = tmp_path / "log"
     monkeypatch.setenv("CRASHING_LOG", str(log))
-    path, two = write_recipe(**SHORT), tmp_path / "two"
+    path, two, three = write_recipe(**(SHORT | {"num_epochs": 2})), tmp_path / "two", tmp_path / "three"
     assert finetune(path, f"output_dir={tmp_path / 'one'}")[0] == 0  # first, so that the forks need to import nothing
     running = team([path, f"output_dir={two}", "micro_batch_size=2"])
-    # One process alone is told to stop; all of them do, after the same step.
-    after_step(two, 2, lambda: os.kill(running[1], signal.SIGTERM))
+    # One process alone is told to stop, in the second epoch; all of them do, after the same step.
+    after_step(two, 6, lambda: os.kill(running[1], signal.SIGTERM))
     assert codes(running) == [143, 143], log.read_text()
     said = (two / "run.log").read_text()
     assert said.count("before training") == said.count("stopped by SIGTERM") == 1
@@ -121,6 +121,9 @@ def test_two_processes_stop_together_and_one_goes_on_as_if_it_had_been_alone(
     assert len(saved) == 1
     one_alone = {key: value for key, value in figures(tmp_path / "one").items() if key in figures(two)}
     assert figures(two) == pytest.approx(one_alone, rel=2e-5)
+    again = [path, f"output_dir={three}", "micro_batch_size=2", f"resume_from_checkpoint={saved[0]}"]
+    assert codes(team(again)) == [0, 0], log.read_text()
+    same(three, tmp_path / "one")
     code, out, err = finetune(path, f"output_dir={two}", "--resume")
     assert code == 0, err
     assert "one process goes on with what 2 wrote" in out
