@@ -3,7 +3,8 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -178,3 +179,23 @@ def test_a_package_that_scores_is_asked_for_before_the_run(write_recipe: Any) ->
     recipe = load_recipe(write_recipe(**SCORED)).recipe
     missing = [line for line in resolve(recipe, Machine()).blockers if "rouge-score" in line]
     assert missing == ["eval_causal_lm_metrics: pip install 'finetune-recipes[eval]' (rouge-score is missing)"]
+
+
+def test_perplexity_is_of_tokens_alone_where_routers_have_a_loss_too() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from finetune.evaluation.measuring import Measuring
+
+    sizes = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    kinds = {"num_attention_heads": 2, "num_local_experts": 4, "output_router_logits": True}
+    config = AutoConfig.for_model("mixtral", **sizes, **kinds, num_key_value_heads=2, router_aux_loss_coef=0.5)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    measuring = Measuring(True, None, None, cast(Any, None))
+    measuring.attach(SimpleNamespace(model=model, router_aux_loss_coef=0.5))
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        output = model(input_ids=ids, labels=ids)
+    (summed, tokens), logits = measuring.batches[0], output.logits[0, :-1]
+    assert int(tokens) == 11
+    assert float(summed) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, ids[0, 1:])) * 11, rel=1e-5)
+    assert float(output.loss) * 11 > float(summed) + 1

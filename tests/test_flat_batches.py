@@ -9,10 +9,11 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 from finetune.errors import TrainingError
+from finetune.evaluation.likelihood import likelihoods
 from finetune.kernels import attention, lora
 from finetune.kernels.flat import FlatCollator, passes_of
 from finetune.kernels.trainer import FlatSFTConfig, FlatSFTTrainer
@@ -153,6 +154,34 @@ def test_validation_loss_is_that_of_padded_rows(folder: Path, tmp_path: Path, pa
     theirs = padded[1].evaluate()["eval_loss"]
     _, trainer = trained(folder, tmp_path, {"tokens_per_pass": 16}, per_device_eval_batch_size=8)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(theirs, rel=2e-4)
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    """A mixture whose routers have a loss that counts, and its first step on padded rows."""
+    folder = tiny.save_model(tmp_path_factory.mktemp("experts"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    kinds = {"num_key_value_heads": 2, "num_local_experts": 4, "num_experts_per_tok": 2, "router_aux_loss_coef": 0.5}
+    config = AutoConfig.for_model("mixtral", vocab_size=len(tokenizer), **sizes, **kinds)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    figures, trainer = trained(folder, folder / "padded", None, adapted=False, max_steps=1)
+    assert trainer.aux_loss_enabled
+    return folder, figures
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["cut", "whole"])
+def test_the_loss_of_routers_counts_once_in_a_step(experts: Any, tmp_path: Path, cut: bool) -> None:
+    folder, padded = experts
+    flat, _ = trained(folder, tmp_path, {"cut_cross_entropy": cut}, adapted=False, max_steps=1)
+    torch.testing.assert_close(flat, padded, rtol=1e-4, atol=1e-5)
+    layout = {"cut_cross_entropy": cut, "tokens_per_pass": 40}
+    several, trainer = trained(folder, tmp_path, layout, adapted=False, max_steps=1)
+    torch.testing.assert_close(several, padded, rtol=1e-2, atol=1e-3)  # a loss of a pass, so not quite the same
+    likely = likelihoods([(row["input_ids"], row["labels"]) for row in dataset(6)], trainer.model)
+    of_tokens = sum(one.loss for one in likely) / sum(one.tokens for one in likely)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(of_tokens), "a measurement is of the tokens alone"
 
 
 def test_passes_are_few_and_lose_nothing() -> None:

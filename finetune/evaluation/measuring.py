@@ -70,6 +70,8 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
         labels, loss = named.get("labels"), getattr(output, "loss", None)
         if model.training or labels is None or loss is None:
             return
+        if getattr(output, "aux_loss", None) is not None:
+            loss = loss - self.trainer.router_aux_loss_coef * output.aux_loss  # of routers: it says nothing of tokens
         tokens = (labels[:, 1:] != IGNORED).sum()
         divided_by = named.get("num_items_in_batch")
         self.batches.append((loss.detach().double() * (tokens if divided_by is None else divided_by), tokens))

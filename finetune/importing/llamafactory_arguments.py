@@ -41,7 +41,7 @@ MODEL: dict[str, Rule] = {
     "use_unsloth": Read("`backend: unsloth`"),
     "use_unsloth_gc": Read("`gradient_checkpointing: unsloth`"),
     "enable_liger_kernel": Read("the liger_ keys"),
-    "moe_aux_loss_coef": Lost("the loss of a mixture's router is not added", off=(None, 0, 0.0)),
+    "moe_aux_loss_coef": Lost("the loss of a mixture's routers counts as the model's own configuration says"),
     "disable_gradient_checkpointing": Read("`gradient_checkpointing`, which is on there unless this says otherwise"),
     "use_reentrant_gc": Read("`gradient_checkpointing_kwargs`; there it is on unless this says otherwise"),
     "upcast_layernorm": Idle("layer norms of quantized models are computed in 32 bits"),

@@ -9,7 +9,7 @@ from finetune.importing import converting as to
 from finetune.importing.rules import Carry, Idle, Lost, Only, Read, Rule, Table
 
 VERSION = "1.14.2"
-_ROUTER = Lost("the loss of a mixture's router is not added", off=(None, 0, 0.0, False))
+_ROUTER = Lost("the loss of a mixture's routers counts as the model's own configuration says", off=(None,))
 _PADDED = Idle("how rows are padded does not change what is learned")
 _GENERATES = Idle("how the answers are generated is not what they are; transformers generates them here")
 _SHOWN = Idle("what is shown of the answers")

@@ -54,7 +54,8 @@ class ShardedCheckpoints:
             return
         found = torch.load(Path(checkpoint) / OPTIMIZER, map_location="cpu", weights_only=True, mmap=True)
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        for key, each in found["state"].items():
+        # An optimizer of several parts (Muon) has a state in each; its weights are whole on every GPU.
+        for key, each in found.get("state", {}).items():
             for name, value in each.items():
                 if torch.is_tensor(value) and value.shape == weights[key].shape and value.dim():
                     each[name] = _dealt(value, weights[key])
@@ -72,10 +73,6 @@ class ShardedCheckpoints:
             super()._load_best_model()  # type: ignore[misc]
             return
         deal_out(self.model, Path(self.state.best_model_checkpoint))
-
-
-def is_sharded(model: Any) -> bool:
-    return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
 def whole_state(model: Any) -> dict[str, Tensor]:

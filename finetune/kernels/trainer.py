@@ -86,6 +86,9 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         if not self.flat or not torch.cuda.is_available() or self.accelerator.num_processes > 1:
             self.remarks.append("cuda_graphs has no effect: it is for one GPU, on batches without padding")
             return None
+        if self.aux_loss_enabled:
+            self.remarks.append("cuda_graphs has no effect: what the routers of experts say is not replayed")
+            return None
         found = Recordings(_inner(self.whole).get_decoder())
         with _judged(self.model), torch.no_grad(), self.accelerator.autocast(), found.replayed():
             self.model(**self._laid(torch.arange(sum(PROBE)), list(PROBE)))
@@ -131,16 +134,23 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
     ) -> Any:
         if not self.flat:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        count = len(inputs["targets"]) if num_items_in_batch is None else num_items_in_batch
+        learned = len(inputs["targets"])
+        count = learned if num_items_in_batch is None else num_items_in_batch
         given = self._given(inputs)
         if self.cut:
             with self.accelerator.autocast():
-                hidden = self._last_hidden(model, given)[0].index_select(0, inputs["learned"])
-                loss = summed_loss(hidden, self.whole.get_output_embeddings().weight, inputs["targets"]) / max(count, 1)
+                hidden_TH, of_routers = self._last_hidden(model, given)
+                hidden_TH = hidden_TH[0].index_select(0, inputs["learned"])
+                weight_VH = self.whole.get_output_embeddings().weight
+                loss = summed_loss(hidden_TH, weight_VH, inputs["targets"]) / max(count, 1)
             outputs = {"loss": loss}
         else:
             outputs = model(**given, labels=inputs["labels"], num_items_in_batch=count)
-            loss = outputs["loss"]
+            of_routers = self._of_routers(outputs)
+            loss = outputs["loss"] - of_routers
+        if model.training:
+            # It is a mean, which counts in a step as much as the pass has of its tokens.
+            loss = loss + of_routers * (learned / max(count, 1))
         if num_items_in_batch is not None:
             # It counts the tokens of all processes, and the mean of their gradients is taken.
             loss = loss * self.accelerator.num_processes
@@ -168,17 +178,23 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             given["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=inputs["input_ids"].device)
         return given
 
-    def _last_hidden(self, model: Any, given: dict[str, Any]) -> Tensor:
-        """(1, T, H) before the output head, which is asked for no token's logits."""
+    def _last_hidden(self, model: Any, given: dict[str, Any]) -> tuple[Tensor, Tensor | float]:
+        """(1, T, H) before the output head, which is asked for no token's logits; and the loss of routers."""
         seen: list[Tensor] = []
         decoder = _inner(self.whole).get_decoder()
         hook = decoder.register_forward_hook(lambda module, args, output: seen.append(output.last_hidden_state))
         none = torch.empty(0, dtype=torch.long, device=given["input_ids"].device)
         try:
-            model(**given, logits_to_keep=none)
+            outputs = model(**given, logits_to_keep=none)
         finally:
             hook.remove()
-        return seen[-1]
+        return seen[-1], self._of_routers(outputs)
+
+    def _of_routers(self, outputs: Any) -> Tensor | float:
+        """What a mixture of experts adds to the loss of a pass, as much as its own configuration says; 0 for any other
+        model."""
+        found: Tensor | None = outputs.get("aux_loss") if self.aux_loss_enabled else None
+        return 0.0 if found is None else self.router_aux_loss_coef * found
 
     def _head_is_plain(self) -> bool:
         """Whether the logits are the last hidden states times one matrix, tried on a few tokens."""
@@ -191,7 +207,7 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         given = self._laid(ids, list(PROBE))
         with torch.no_grad(), self.accelerator.autocast():
             try:
-                hidden = self._last_hidden(self.model, given)
+                hidden, _ = self._last_hidden(self.model, given)
             except (TypeError, AttributeError):
                 return False  # a model that gives no such states, or takes no logits_to_keep
             logits = self.model(**given).logits
