@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from finetune.errors import RecipeError, TrainingError
+from finetune.evaluation.best import best_and_last
 from finetune.evaluation.questions import questions
 from finetune.evaluation.scores import Answered, scores
 from finetune.evaluation.trial import largest_batch, lengths_of
@@ -199,3 +200,11 @@ def test_perplexity_is_of_tokens_alone_where_routers_have_a_loss_too() -> None:
     assert int(tokens) == 11
     assert float(summed) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, ids[0, 1:])) * 11, rel=1e-5)
     assert float(output.loss) * 11 > float(summed) + 1
+
+
+def test_a_measurement_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    args = SimpleNamespace(metric_for_best_model=None, greater_is_better=None, load_best_model_at_end=False)
+    args.output_dir = str(tmp_path / "checkpoints")
+    history = [{"step": step, "eval_loss": value} for step, value in ((1, math.nan), (2, 2.0), (3, math.nan), (4, 3.0))]
+    state = SimpleNamespace(log_history=history, global_step=4, best_model_checkpoint=None)
+    assert best_and_last(args, state, tmp_path)["best"] == {"step": 2, "value": 2.0, "checkpoint": None}

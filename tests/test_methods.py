@@ -145,6 +145,8 @@ def few(completions, **columns):
     return [1.0]
 def words(completions, **columns):
     return ["good" for _ in completions]
+def endless(completions, **columns):
+    return [0.0, float("inf")]
 def nothing(completions, **columns):
     return [None for _ in completions]
 def needs(completions, solution):
@@ -157,7 +159,8 @@ def needs(completions, solution):
     [
         ("raises", r"rewards.py:raises failed in line 4: ZeroDivisionError"),
         ("few", r"should give a list of 2 numbers, one for each answer; it gave a list of 1"),
-        ("words", r"gave 'good', which is no number"),
+        ("words", r"gave 'good', which is no finite number"),
+        ("endless", r"gave inf, which is no finite number"),
         ("nothing", r"gave None for each of 2 answers"),
         ("needs", r"unexpected keyword argument 'prompts'.*as \*\*columns"),
     ],

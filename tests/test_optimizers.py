@@ -212,7 +212,10 @@ def test_muon_takes_the_matrices_and_goes_on_from_its_state(tiny_models: Any, tm
     torch.save(one.optimizer.state_dict(), tmp_path / "optimizer.pt")
     torch.save({}, tmp_path / "scheduler.pt")
     one_of_two = SimpleNamespace(args=SimpleNamespace(world_size=2), is_deepspeed_enabled=False)
-    one_of_two.optimizer, one_of_two.lr_scheduler = other.optimizer, torch.optim.lr_scheduler.ConstantLR(other.optimizer)
+    one_of_two.optimizer, one_of_two.lr_scheduler = (
+        other.optimizer,
+        torch.optim.lr_scheduler.ConstantLR(other.optimizer),
+    )
     ShardedCheckpoints._load_optimizer_and_scheduler(cast(Any, one_of_two), str(tmp_path))
     for trainer in trainers:
         step(trainer)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from finetune.report import looking
+from finetune.report.comparison import comparison
 from finetune.report.curves import Line, Scale, chart, thinned
 from finetune.report.page import page
 from finetune.report.reading import Run, runs_in
@@ -108,6 +109,30 @@ def test_a_file_of_something_else_ends_no_page(content: str, copied: Path) -> No
     (copied / "evaluations").mkdir(exist_ok=True)
     (copied / "evaluations" / "x.json").write_text(content)
     whole(page(Run(copied)))
+
+
+def test_a_run_that_blew_up_at_once_has_its_page_and_a_place_beside_others(copied: Path) -> None:
+    lines = [{"step": step, "loss": value, "learning_rate": 1e-4} for step, value in ((1, "NaN"), (2, "1e400"))]
+    (copied / "metrics.jsonl").write_text(
+        "".join(re.sub('"(NaN|1e400)"', r"\1", json.dumps(line)) + "\n" for line in lines)
+    )
+    shown = whole(page(Run(copied)))
+    assert "Learning rate" in shown and "cannot be shown" not in shown
+    assert "Learning rate" in whole(comparison([Run(copied), Run(copied)]))
+
+
+def test_no_file_of_a_run_brings_its_own_html_to_the_page(copied: Path) -> None:
+    """A run's folder may come from anybody."""
+    evil = '"><img alt=x>'
+    row = {"source": evil, "number": 1, "tokens": 1, "learned": 1, "pieces": [[evil, [5], "l"]]}
+    bar = {"low": 0, "high": 2, "rows": 1}
+    broken = [row, row | {"number": evil}, row | {"pieces": [["a", [evil], "l"]]}]
+    for purpose in (
+        *({"rows": [one], "lengths": [bar]} for one in broken),
+        {"rows": [row], "lengths": [bar | {"low": evil}]},
+    ):
+        (copied / "data_rows.json").write_text(json.dumps({"train": purpose | {"longest": 1}}))
+        assert "<img" not in whole(page(Run(copied))), purpose
 
 
 def test_runs_are_compared_by_what_differs(trained_run: Path, copied: Path, finetune: Any, tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def test_figures_of_a_stopped_run_are_compared_as_far_as_it_came() -> None:
     found = {figure.name: figure for figure in figures(one, other, 2)}
     assert set(found) == {"loss", "eval_loss"} and all(figure.is_equal for figure in found.values())
     assert {figure.name: figure.missing for figure in figures(one, other, None)}["loss"] == 1
+    same = [{"step": 1, "eval_loss": float("nan")}]
+    assert figures(same, json.loads(json.dumps(same)), None)[0].is_equal, "what is no number in both is the same"
     assert distance(1.0, "nan") == float("inf") and distance("nan", "nan") == 0 and distance(-1.0, 1.0) == 2
 
 

@@ -181,6 +181,7 @@ def test_only_who_has_the_key_and_calls_by_name_may_enter(served: Served) -> Non
         (b"[" * 9000, json_kind, 400),
         (b"3", json_kind, 400),
         (b'{"model": "run", "messages": [{"role": "user", "content": "half \\ud83d"}]}', json_kind, 400),
+        (b'{"half \\ud83d": 1}', json_kind, 400),
     ):
         got = httpx.post(f"{address}/chat/completions", content=content, headers=headers)
         assert got.status_code == status and set(got.json()["error"]) == {"message", "type", "param", "code"}

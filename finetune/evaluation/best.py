@@ -1,5 +1,6 @@
 """Which measurement was the best of a run, and which checkpoints hold it and the last step. Knows the trainer's log."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ def best_and_last(args: Any, state: Any, folder: Path) -> dict[str, Any]:
     or None), `last` (step and checkpoint) and `weights`: which of them the saved weights are."""
     figure = args.metric_for_best_model or "eval_loss"
     greater = bool(args.greater_is_better)
-    measured = {entry["step"]: entry[figure] for entry in state.log_history if figure in entry and entry["step"]}
+    found = {entry["step"]: entry[figure] for entry in state.log_history if figure in entry and entry["step"]}
+    measured = {step: value for step, value in found.items() if not math.isnan(value)}
     best = None
     if measured:
         step = (max if greater else min)(measured, key=lambda step: (measured[step], -step if greater else step))

@@ -7,8 +7,7 @@ from html import escape
 from typing import Any
 
 from finetune.report.charts import charts_together
-from finetune.report.curves import short
-from finetune.report.evaluated import FOLDER
+from finetune.report.evaluated import FOLDER, between
 from finetune.report.pieces import arrow, badge, contents, duration, frame, section, size, table
 from finetune.report.reading import Run, is_number
 
@@ -119,10 +118,7 @@ def _evaluations(named: Named) -> str:
 
 def _tuned(one: Any) -> str:
     value = one.get("tuned") if isinstance(one, dict) else None
-    if not isinstance(value, dict) or not is_number(value.get("value")):
-        return ""
-    between = f" <small>[{short(value['low'])}, {short(value['high'])}]</small>" if is_number(value.get("low")) else ""
-    return short(value["value"]) + between
+    return between(value) if isinstance(value, dict) and is_number(value.get("value")) else ""
 
 
 def _answers(named: Named) -> str:

@@ -24,9 +24,9 @@ class Line:
 
 
 def chart(title: str, lines: Sequence[Line], unit: str = "", wide: bool = False) -> str:
-    """A figure with a caption, a legend where there are several lines, and each value at hand; empty without points.
+    """A figure with a caption, a legend where there are several lines, and each value at hand; empty without a number.
     `wide`: by powers of ten, if the values span more than one of them."""
-    lines = [Line(line.name, thinned(line.points), line.kind, line.dots) for line in lines if line.points]
+    lines = [Line(line.name, points, line.kind, line.dots) for line in lines if (points := thinned(line.points))]
     if not lines:
         return ""
     every = [point for line in lines for point in line.points]
@@ -90,7 +90,7 @@ def short(value: float) -> str:
     """A number in few characters."""
     if value == 0:
         return "0"
-    if abs(value) >= 10_000:
+    if math.isfinite(value) and abs(value) >= 10_000:
         return _thousands(value)
     return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.2g}".replace("e-0", "e-")
 

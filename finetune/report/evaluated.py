@@ -39,11 +39,12 @@ def _figure(name: str, one: Mapping[str, Any], columns: list[str]) -> list[str]:
     cells = [escape(name)]
     for column in columns:
         value = one.get(column)
-        cells.append(_between(value) if isinstance(value, dict) else "")
+        cells.append(between(value) if isinstance(value, dict) else "")
     return cells
 
 
-def _between(value: Mapping[str, Any]) -> str:
+def between(value: Mapping[str, Any]) -> str:
+    """A figure with where it may well lie, as HTML."""
     shown = short(value["value"]) if is_number(value.get("value")) else "–"
     if not is_number(value.get("low")) or not is_number(value.get("high")):
         return shown

@@ -55,18 +55,19 @@ def _marks(piece: Piece) -> str:
 
 
 def shown_rows(purpose: Mapping[str, Any]) -> list[ShownRow]:
-    """The rows of a purpose, from the file."""
+    """The rows of a purpose, from the file. ValueError for a number that is none: on a page it would stand as it is."""
     return [_read(row) for row in purpose.get("rows", [])]
 
 
 def _read(row: Mapping[str, Any]) -> ShownRow:
     pieces = tuple(
-        Piece(text, tuple(ids), "l" in marks, "s" in marks, "e" in marks) for text, ids, marks in row["pieces"]
+        Piece(str(text), tuple(map(int, ids)), "l" in marks, "s" in marks, "e" in marks)
+        for text, ids, marks in row["pieces"]
     )
     if row["tokens"] > TOKENS:
         pieces = (*pieces, Piece(f" … {row['tokens'] - TOKENS:,} more tokens", (), False, False))
-    return ShownRow(row["source"], row["number"], pieces, row["tokens"], row["learned"])
+    return ShownRow(str(row["source"]), int(row["number"]), pieces, int(row["tokens"]), int(row["learned"]))
 
 
 def bars_of(purpose: Mapping[str, Any]) -> list[Bar]:
-    return [Bar(**bar) for bar in purpose.get("lengths", [])]
+    return [Bar(**{name: int(value) for name, value in bar.items()}) for bar in purpose.get("lengths", [])]

@@ -15,6 +15,7 @@ from finetune.rundir import MARKER, lives
 
 ENDED = ("finished", "interrupted", "failed")
 TAIL_BYTES = 64 * 1024
+LARGEST = 2**1000
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,10 @@ class Run:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Also one that is none (NaN) or has no end, as a loss may be; no whole number that no float holds."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= LARGEST)
 
 
 def _number(value: Any) -> Any:

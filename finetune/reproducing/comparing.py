@@ -66,7 +66,7 @@ def _figure(name: str, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> F
     for place in both:
         one, other = before[place], after[place]
         apart = distance(one, other)
-        equal += one == other
+        equal += _same(one, other)
         if apart > worst[0]:
             worst = (apart, place[0], one, other)
     return Figure(name, len(both), equal, *worst, missing=len(before.keys() ^ after.keys()))
@@ -74,11 +74,17 @@ def _figure(name: str, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> F
 
 def distance(one: Any, other: Any) -> float:
     """Relative, of two numbers; infinite for what cannot be compared and is not the same."""
-    if one == other:
+    if _same(one, other):
         return 0.0
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in (one, other)):
         return math.inf
     return float(abs(one - other) / max(abs(one), abs(other), TINY))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """What is no number (NaN) in both runs is the same in both."""
+    neither = all(isinstance(value, float) and math.isnan(value) for value in (one, other))
+    return bool(neither or one == other)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ class Refused(Exception):
         self.status, self.message, self.param, self.code = status, message, param, code
 
     def as_json(self) -> dict[str, Any]:
-        return {"error": {"message": self.message, "type": _kind(self.status), "param": self.param, "code": self.code}}
+        said = {"message": self.message, "type": _kind(self.status), "param": self.param, "code": self.code}
+        return {"error": {name: text and _whole(text) for name, text in said.items()}}
+
+
+def _whole(text: str) -> str:
+    """What a request holds may be half a character, with which no answer can be written."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}

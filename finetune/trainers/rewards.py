@@ -1,6 +1,7 @@
 """What rewards an answer, loaded: a function of a file whose bytes are those of the plan, or a reward model."""
 
 import hashlib
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def _checked(function: Callable[..., Any], shown: str, file: str, alone: bool) -
             )
         for number in numbers:
             if number is not None and (isinstance(number, str) or not _is_number(number)):
-                raise RewardError(f"reward_funcs: {shown} gave {number!r}, which is no number")
+                raise RewardError(f"reward_funcs: {shown} gave {number!r}, which is no finite number")
         return [None if number is None else float(number) for number in numbers]
 
     rewarded.__name__ = getattr(function, "__name__", shown)
@@ -89,9 +90,10 @@ def _line_of(error: BaseException, file: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
+    """One with an end: an infinite reward would make all that is compared with it none."""
     try:
-        return float(value) == float(value)
-    except (TypeError, ValueError):
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
