@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune import ranks
 from finetune.checkpoints import Checkpoint
+from finetune.kernels.zero import part_of
 from finetune.ranks import Rank
 
 SUMS = ("_tr_loss", "_total_loss_scalar", "_globalstep_last_logged", "_total_train_tokens")
@@ -172,7 +173,7 @@ def bad_weight(model: Any) -> str | None:
     """The name of a trained weight that is infinite or not a number, in any process."""
     found = ""
     for name, weight in model.named_parameters():
-        mine = weight.to_local() if hasattr(weight, "to_local") else weight
+        mine = weight.to_local() if hasattr(weight, "to_local") else part_of(weight)
         if weight.requires_grad and not bool(mine.isfinite().all()):
             found = str(name)
             break

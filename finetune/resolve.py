@@ -21,6 +21,7 @@ from finetune.recipe.auto import smallest
 from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import SAME, PromptFormat
+from finetune.recipe.zero_known import zero_stage
 from finetune.templates_planned import template_calls
 
 COLUMNS = ("prompt", "chosen", "rejected", "completion", "label")
@@ -254,7 +255,8 @@ def _save_calls(recipe: Recipe) -> tuple[Call, ...]:
     partial = {"save_directory": f"{folder}.partial"}
     owner = "peft.PeftModel" if adapter else "transformers.PreTrainedModel"
     # In parts on several GPUs, the weights are gathered first.
-    whole = ("self", "state_dict") if recipe.fsdp_version else ("self",)
+    in_parts = recipe.fsdp_version or zero_stage(recipe.deepspeed) == 3
+    whole = ("self", "state_dict") if in_parts else ("self",)
     # TRL keeps a copy of the adapter beside it, as the reference that it is compared with.
     alone = {"selected_adapters": ["default"]} if adapter and recipe.rl is not None else {}
     return (

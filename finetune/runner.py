@@ -20,6 +20,7 @@ from finetune.errors import FinetuneError, MachineError, RunFolderError
 from finetune.exports_planned import export_finished, look_at_exports
 from finetune.generation import Answer
 from finetune.going import Going
+from finetune.kernels.zero import computing
 from finetune.machine import Machine
 from finetune.noise import logged, quiet_libraries
 from finetune.outcome import facts_of, now, report
@@ -164,8 +165,8 @@ def _prepare(plan: Plan, data: stages.Formatted, screen: Screen, keys: Mapping[s
     before = None
     if not plan.has_adapter:
         # All weights are about to change: what the base answers must be asked now.
-        smaller = mending.of_answers(keys)
-        with screen.stage("answering the sample questions before training"), room_to("answer them", smaller):
+        room = room_to("answer them", mending.of_answers(keys))
+        with screen.stage("answering the sample questions before training"), room, computing(loaded.model):
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
         adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
@@ -178,7 +179,8 @@ def _prepare(plan: Plan, data: stages.Formatted, screen: Screen, keys: Mapping[s
 def _before_going_on(plan: Plan, data: stages.Formatted, adapted: Loaded, config: Any) -> list[Answer]:
     """The answers of a model with the adapter that it goes on from."""
     BACKENDS[plan.backend].for_inference(adapted.model)
-    return stages.answers(plan, data.prompts, adapted.model, adapted.tokenizer, config)
+    with computing(adapted.model):
+        return stages.answers(plan, data.prompts, adapted.model, adapted.tokenizer, config)
 
 
 def _going_on(opened: Opened, sealed: Mapping[str, Any], plan: Plan, data: stages.Formatted) -> Going:

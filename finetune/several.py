@@ -8,9 +8,10 @@ from finetune.machine import Machine
 from finetune.precision import Precision
 from finetune.recipe.model import BnbConfig
 from finetune.recipe.recipe import Recipe
-from finetune.recipe.zero import zero_stage
+from finetune.recipe.zero_known import idle, offloads, zero_stage
 
-SHARED = {1: "the optimizer is", 2: "optimizer and gradients are"}
+SHARED = {1: "the optimizer is", 2: "optimizer and gradients are", 3: "weights, gradients and optimizer are"}
+OFFLOADED = {"optimizer": "optimizer", "param": "weights"}
 ONLINE = ("grpo", "gdpo", "rloo")
 
 
@@ -24,12 +25,24 @@ def notes(recipe: Recipe, machine: Machine) -> tuple[str, ...]:
     way = "shared out over them (FSDP2)" if recipe.fsdp_version else "whole in each of them (DDP)"
     if stage := zero_stage(recipe.deepspeed):
         way = f"with DeepSpeed ZeRO-{stage}: {SHARED[stage]} shared out over them"
+    given = recipe.deepspeed if isinstance(recipe.deepspeed, dict) else None
     micro, each = recipe.rows_at_once, recipe.gradient_accumulation_steps
     return (
         f"{machine.processes} processes, the model {way}",
         f"rows per optimizer step: micro_batch_size {micro} x gradient_accumulation_steps {each} x {machine.processes} "
         f"processes = {effective_batch(recipe, machine.processes)}",
+        *(_of_zero(recipe, given) if given else ()),
     )
+
+
+def _of_zero(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:
+    kept = [name for name in ("optimizer", "param") if offloads(config, name)]
+    if kept:
+        yield f"deepspeed: {' and '.join(OFFLOADED[name] for name in kept)} are kept in the CPU's memory"
+    if zero_stage(config) == 3 and recipe.adapter is not None and recipe.lora_kernels:
+        yield "lora_kernels: not with ZeRO-3, which puts a layer's weights together only while the layer computes"
+    if without := list(idle(config)):
+        yield f"deepspeed: without effect here: {', '.join(without)}"
 
 
 def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machine) -> Iterator[str]:
@@ -58,6 +71,12 @@ def _zero(recipe: Recipe, config: dict[str, Any], precision: Precision, machine:
         yield "deepspeed is not installed: pip install 'finetune-recipes[deepspeed]'"
     if precision.fp16:
         yield "fp16 does not go with deepspeed here; write bf16: true where the GPUs can"
+    bf16 = (config.get("bf16") or {}).get("enabled", "auto")
+    if bf16 not in ("auto", precision.bf16):
+        yield (
+            f"deepspeed: bf16: {{enabled: {str(bf16).lower()}}} contradicts the recipe on this machine (bf16 is "
+            f"{'on' if precision.bf16 else 'off'}: {precision.reason}); write enabled: auto, or bf16: true or false"
+        )
     rows, said = effective_batch(recipe, machine.processes), config.get("train_batch_size", "auto")
     if said not in ("auto", rows):
         yield f"deepspeed: train_batch_size: {said} contradicts the {rows} rows of a step; write auto, or that"

@@ -21,6 +21,7 @@ from finetune.evaluation.best import best_and_last
 from finetune.formats.meaning import Row
 from finetune.generation import Answer, Prompt, answer, style_of
 from finetune.going import Going
+from finetune.kernels.zero import hold
 from finetune.memory.lengths import remember
 from finetune.plan import Call, Plan, perform
 from finetune.progress import bad_weight
@@ -199,6 +200,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     measuring = [thing for thing in made if hasattr(thing, "try_eval_batch")]
     answers_end(loaded.model, data.stop_ids)
     args = perform(config)
+    hold(args)
     if not ranks.this_rank().first:
         args.report_to = []
     go_offline_where_needed(args, desk.folder.path, desk.screen.say)

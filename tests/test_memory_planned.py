@@ -236,3 +236,26 @@ def test_the_more_gpus_share_a_model_the_less_each_holds() -> None:
     assert shared_out(8, **one_pass, fsdp_config={"offload_params": True}).optimizer == 0
     again = {"gradient_checkpointing": False, "fsdp_config": {"activation_checkpointing": True}}
     assert shared_out(8, **(one_pass | again)).activations == shared_out(8, **one_pass).activations
+
+
+def test_each_stage_of_zero_leaves_a_gpu_what_it_does_not_share_out() -> None:
+    keys = {
+        "adapter": None,
+        "learning_rate": 1e-5,
+        "gradient_checkpointing": True,
+        "bf16": True,
+        "backend": "transformers",
+    }
+
+    def stage(number: int, **more: Any) -> Any:
+        return shared_out(4, **keys, deepspeed={"zero_optimization": {"stage": number, **more}})
+
+    one, two, three = (stage(number) for number in (1, 2, 3))
+    numbers = one.weights / 2
+    # AdamW's two float32 numbers and the float32 copy of each weight, on each of 4 GPUs.
+    assert all(each.optimizer == pytest.approx(numbers * 12 / 4, rel=0.01) for each in (one, two, three))
+    assert one.gradients == pytest.approx(4 * two.gradients, rel=0.01) and two.gradients == three.gradients
+    at_once = {"stage3_max_live_parameters": 0}
+    assert two.weights == one.weights > three.weights > stage(3, **at_once).weights > one.weights / 4
+    away = {f"offload_{name}": {"device": "cpu"} for name in ("optimizer", "param")}
+    assert stage(3, **away).optimizer == 0 and stage(3, **at_once, **away).weights < one.weights / 4

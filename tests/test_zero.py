@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from finetune.errors import RecipeError
+from finetune.machine import Machine, assumed
 from finetune.recipe.load import load_recipe
-from finetune.recipe.zero import KNOWN
+from finetune.recipe.zero_known import KNOWN
 from tests.test_ranks import SHORT, codes, planned, same, team
 
 INSTALLED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
@@ -20,12 +21,19 @@ def config(stage: int, **more: Any) -> dict[str, Any]:
     return {"zero_optimization": {"stage": stage}, **more}
 
 
+def shared_out(stage: int, **more: Any) -> dict[str, Any]:
+    return {"zero_optimization": {"stage": stage, **(IN_PARTS if stage == 3 else {}), **more}}
+
+
 def without_compiler() -> None:
     """DeepSpeed on CPUs would first compile a way of its own for processes to talk, for minutes."""
     os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+THREE = "deepspeed: {zero_optimization: {stage: 3}}"
 
 
 def judged(tmp_path: Path, lines: str) -> Any:
@@ -38,15 +46,29 @@ def judged(tmp_path: Path, lines: str) -> Any:
     ("lines", "says"),
     [
         ("deepspeed: none.json", "no such file beside the recipe"),
-        ("deepspeed: {bf16: {enabled: auto}}", "`zero_optimization: {stage: 1}` or 2 is wanted"),
+        ("deepspeed: {bf16: {enabled: auto}}", "`zero_optimization: {stage: 1}`, 2 or 3 is wanted"),
         ("deepspeed: {zero_optimization: {stage: 2}, optimizer: {type: AdamW}}", "write optimizer and learning_rate"),
         ("deepspeed: {zero_optimization: {stage: 2}, amp: {enabled: true}}", "`amp` is not supported"),
         ("deepspeed: {zero_optimization: {stage: 2, stagee: 1}}", "`zero_optimization.stagee` is not supported"),
         ("deepspeed: {zero_optimization: {stage: 2, offload_optimizer: {device: nvme}}}", "NVMe is not supported"),
-        ("deepspeed: deepspeed_configs/zero3_bf16.json", "write `fsdp_version: 2` instead"),
+        ("deepspeed: {zero_optimization: {stage: 2, offload_param: {device: cpu}}}", "counts only with stage 3"),
+        ("deepspeed: {zero_optimization: {stage: 2, stage3_max_live_parameters: 0}}", "counts only with stage 3"),
+        ("deepspeed: {zero_optimization: {stage: 3, offload_param: {device: nvme}}}", "NVMe is not supported"),
         (
-            "deepspeed: deepspeed_configs/zero3_bf16_cpuoffload_params.json",
-            "and below it `fsdp_config: {offload_params: true}`",
+            "deepspeed: {zero_optimization: {stage: 3, sub_group_size: true}}",
+            "`zero_optimization.sub_group_size: True`",
+        ),
+        ("deepspeed: {zero_optimization: {stage: 3, overlap_comm: 3}}", "a number, true, false or auto is wanted"),
+        ("deepspeed: deepspeed_configs/zero3_bf16.json\nbf16: false", "needs `bf16: true`"),
+        (f"{THREE}\nload_in_4bit: true\nadapter: qlora", "quantized weights are not cut by ZeRO-3 here"),
+        (f"{THREE}\nlora_kernels: true\nadapter: lora", "outside of the layer"),
+        (f"{THREE}\npeft_autocast_adapter_dtype: true\nadapter: lora", "one number type"),
+        (f"{THREE}\npeft_init_lora_weights: pissa\nadapter: lora", "changes the base model's weights"),
+        (f"{THREE}\ngradient_checkpointing: unsloth", "does not go with ZeRO-3"),
+        (
+            f"{THREE}\nadapter: lora\ngradient_checkpointing: true\n"
+            "gradient_checkpointing_kwargs: {use_reentrant: false}",
+            "`use_reentrant: false` does not go with ZeRO-3 and an adapter",
         ),
         ("deepspeed: {zero_optimization: {stage: 2}, gradient_clipping: 0.5}", "contradicts `max_grad_norm: 1.0`"),
         (
@@ -66,9 +88,9 @@ def test_what_deepspeed_cannot_do_is_refused_with_the_recipe(lines: str, says: s
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["zero1.json", "zero2.json"])
+@pytest.mark.parametrize("name", KNOWN)
 def test_a_well_known_name_needs_no_file_and_a_file_counts_before_it(name: str, tmp_path: Path) -> None:
-    lines = f"deepspeed: deepspeed_configs/{name}\nbf16: true"
+    lines = f"deepspeed: deepspeed_configs/{name}"
     checked = judged(tmp_path, lines)
     assert checked.recipe.deepspeed == KNOWN[name]
     assert any("the settings of that well-known name are taken" in note.message for note in checked.notes)
@@ -93,6 +115,46 @@ def test_a_plan_has_what_deepspeed_is_told(write_recipe: Any) -> None:
     assert "add --nproc 2" in "\n".join(planned(path, processes=1).blockers)
 
 
+IN_PARTS = {"stage3_param_persistence_threshold": 0}
+"""Of a tiny model every weight would else stay whole."""
+
+
+def arguments(plan: Any, stage: str, target: str) -> dict[str, Any]:
+    call = plan.one(stage, target)
+    assert call is not None
+    found: dict[str, Any] = call.arguments
+    return found
+
+
+def test_weights_in_parts_are_loaded_trained_and_saved_as_such(write_recipe: Any) -> None:
+    stayed = {"stage": 3, "max_live_parameters": 0, "offload_param": {"device": "cpu"}, "allgather_partitions": True}
+    path = write_recipe(deepspeed={"zero_optimization": stayed}, gradient_checkpointing=True)
+    plan = planned(path)
+    loading = arguments(plan, "load", ".load_in_parts")["config"]["zero_optimization"]
+    assert loading == {"stage": 3, "offload_param": {"device": "cpu"}, "stage3_param_persistence_threshold": 0}
+    (model,) = [call for call in plan.stage("load") if "dtype" in call.arguments]
+    assert model.arguments["device_map"] is None, "DeepSpeed places the parts"
+    assert not arguments(plan, "adapt", "get_peft_model")["autocast_adapter_dtype"]
+    assert plan.one("adapt", "kernels.lora.fuse") is None
+    (told,) = [call.arguments for call in plan.stage("train") if call.arguments.get("deepspeed")]
+    inside = told["deepspeed"]["zero_optimization"]
+    assert inside["stage3_max_live_parameters"] == 0 and inside["stage3_param_persistence_threshold"] == "auto"
+    assert told["gradient_checkpointing_kwargs"] == {"use_reentrant": True}
+    assert "state_dict" in plan.stage("save")[0].runtime, "gathered before it is saved"
+    said = "\n".join(plan.notes)
+    assert "weights are kept in the CPU's memory" in said and "lora_kernels: not with ZeRO-3" in said
+    assert "without effect here: zero_optimization.allgather_partitions" in said
+
+
+def test_what_the_file_says_of_the_number_type_is_held_against_the_machine(write_recipe: Any) -> None:
+    path = write_recipe(deepspeed="deepspeed_configs/zero3_bf16.json")
+    cpu = Machine(packages=assumed().packages, processes=2)
+    assert "contradicts the recipe on this machine" in "\n".join(planned(path, machine=cpu).blockers)
+    assert not planned(path).blockers
+    path = write_recipe(deepspeed="deepspeed_configs/zero3.json")
+    assert not planned(path, machine=cpu).blockers
+
+
 PACKED = {"sample_packing": True, "sequence_len": 128, "tokens_per_pass": 128}
 
 
@@ -106,8 +168,10 @@ PACKED = {"sample_packing": True, "sequence_len": 128, "tokens_per_pass": 128}
         (2, {"adapter": None, "learning_rate": 1e-4}),
         (2, {"adapter": "qlora", "load_in_4bit": True}),
         (2, {"adapter": "lora", "attn_implementation": "eager", "batch_flattening": False}),
+        (3, {"adapter": "lora"}),
+        (3, {"adapter": None, "learning_rate": 1e-4, **PACKED}),
     ],
-    ids=["1", "2 packed", "2 whole model", "2 qlora", "2 padded"],
+    ids=["1", "2 packed", "2 whole model", "2 qlora", "2 padded", "3", "3 whole model packed"],
 )
 def test_deepspeed_learns_what_one_process_learns_and_goes_on(
     stage: int, changes: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: Any
@@ -117,7 +181,7 @@ def test_deepspeed_learns_what_one_process_learns_and_goes_on(
     both = SHORT | changes | {"save_steps": 3, "max_grad_norm": 0.3}
     path = write_recipe(**both)
     assert finetune(path, f"output_dir={tmp_path / 'one'}")[0] == 0
-    path = write_recipe(**(both | {"micro_batch_size": 2, "deepspeed": config(stage)}))
+    path = write_recipe(**(both | {"micro_batch_size": 2, "deepspeed": shared_out(stage)}))
     found = codes(team([path, f"output_dir={tmp_path / 'two'}"], before=without_compiler))
     assert found == [0, 0], log.read_text()[-5000:]
     same(tmp_path / "two", tmp_path / "one")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from finetune.errors import ModelError
+from finetune.kernels.zero import rows_of
 
 SHOWN = 12
 """Names of modules that are listed where none is near."""
@@ -35,7 +36,7 @@ def check_tokens(*, model: Any, numbers: Sequence[int] | Mapping[str, Sequence[i
         if layer and not found:
             modules = [name for name, _ in model.named_modules() if name]
             raise ModelError(_message("peft_trainable_token_indices", layer, modules))
-        there = (found[0] if found else model.get_input_embeddings()).weight.shape[0]
+        there = rows_of((found[0] if found else model.get_input_embeddings()).weight)
         beyond = next((number for number in wanted if number >= there), None)
         if beyond is not None:
             raise ModelError(

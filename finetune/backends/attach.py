@@ -8,6 +8,7 @@ from finetune.adapters.lora import ALL_LINEAR, changes_base
 from finetune.errors import ModelError
 from finetune.plan import Call, perform
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.zero_known import zero_stage
 
 
 def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
@@ -29,7 +30,7 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         *((Call("finetune.kernels.lora.fuse", {}, runtime=("peft_config",)),) if _fuses(recipe) else ()),
         Call(
             "peft.get_peft_model",
-            {"autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype},
+            {"autocast_adapter_dtype": _in_float32(recipe)},
             runtime=("model", "peft_config"),
         ),
         *((Call("finetune.kernels.lora.share_inputs", {}, runtime=("model",)),) if _fuses(recipe) else ()),
@@ -47,7 +48,14 @@ def _tokens(recipe: Recipe) -> tuple[Call, ...]:
 
 
 def _fuses(recipe: Recipe) -> bool:
-    return recipe.lora_kernels and recipe.adapter in ("lora", "qlora")
+    # They read a layer's weights outside of the layer, where DeepSpeed does not put them together.
+    return recipe.lora_kernels and recipe.adapter in ("lora", "qlora") and zero_stage(recipe.deepspeed) != 3
+
+
+def _in_float32(recipe: Recipe) -> bool:
+    """Whether an adapter is float32 beside a model in 16 bits. ZeRO-3 puts weights together of one number type, and has
+    a float32 copy of what is trained."""
+    return recipe.peft_autocast_adapter_dtype and zero_stage(recipe.deepspeed) != 3
 
 
 def first_adapter(recipe: Recipe) -> str:
@@ -109,7 +117,7 @@ def _continuing(recipe: Recipe) -> tuple[Call, ...]:
     load = {
         "model_id": recipe.lora_model_dir,
         "is_trainable": True,
-        "autocast_adapter_dtype": recipe.peft_autocast_adapter_dtype,
+        "autocast_adapter_dtype": _in_float32(recipe),
     }
     return (
         Call("finetune.adapters.continued.check_adapter", check),

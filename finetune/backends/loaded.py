@@ -7,6 +7,7 @@ from typing import Any
 
 from finetune.backends.trust import refuse_code
 from finetune.errors import ModelError
+from finetune.kernels.zero import rows_of
 from finetune.plan import Call, perform
 from finetune.recipe.adapter import AdapterSection
 from finetune.recipe.model import ModelSection
@@ -70,7 +71,7 @@ def resize_calls(section: ModelSection) -> tuple[Call, ...]:
 
 def make_room(*, model: Any, tokenizer: Any, pad_to_multiple_of: int | None, mean_resizing: bool) -> None:
     """Give the model an embedding for every token. Models often have some to spare; they are never made fewer."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = rows_of(model.get_input_embeddings().weight)
     wanted = max(rows, len(tokenizer))
     if wanted > rows or (pad_to_multiple_of and rows % pad_to_multiple_of):
         model.resize_token_embeddings(wanted, pad_to_multiple_of=pad_to_multiple_of, mean_resizing=mean_resizing)

@@ -16,10 +16,12 @@ from finetune.backends.loaded import (
 from finetune.backends.quantized import check_call, quantization_calls, quantization_config
 from finetune.errors import ModelError
 from finetune.machine import Machine
+from finetune.methods.parallel import loading_config
 from finetune.plan import Call, perform
 from finetune.precision import Precision
 from finetune.recipe.method_tables import NO_OFFLOADING
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.zero_known import zero_stage
 
 REFUSES: dict[str, str] = {}
 """Key -> why a recipe that sets it cannot run here."""
@@ -33,6 +35,7 @@ WAIVES: dict[str, str] = {}
 
 def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[Call, ...]:
     quantization = quantization_calls(recipe, precision)
+    in_parts = zero_stage(recipe.deepspeed) == 3
     model = Call(
         f"transformers.{model_class(recipe)}.from_pretrained",
         {
@@ -40,7 +43,8 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
             "revision": recipe.revision_of_model or "main",
             "trust_remote_code": recipe.trust_remote_code,
             "dtype": precision.dtype,
-            "device_map": recipe.device_map or {"": _place(recipe, machine)},
+            # DeepSpeed puts the parts of a model where they belong.
+            "device_map": None if in_parts else recipe.device_map or {"": _place(recipe, machine)},
             # Weights in Python's pickle format can run code while they are loaded.
             "use_safetensors": not recipe.allow_pickle_weights or None,
             # Unset, sdpa where the model has it, else eager.
@@ -53,7 +57,7 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
     )
     # The head that scores is new, and drawn at random; without a seed two runs differ.
     seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if recipe.reward_model else ()
-    made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, *_first_alone(recipe), model)
+    made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, *_loaded_by(recipe, precision), model)
     return (*made, *resize_calls(recipe), *_attention(recipe))
 
 
@@ -64,7 +68,11 @@ def _place(recipe: Recipe, machine: Machine) -> int | str:
     return machine.device if machine.cuda and not waits else "cpu"
 
 
-def _first_alone(recipe: Recipe) -> tuple[Call, ...]:
+def _loaded_by(recipe: Recipe, precision: Precision) -> tuple[Call, ...]:
+    """What makes a process load less than the whole model."""
+    if isinstance(recipe.deepspeed, dict) and zero_stage(recipe.deepspeed) == 3:
+        config = loading_config(recipe.deepspeed, precision.dtype == "bfloat16")
+        return (Call("finetune.kernels.zero.load_in_parts", {"config": config}),)
     if recipe.fsdp_config is None or not recipe.fsdp_config.cpu_ram_efficient_loading:
         return ()
     return (Call("finetune.ranks.first_loads_alone", {}),)
@@ -110,13 +118,13 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     """ModelError if the tokenizer or the weights cannot be loaded."""
     first = tokenizer_part(calls)
     after = [call for call in calls if call.target.endswith((".make_room", ".attention.take"))]
-    seeds = [call for call in calls if call.target.endswith(".set_seed")]
+    before = [call for call in calls if call.target.endswith((".set_seed", ".load_in_parts"))]
     alone = [call for call in calls if call.target.endswith(".first_loads_alone")]
-    check, *quantization, model_call = [call for call in calls if call not in (*first, *after, *seeds, *alone)]
+    check, *quantization, model_call = [call for call in calls if call not in (*first, *after, *before, *alone)]
     said = [perform(check)]
     tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
-    for call in seeds:
+    for call in before:
         perform(call)
     with contextlib.ExitStack() as around:
         for call in alone:

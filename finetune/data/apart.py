@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from finetune.errors import TrainingError
+from finetune.kernels.zero import rows_of
 
 DOCUMENT = 12
 SHARE = 0.2
@@ -29,7 +30,7 @@ def refuse_mixed_documents(model: Any, laid: Laid = by_positions) -> None:
     layers carry a state along, or ignore positions, do so."""
     import torch
 
-    size = model.get_input_embeddings().weight.shape[0]
+    size = rows_of(model.get_input_embeddings().weight)
     first = torch.arange(DOCUMENT) * 7 % size
     other, last = (first + size // 2) % size, (torch.arange(DOCUMENT) * 11 + 3) % size
     training = model.training

@@ -19,6 +19,17 @@ def summed_loss(hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor) -> Tens
     return total
 
 
+class SummedLoss(torch.nn.Module):  # type: ignore[misc]
+    """summed_loss with a weight that belongs to another module: DeepSpeed puts weights together for modules."""
+
+    def __init__(self, weight_VH: Tensor) -> None:
+        super().__init__()
+        self.borrowed = (weight_VH,)  # not a parameter of its own
+
+    def forward(self, hidden_TH: Tensor, targets_T: Tensor) -> Tensor:
+        return summed_loss(hidden_TH, self.borrowed[0], targets_T)
+
+
 class _Summed(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from finetune import ranks
+from finetune.kernels.zero import gathered
 
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 WRAPPED = "_checkpoint_wrapped_module."
@@ -76,16 +77,18 @@ class ShardedCheckpoints:
 
 
 def whole_state(model: Any) -> dict[str, Tensor]:
-    """Name -> weight, in the first process's memory: of an adapter what is trained, else everything. All processes ask
-    at once."""
+    """Name -> weight, in the first process's memory: of an adapter what is trained, else everything, but nothing twice
+    that is tied. All processes ask at once."""
     adapter = hasattr(model, "peft_config")
     trained = {name.replace(WRAPPED, "") for name, weight in model.named_parameters() if weight.requires_grad}
+    twice = set() if adapter else set(getattr(model, "all_tied_weights_keys", None) or ())
     found: dict[str, Tensor] = {}
-    for name, weight in model.state_dict().items():
-        if torch.is_tensor(weight) and (not adapter or name in trained):
-            whole = _whole(weight)
-            if ranks.this_rank().first:
-                found[name] = whole
+    for name, weight in model.state_dict(keep_vars=True).items():
+        if torch.is_tensor(weight) and name not in twice and (not adapter or name in trained):
+            with gathered(model, [weight]):
+                whole = _whole(weight)
+                if ranks.this_rank().first:
+                    found[name] = whole.clone() if hasattr(weight, "ds_id") else whole
     return found
 
 

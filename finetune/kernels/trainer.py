@@ -19,10 +19,10 @@ from finetune.errors import TrainingError
 from finetune.kernels import attention
 from finetune.kernels.flat import FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
-from finetune.kernels.loss import summed_loss
+from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
-from finetune.kernels.zero import unfinished
+from finetune.kernels.zero import compute_with, computing, gathered, in_parts, rows_of, unfinished
 from finetune.precision import keep_float32
 
 PROBE = (29, 23)
@@ -59,8 +59,9 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         self.whole = self.accelerator.unwrap_model(self.model)
         keep_float32(self.whole, self.args.bf16 or self.args.fp16)
         self.remarks: list[str] = []
+        self.loss_in_parts = self._loss_in_parts()
         self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
-        with _judged(self.model):
+        with _judged(self.model), computing(self.model):
             # Alike in all processes: where the first alone holds weights yet, its verdict counts.
             self.flat = not ranks.most(not self._keeps_documents_apart())
             cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
@@ -141,8 +142,7 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             with self.accelerator.autocast():
                 hidden_TH, of_routers = self._last_hidden(model, given)
                 hidden_TH = hidden_TH[0].index_select(0, inputs["learned"])
-                weight_VH = self.whole.get_output_embeddings().weight
-                loss = summed_loss(hidden_TH, weight_VH, inputs["targets"]) / max(count, 1)
+                loss = self._summed_loss(hidden_TH, inputs["targets"]) / max(count, 1)
             outputs = {"loss": loss}
         else:
             outputs = model(**given, labels=inputs["labels"], num_items_in_batch=count)
@@ -155,6 +155,23 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             # It counts the tokens of all processes, and the mean of their gradients is taken.
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _summed_loss(self, hidden_TH: Tensor, targets_T: Tensor) -> Tensor:
+        total: Tensor
+        if self.loss_in_parts is not None:
+            total = self.loss_in_parts(hidden_TH, targets_T)
+        else:
+            total = summed_loss(hidden_TH, self.whole.get_output_embeddings().weight, targets_T)
+        return total
+
+    def _loss_in_parts(self) -> SummedLoss | None:
+        """The loss as a module, where weights lie in parts over the processes and are put together for modules."""
+        head = self.whole.get_output_embeddings()
+        if head is None or not in_parts(self.whole):
+            return None
+        loss = SummedLoss(head.weight)
+        compute_with(self.whole, loss, head.weight)
+        return loss
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         """Loss alone: the logits of rows laid end to end are nobody's."""
@@ -203,7 +220,7 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             return False
         if getattr(self.whole.config.get_text_config(), "final_logit_softcapping", None):
             return False  # the cap bends small logits so little that a few tokens do not tell
-        ids = torch.arange(sum(PROBE)) * 7 % _inner(self.whole).get_input_embeddings().weight.shape[0]
+        ids = torch.arange(sum(PROBE)) * 7 % rows_of(_inner(self.whole).get_input_embeddings().weight)
         given = self._laid(ids, list(PROBE))
         with torch.no_grad(), self.accelerator.autocast():
             try:
@@ -211,7 +228,8 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
             except (TypeError, AttributeError):
                 return False  # a model that gives no such states, or takes no logits_to_keep
             logits = self.model(**given).logits
-            return _alike(hidden.to(head.weight.dtype) @ head.weight.T, logits)
+            with gathered(self.whole, [head.weight]):
+                return _alike(hidden.to(head.weight.dtype) @ head.weight.T, logits)
 
     def _laid(self, ids_T: Tensor, lengths: list[int]) -> dict[str, Any]:
         """What the model is given of documents with which it is tried."""

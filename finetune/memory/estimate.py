@@ -10,6 +10,7 @@ from finetune.memory.parts import part_of, parts_of
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import Weights, weights_of
 from finetune.memory.work import Work
+from finetune.memory.zero import Share, share_of
 
 GIB = 2**30
 LIBRARIES = 56 * 2**20
@@ -80,47 +81,59 @@ class _Moment:
 
 def estimated(shape: Shape, work: Work, largest: Pass, processes: int = 1) -> Estimate:
     """The peak of training with this largest pass, on each GPU of so many processes."""
-    weights = weights_of(shape, work)
-    whole_gradients = float(weights.learned * weights.number_bytes)
-    parts = parts_of(shape, work, weights, processes)
-    if parts is not None:
-        weights = part_of(weights, parts)
-    states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
-    states += of_embeddings(work.optimizer, weights.embeddings)
-    highest = max(_moments(shape, work, largest, weights, whole_gradients), key=lambda moment: moment.total)
+    share = _share(shape, work, processes)
+    weights = share.weights
+    highest = max(_moments(shape, work, largest, share), key=lambda moment: moment.total)
     reference = weights.base if work.reference else 0.0
     return Estimate(
         weights.base + reference,
         weights.scales,
         weights.adapter,
         highest.gradients,
-        states,
+        share.states,
         highest.activations,
         highest.loss,
-        highest.workspace + LIBRARIES,
+        highest.workspace + share.buckets + LIBRARIES,
         highest.name,
         largest,
     )
 
 
-def _moments(shape: Shape, work: Work, largest: Pass, weights: Weights, whole_gradients: float) -> tuple[_Moment, ...]:
-    """`whole_gradients`: those of all GPUs, which several passes of a step add up before they are dealt out."""
-    tokens = tokens_of(shape, work, largest.longest)
+def _share(shape: Shape, work: Work, processes: int) -> Share:
+    """What one GPU holds. Several passes of a step add whole gradients up before they are dealt out."""
+    weights = weights_of(shape, work)
+    if work.zero is not None and processes > 1:
+        return share_of(shape, work, weights, processes)
+    whole_gradients = float(weights.learned * weights.number_bytes)
+    parts = parts_of(shape, work, weights, processes)
+    if parts is not None:
+        weights = part_of(weights, parts)
+    states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    states += of_embeddings(work.optimizer, weights.embeddings)
+    gradients = whole_gradients if _several(work) else float(weights.learned * weights.number_bytes)
+    step = step_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    return Share(weights, gradients, states, step)
+
+
+def _several(work: Work) -> bool:
+    """Whether a step has several passes."""
+    return work.rows.passes > 1 or work.rows.tokens_per_pass is not None
+
+
+def _moments(shape: Shape, work: Work, largest: Pass, share: Share) -> tuple[_Moment, ...]:
+    weights, tokens = share.weights, tokens_of(shape, work, largest.longest)
     loss = loss_of(shape, work, largest.tokens, largest.learned)
-    several = work.rows.passes > 1 or work.rows.tokens_per_pass is not None
-    all_gradients = whole_gradients if several else float(weights.learned * weights.number_bytes)
-    before = whole_gradients if several else 0.0
+    before = share.gradients if _several(work) else 0.0
     kept = _kept(shape, work, tokens) * largest.tokens
     copied = _copied_matrix(shape, work)
     height = tokens.backward * largest.tokens
     one_block = (tokens.between if work.checkpointing else tokens.block) * largest.tokens
-    step = step_bytes(work.optimizer, weights.trained, weights.number_bytes)
     cast = _cast(work, weights)
     return (
         _Moment("the loss", before, kept + tokens.last * largest.tokens, loss.height, cast),
         _Moment("the backward pass", before, kept + height, loss.kept, copied + cast),
-        _Moment("the end of the backward pass", all_gradients, one_block + height, _tied(shape, work), copied + cast),
-        _Moment("the optimizer's step", all_gradients, 0.0, 0.0, step),
+        _Moment("the end of the backward pass", share.gradients, one_block + height, _tied(shape, work), copied + cast),
+        _Moment("the optimizer's step", share.gradients, 0.0, 0.0, share.step),
     )
 
 

@@ -4,6 +4,7 @@ only; knows no recipe and no model."""
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from finetune.memory.shapes import Shape
 from finetune.plan import Call, Plan
@@ -56,8 +57,8 @@ class Fsdp:
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
     quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger, whole, or scores; `liger`: Liger's
-    kernels that are in use. `float16`: the 16 bits are those, not bfloat16. `unmeasured`: why the estimate is coarse
-    here, if it is."""
+    kernels that are in use. `float16`: the 16 bits are those, not bfloat16. `zero`: how DeepSpeed shares things
+    out. `unmeasured`: why the estimate is coarse here, if it is."""
 
     backend: str
     bits: int | None
@@ -77,6 +78,7 @@ class Work:
     liger: frozenset[str] = frozenset()
     float16: bool = False
     fsdp: Fsdp | None = None
+    zero: Mapping[str, Any] | None = None
 
 
 def work_of(plan: Plan, shape: Shape) -> Work:
@@ -107,6 +109,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         frozenset(name for name, used in (config.arguments.get("liger_kernel_config") or {}).items() if used),
         bool(config.arguments.get("fp16")),
         _fsdp(config),
+        (config.arguments.get("deepspeed") or {}).get("zero_optimization"),
     )
 
 
@@ -241,7 +244,7 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
     if config.arguments.get("fsdp"):
         reasons.append("weights that are shared out were measured on two GPUs alone")
     if config.arguments.get("deepspeed"):
-        reasons.append("DeepSpeed was not measured, and what it shares out is counted whole")
+        reasons.append("what DeepSpeed shares out was not measured on GPUs")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
     if lora is None and _other_adapter(plan):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from finetune.recipe.parallel import FsdpConfig, ParallelSection
+from finetune.recipe.zero_known import GATHERING
 
 
 def arguments(section: ParallelSection) -> dict[str, Any]:
@@ -17,11 +18,26 @@ def arguments(section: ParallelSection) -> dict[str, Any]:
     }
 
 
+def loading_config(config: dict[str, Any], bf16: bool) -> dict[str, Any]:
+    """What DeepSpeed needs to know where a model is loaded in parts, or computes before it is trained. Every weight is
+    given up at once: which ones stay is the training's to say."""
+    kept = {key: value for key, value in config["zero_optimization"].items() if key in ("stage", "offload_param")}
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "bf16": {"enabled": bf16},
+        "zero_optimization": kept | {"stage3_param_persistence_threshold": 0},
+    }
+
+
 def _zero(config: dict[str, Any]) -> dict[str, Any]:
     """With what must be the recipe's: DeepSpeed would clip nothing where it is not told, and refuse the optimizer. The
     trainer fills `auto` in."""
-    inside = dict(config["zero_optimization"])
+    # The trainer knows the names of stage 3 in their long form.
+    inside = {f"stage3_{key}" if key in GATHERING else key: value for key, value in config["zero_optimization"].items()}
     inside.setdefault("reduce_bucket_size", "auto")
+    if inside["stage"] == 3:
+        inside.setdefault("stage3_prefetch_bucket_size", "auto")
+        inside.setdefault("stage3_param_persistence_threshold", "auto")
     return {
         "train_batch_size": "auto",
         "train_micro_batch_size_per_gpu": "auto",

@@ -17,6 +17,7 @@ from finetune.recipe.method_rules import method_of
 from finetune.recipe.method_tables import NO_OFFLOADING
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.training import TrainingSection
+from finetune.recipe.zero_known import zero_stage
 
 LACKED = {"activation_offloading": NO_OFFLOADING}
 """Arguments that not every configuration has -> the methods that lack it, which refuse what asks for it by name."""
@@ -239,6 +240,8 @@ def _memory(section: TrainingSection) -> dict[str, Any]:
     }
 
 
-def _checkpointing_kwargs(section: TrainingSection) -> dict[str, bool]:
-    # PyTorch advises the non-reentrant kind; the other loses gradients of frozen inputs.
-    return {"use_reentrant": (section.gradient_checkpointing_kwargs or {}).get("use_reentrant", False)}
+def _checkpointing_kwargs(recipe: Recipe) -> dict[str, bool]:
+    # PyTorch advises the non-reentrant kind; the other loses gradients of frozen inputs. It compares what is saved,
+    # though, which with ZeRO-3 is a part the one time and the whole weight the other: TRL takes the other kind there.
+    usual = zero_stage(recipe.deepspeed) == 3 and recipe.adapter is not None
+    return {"use_reentrant": (recipe.gradient_checkpointing_kwargs or {}).get("use_reentrant", usual)}

@@ -54,12 +54,12 @@ class ParallelSection(Section):
     """How it is shared out."""
     deepspeed: Annotated[
         str | dict[str, Any] | None,
-        Field(examples=[{"zero_optimization": {"stage": 1}}, {"zero_optimization": {"stage": 2}}]),
-        Reaches("train", unsloth=()),
+        Field(examples=[{"zero_optimization": {"stage": number}} for number in (1, 2, 3)]),
+        Reaches("load", "adapt", "train", "save", unsloth=()),
     ] = None
-    """Share optimizer (ZeRO-1) and gradients (ZeRO-2) out over the GPUs of a run with DeepSpeed: its configuration as a
-    mapping, or the path of a JSON file that holds it. deepspeed_configs/zero1.json and zero2.json need no file. For
-    ZeRO-3, which shares the weights out too, write fsdp_version: 2."""
+    """Share the optimizer (ZeRO-1), gradients (ZeRO-2) and weights (ZeRO-3) out over the GPUs of a run with DeepSpeed:
+    its configuration as a mapping, or the path of a JSON file that holds it. deepspeed_configs/zero1.json, zero2.json,
+    zero3.json, zero3_bf16.json, zero3_bf16_cpuoffload_params.json and zero3_bf16_cpuoffload_all.json need no file."""
     ddp_timeout: Annotated[Whole, Field(ge=1, examples=[7200, 600]), Reaches("train")] = 1800
     """Seconds that the processes of a run wait for each other."""
     ddp_bucket_cap_mb: Annotated[Whole | None, Field(ge=1, examples=[100, 50]), Reaches("train")] = None

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from finetune.recipe.zero import zero
+from finetune.recipe.zero_known import zero_stage
 
 SHARDED_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad", "rmsprop")
 """Optimizers that look at one number at a time, and so at a part of a weight as at all of it."""
@@ -25,6 +26,13 @@ WITH_ZERO = (
     ("load_best_model_at_end", "DeepSpeed's engine cannot go back to an earlier checkpoint while it runs"),
     ("resume_changed", "a run of DeepSpeed goes on as it was"),
 )
+WITH_ZERO3 = (
+    ("load_in_4bit", "quantized weights are not cut by ZeRO-3 here; `fsdp_version: 2` and ZeRO-2 train them"),
+    ("peft_trainable_token_indices", "single rows of a weight lie on several GPUs"),
+    ("lora_kernels", "they read a layer's weights outside of the layer, where DeepSpeed does not put them together"),
+    ("peft_autocast_adapter_dtype", "weights are put together as one number type; a float32 copy is in the optimizer"),
+)
+"""Keys that are in the way of weights in parts where they are written and not false."""
 BEGINNINGS = ("gaussian", "orthogonal")
 
 
@@ -71,9 +79,7 @@ def _with_parts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if values.get("adapter") not in (None, "lora", "qlora"):
         yield "adapter", f"`fsdp_version: 2` takes adapter: lora and qlora, or none; not {values['adapter']}"
-    begin = values.get("peft_init_lora_weights")
-    if isinstance(begin, str) and begin not in BEGINNINGS:
-        yield "peft_init_lora_weights", f"`{begin}` changes the base model's weights, of which no GPU has the whole"
+    yield from _beginning(values)
 
 
 def _with_zero(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -90,6 +96,32 @@ def _with_zero(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "optimizer", f"`optimizer: {optimizer}` does not go with `deepspeed`, which cuts weights: use {known}"
     if values.get("adapter") not in (None, "lora", "qlora"):
         yield "adapter", f"`deepspeed` takes adapter: lora and qlora, or none; not {values['adapter']}"
+    if zero_stage(values["deepspeed"]) == 3:
+        yield from _with_zero3(values)
+
+
+def _with_zero3(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What does not go with weights that DeepSpeed puts together layer by layer."""
+    for key, why in WITH_ZERO3:
+        if values.get(key):
+            yield key, f"`{key}` does not go with ZeRO-3: {why}. Remove it, or write {{stage: 2}}"
+    if values.get("gradient_checkpointing") == "unsloth":
+        why = "it would move the weights that a layer put together"
+        yield "gradient_checkpointing", f"`gradient_checkpointing: unsloth` does not go with ZeRO-3: {why}. Write true"
+    written = values.get("gradient_checkpointing_kwargs")
+    if values.get("adapter") and isinstance(written, dict) and written.get("use_reentrant") is False:
+        yield (
+            "gradient_checkpointing_kwargs",
+            "`use_reentrant: false` does not go with ZeRO-3 and an adapter: it compares a layer's weights before and "
+            "after they are put together. Write true, or leave it out",
+        )
+    yield from _beginning(values)
+
+
+def _beginning(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    begin = values.get("peft_init_lora_weights")
+    if isinstance(begin, str) and begin not in BEGINNINGS:
+        yield "peft_init_lora_weights", f"`{begin}` changes the base model's weights, of which no GPU has the whole"
 
 
 def _quantized(values: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

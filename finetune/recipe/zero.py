@@ -9,36 +9,9 @@ from typing import Any
 
 from finetune.errors import Fault
 from finetune.recipe.source import Source
+from finetune.recipe.zero_known import KNOWN, OFFLOADS, SHARED, SIZES, THREE, TOP, zero_stage
 
-_THREE = {"zero_optimization": {"stage": 3}}
-_OFFLOADED = {"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}
-KNOWN: Mapping[str, Mapping[str, Any]] = {
-    "zero1.json": {"zero_optimization": {"stage": 1, "overlap_comm": True}},
-    "zero2.json": {
-        "zero_optimization": {
-            "stage": 2,
-            "offload_optimizer": {"device": "cpu"},
-            "contiguous_gradients": True,
-            "overlap_comm": True,
-        }
-    },
-    "zero3.json": _THREE,
-    "zero3_bf16.json": _THREE,
-    "zero3_bf16_cpuoffload_params.json": _OFFLOADED,
-    "zero3_bf16_cpuoffload_all.json": _OFFLOADED,
-}
-"""Names that Axolotl's guides use under deepspeed_configs/ -> what they ask for. Of ZeRO-3 what its refusal needs."""
 FOLDER = "deepspeed_configs"
-TOP = frozenset(
-    "zero_optimization bf16 fp16 gradient_clipping gradient_accumulation_steps train_batch_size "
-    "train_micro_batch_size_per_gpu zero_allow_untested_optimizer zero_force_ds_cpu_optimizer wall_clock_breakdown "
-    "steps_per_print".split()
-)
-ZERO = frozenset(
-    "stage overlap_comm contiguous_gradients reduce_scatter reduce_bucket_size allgather_partitions "
-    "allgather_bucket_size round_robin_gradients offload_optimizer".split()
-)
-OFFLOADS = frozenset("device pin_memory buffer_count".split())
 OFF = ("none", "false", "no", "null")
 AGREEING = (
     ("train_micro_batch_size_per_gpu", "micro_batch_size", 1),
@@ -83,13 +56,6 @@ def _unread(source: Source, fault: Fault) -> tuple[Source, list[Fault]]:
     return replace(source, data={key: value for key, value in source.data.items() if key != "deepspeed"}), [fault]
 
 
-def zero_stage(config: Any) -> int:
-    """0: nothing is shared out."""
-    inside = config.get("zero_optimization") if isinstance(config, Mapping) else None
-    stage = inside.get("stage", 0) if isinstance(inside, Mapping) else 0
-    return stage if isinstance(stage, int) else 0
-
-
 def zero(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(the key to point at, the message) for what may not stand."""
     config = values.get("deepspeed")
@@ -105,20 +71,26 @@ def _unknown(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"`{key}` stands in the recipe here: remove it, and write {ELSEWHERE[key]}"
         elif key not in TOP:
             yield f"`{key}` is not supported; remove it. There are {', '.join(sorted(TOP))}"
-    inside = config.get("zero_optimization")
-    if isinstance(inside, Mapping) and inside.get("stage") == 3:
-        offloads = isinstance(inside.get("offload_param"), Mapping) and inside["offload_param"].get("device") == "cpu"
-        more = ", and below it `fsdp_config: {offload_params: true}`" if offloads else ""
-        yield f"ZeRO-3 is not supported; FSDP2 shares weights out as it does: write `fsdp_version: 2` instead{more}"
+    inside, stage = config.get("zero_optimization"), zero_stage(config)
+    if not isinstance(inside, Mapping) or stage not in (1, 2, 3):
+        yield "`zero_optimization: {stage: 1}`, 2 or 3 is wanted; without it, remove `deepspeed`: that is DDP"
         return
-    if not isinstance(inside, Mapping) or zero_stage(config) not in (1, 2):
-        yield "`zero_optimization: {stage: 1}` or 2 is wanted; without it, remove `deepspeed`: that is DDP"
-        return
+    known = SHARED | THREE if stage == 3 else SHARED
     for key, value in inside.items():
-        if key not in ZERO:
-            yield f"`zero_optimization.{key}` is not supported; remove it. There are {', '.join(sorted(ZERO))}"
+        if key in THREE and stage != 3:
+            yield f"`zero_optimization.{key}` counts only with stage 3; remove it"
+        elif key not in known:
+            yield f"`zero_optimization.{key}` is not supported; remove it. There are {', '.join(sorted(known))}"
         elif key.startswith("offload_"):
             yield from _offload(key, value)
+        elif not _fits(key, value):
+            yield f"`zero_optimization.{key}: {value}` is no value for it: a number, true, false or auto is wanted"
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key.removeprefix("stage3_") in SIZES:
+        return value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
+    return isinstance(value, bool) or value == "auto" or key == "stage"
 
 
 def _offload(key: str, value: Any) -> Iterator[str]:
@@ -134,7 +106,8 @@ def _contradicted(config: Mapping[str, Any], values: Mapping[str, Any]) -> Itera
     for kind in ("bf16", "fp16"):
         inside = config.get(kind)
         said = inside.get("enabled", "auto") if isinstance(inside, Mapping) else "auto"
-        if said not in ("auto", False) and not values.get(kind):
+        off = values.get(kind, "auto" if kind == "bf16" else False) is False
+        if said not in ("auto", False) and off:
             yield f"`{kind}: {{enabled: {str(said).lower()}}}` needs `{kind}: true` in the recipe"
         if said is False and values.get(kind) is True:
             yield f"`{kind}: {{enabled: false}}` contradicts `{kind}: true`; write auto, or the same"
