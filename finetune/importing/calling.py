@@ -11,7 +11,8 @@ from finetune.importing.found import Object, Setting, Symbol, Unread, known
 
 TEXT_METHODS = ("lower", "upper", "strip", "lstrip", "rstrip", "replace", "split", "join", "format", "removesuffix",
                 "removeprefix", "title")  # fmt: skip
-DEEPEST = 4
+DATACLASS_PARSERS = ("HfArgumentParser", "TrlParser", "H4ArgumentParser")
+DEEPEST = 6
 """Functions of the file inside each other that are looked into."""
 
 
@@ -24,6 +25,8 @@ def call(folder: Folder, node: ast.Call) -> Any:
         found = _method(base, function.attr, settings, positional)
         if found is not None:
             return found
+        if isinstance(base, Names) and function.attr in base.methods:
+            return _of_instance(folder, base, function.attr, settings, positional)
         if isinstance(base, Symbol):
             return _named(folder, node, f"{base.text}.{function.attr}", settings, positional)
         return _record(folder, node, function.attr, (settings, positional), base)
@@ -34,7 +37,10 @@ def call(folder: Folder, node: ast.Call) -> Any:
             return inside
         return _record(folder, node, value.text, (settings, positional), None)
     if isinstance(value, Names):
-        return Names({**value.values, **{name: setting.value for name, setting in settings.items()}}, value.why)
+        made = value.instance({name: setting.value for name, setting in settings.items()})
+        if "__init__" in made.methods:
+            _of_instance(folder, made, "__init__", settings, positional)
+        return made
     name = value.text if isinstance(value, Symbol | Unread) else "a call"
     return _named(folder, node, name, settings, positional)
 
@@ -96,6 +102,8 @@ def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Settin
         return values[1]
     if name in ("os.getenv", "os.environ.get"):
         return folder.unread(node, "it is a variable of the environment")
+    if name == "getattr" and len(values) > 1 and isinstance(values[1], str):
+        return _got(folder, node, values)
     if name == "range" and plain and values and all(isinstance(value, int) for value in values):
         return Object("range", settings, tuple(positional), folder.where(node).line, None, folder.where(node))
     if short in ("SimpleNamespace", "Namespace", "AttrDict", "EasyDict", "DictConfig"):
@@ -116,7 +124,37 @@ def _method(base: Any, name: str, settings: dict[str, Setting], positional: list
         return base.get(*values) if name == "get" and values else dict(base) if name == "copy" else None
     if isinstance(base, Object) and base.name == "ArgumentParser":
         return _parser(base, name, settings, positional)
+    if isinstance(base, Object) and base.name in DATACLASS_PARSERS and name.startswith("parse"):
+        return _parsed(base)
     return None
+
+
+def _parsed(parser: Object) -> Any:
+    """Classes of settings that a command line fills: their defaults, as when the script is started without any."""
+    given = parser.positional[0].value if parser.positional else parser.get("dataclass_types")
+    classes = given if isinstance(given, list) else [given]
+    why = "the command line gives it"
+    return [one.instance({}) if isinstance(one, Names) else Unread("a command line", why) for one in classes]
+
+
+def _got(folder: Folder, node: ast.Call, values: list[Any]) -> Any:
+    """getattr(base, name[, default])."""
+    base, name = values[0], values[1]
+    if isinstance(base, Symbol):
+        return Symbol(f"{base.text}.{name}")
+    if isinstance(base, Names) and (name in base.values or len(values) > 2):
+        return base.values.get(name, values[-1])
+    return folder.unread(node)
+
+
+def _of_instance(
+    folder: Folder, base: Names, name: str, settings: dict[str, Setting], positional: list[Setting]
+) -> Any:
+    """A method of a class of the file, with `self` as it has become until now."""
+    method = base.methods[name]
+    decorators = {ast.unparse(one) for one in getattr(method.node, "decorator_list", ())}
+    own = [] if "staticmethod" in decorators else [Setting("self", base, folder.where(method.node))]
+    return _inside(folder, method, settings, [*own, *positional])
 
 
 def _small(base: str, name: str, values: list[Any]) -> bool:
@@ -163,6 +201,4 @@ def _inside(folder: Folder, function: Function, settings: dict[str, Setting], po
     walker.looked_into.add(node)
     walker.bind(node, settings, positional)
     walker.walk(node.body)
-    return (
-        walker.returned if walker.returns else Unread(function.text, "the function returns what it makes when it runs")
-    )
+    return walker.returned(function.text)

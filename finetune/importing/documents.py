@@ -102,6 +102,7 @@ def _python(block: Block, walker: Walker, draft: Draft, alone: bool) -> list[Com
         return lines
     try:
         walker.walk(tree.body)
+        walker.returns = walker.gives_up = False
     except RecursionError:
         draft.say(UNREAD, block.first + 1, "a block of code", "it nests too deeply to be read")
     return lines
@@ -127,7 +128,7 @@ def without_magics(text: str, first: int) -> tuple[str, list[Command]]:
 
 def _cells(path: Path, text: str) -> Iterator[Block]:
     try:
-        book = json.loads(text)
+        book = json.loads(text, strict=False)  # some hold raw control characters
         cells = book["cells"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"{path} is no notebook that can be read: it is not JSON with a list of cells") from None

@@ -84,6 +84,9 @@ class Draft:
         if not known(value):
             self.unread(setting, value)
             return
+        if value is None:
+            self.tell(IDLE, setting, "asks for nothing")
+            return
         old = self.lines.get(key)
         if old is not None and not same(old.value, value):
             place = f" (line {old.where.line})" if old.where and old.where.line else ""

@@ -62,6 +62,10 @@ class Names:
 
     values: dict[str, Any]
     why: str = ""
+    methods: dict[str, Function] = field(default_factory=dict)
+
+    def instance(self, given: Mapping[str, Any]) -> "Names":
+        return Names({**self.values, **given}, self.why, self.methods)
 
 
 @dataclass
@@ -198,8 +202,11 @@ class Folder:
         left = self.fold(node.left)
         right = self.fold(node.comparators[0])
         how = COMPARISONS.get(type(node.ops[0]))
+        if isinstance(left, Symbol) and isinstance(right, Symbol) and {left.text[:6], right.text[:6]} == {"torch."}:
+            left, right = left.text, right.text
         if len(node.ops) > 1 or how is None or not known(left) or not known(right):
-            return self.unread(node)
+            hangs = next((part.why for part in (left, right) if isinstance(part, Unread)), "")
+            return self.unread(node, hangs)
         try:
             return bool(how(left, right))
         except TypeError:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetune.errors import Where
 from finetune.importing.folding import Folder, Function, Names
 from finetune.importing.found import Object, Setting, Symbol, Unread, known
 
 MOST_CALLS = 20_000
+DEEPEST_UNCALLED = 3
 CONFIGURATIONS = ("TrainingArguments", "Config", "Arguments")
 
 
@@ -18,13 +20,19 @@ CONFIGURATIONS = ("TrainingArguments", "Config", "Arguments")
 class Walker(Folder):
     nested: int = 0
     returns: bool = False
-    returned: Any = None
+    """Whether what follows is never reached."""
+    gives_up: bool = False
+    """By an exit code or an exception: a branch that a script takes where it was started without what it needs."""
+    ways: list[Any] = field(default_factory=list)
+    """What the function may return."""
+    hangs: str = ""
+    """On what it hangs which of them it is."""
     looked_into: set[ast.AST] = field(default_factory=set)
     """Functions of the file that a call has led into."""
 
     def walk(self, body: Sequence[ast.stmt]) -> None:
         for statement in body:
-            if len(self.calls) > MOST_CALLS:
+            if len(self.calls) > MOST_CALLS or self.returns:
                 return
             method = getattr(self, f"on_{type(statement).__name__.lower()}", None)
             if method:
@@ -104,14 +112,24 @@ class Walker(Folder):
             return
         test = self.fold(node.test)
         if known(test):
+            ways = len(self.ways)
             self.walk(node.body if test else node.orelse)
+            if self.returns and self.gives_up:
+                self.returns = self.gives_up = False
+                self.ways = self.ways[:ways]
             return
         before = dict(self.values)
         self.walk(node.body)
-        taken = self.values
-        self.values = dict(before)
+        taken, ends = self.values, self.returns
+        self.values, self.returns = dict(before), False
         self.walk(node.orelse)
-        self._merge(before, taken, ast.unparse(node.test))
+        if ends and not self.returns:
+            self.hangs = self.hangs or ast.unparse(node.test)
+        elif self.returns and not ends:
+            self.values, self.returns = taken, False
+            self.hangs = self.hangs or ast.unparse(node.test)
+        elif not ends:
+            self._merge(before, taken, ast.unparse(node.test))
 
     def _merge(self, before: dict[str, Any], taken: dict[str, Any], test: str) -> None:
         other = self.values
@@ -119,8 +137,8 @@ class Walker(Folder):
             one, two = taken.get(name, before.get(name)), other.get(name, before.get(name))
             if name not in taken or name not in other:
                 other[name] = one if name in taken else two
-            elif one is not two and not (known(one) and known(two) and one == two):
-                plain = known(one) and known(two)
+            elif one is not two and not alike(one, two):
+                plain = is_plain(one) and is_plain(two)
                 other[name] = (
                     Unread(name, f"it hangs on `{test[:60]}`") if plain else one if one is not before.get(name) else two
                 )
@@ -130,6 +148,8 @@ class Walker(Folder):
         for name in _names(node.target):
             self.values[name] = Unread(name, "it changes from turn to turn of a loop")
         self.walk(node.body)
+        if self.returns:
+            self.returns, self.hangs = False, self.hangs or "how a loop goes"
 
     def on_with(self, node: ast.With) -> None:
         for item in node.items:
@@ -140,8 +160,13 @@ class Walker(Folder):
 
     def on_try(self, node: ast.Try) -> None:
         self.walk(node.body)
+        ends = self.returns
         for handler in node.handlers:
+            # What stands there is for the machine on which something is missing.
+            self.returns, tried = False, dict(self.values)
             self.walk(handler.body)
+            self.values = {**self.values, **tried}
+        self.returns = ends
         self.walk([*node.orelse, *node.finalbody])
 
     def on_functiondef(self, node: ast.FunctionDef) -> None:
@@ -157,16 +182,49 @@ class Walker(Folder):
                 self.imports[node.name] = value.text
                 self.values.pop(node.name, None)
                 return
+        methods = {part.name: Function(part, self.first) for part in node.body if isinstance(part, ast.FunctionDef)}
         inner = Walker(self.file, self.first, dict(self.values), dict(self.imports), self.calls)
-        start = set(inner.values)
         inner.walk([part for part in node.body if not isinstance(part, ast.FunctionDef)])
-        values = {name: value for name, value in inner.values.items() if name not in start}
-        self.values[node.name] = Names(values, f"{node.name} has no such value")
+        own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        values = {name: self._default(value) for name, value in inner.values.items() if name in own}
+        bases = [base for one in node.bases if isinstance(base := self.fold(one), Names)]
+        for base in reversed(bases):
+            values, methods = {**base.values, **values}, {**base.methods, **methods}
+        self.values[node.name] = Names(values, f"{node.name} has no such value", methods)
+
+    def _default(self, value: Any) -> Any:
+        """Of a field of a dataclass: its default."""
+        if not isinstance(value, Object) or value.name not in ("field", "Field"):
+            return value
+        made = value.get("default_factory")
+        if isinstance(made, Function) and isinstance(made.node, ast.Lambda):
+            return self.fold(made.node.body)
+        if isinstance(made, Unread) and made.text in ("list", "dict"):
+            return [] if made.text == "list" else {}
+        given = value.setting("default", 0)
+        return given.value if given is not None else Unread("a field", "it has no default")
 
     def on_return(self, node: ast.Return) -> None:
-        value = self.fold(node.value) if node.value is not None else None
-        if not self.returns:
-            self.returns, self.returned = True, value
+        self.ways.append(self.fold(node.value) if node.value is not None else None)
+        self.returns = True
+        self.gives_up = node.value is None or (isinstance(node.value, ast.Constant) and node.value.value in (1, 2, False))
+
+    def on_raise(self, node: ast.Raise) -> None:
+        if node.exc is not None:
+            self.fold(node.exc)
+        self.returns = self.gives_up = True
+
+    def returned(self, name: str) -> Any:
+        """What a function returns; Unread where it is one of several."""
+        if not self.ways:
+            return Unread(name, "the function returns what it makes when it runs")
+        first = self.ways[0]
+        if all(alike(first, way) for way in self.ways[1:]):
+            return first
+        made = [way for way in self.ways if isinstance(way, Object | Names)]
+        if made and all(way is None or way in made for way in self.ways):
+            return made[0]
+        return Unread(name, f"it hangs on `{self.hangs[:60]}`")
 
     def on_delete(self, node: ast.Delete) -> None:
         del node
@@ -186,20 +244,49 @@ class Walker(Folder):
             elif name in defaults:
                 self.values[name] = self.fold(defaults[name])
             else:
-                self.values[name] = Unread(name, f"it is a parameter of `{node.name}`")
+                self.values[name] = self._typed(name, node)
+
+    def _typed(self, name: str, node: Any) -> Any:
+        """A parameter that nobody gives: of a class of settings of the file, its defaults."""
+        every = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        annotation = next((one.annotation for one in every if one.arg == name), None)
+        value = self.values.get(annotation.id) if isinstance(annotation, ast.Name) else None
+        if isinstance(value, Names):
+            return value.instance({})
+        return Unread(name, f"it is a parameter of `{node.name}`")
 
     def the_rest(self) -> None:
         """Functions that nothing calls: what a library would call, or somebody who imports the file."""
         for value in list(self.values.values()):
-            if (
-                isinstance(value, Function)
-                and not isinstance(value.node, ast.Lambda)
-                and value.node not in self.looked_into
-            ):
-                inner = Walker(self.file, value.first, dict(self.values), dict(self.imports), self.calls, nested=1)
-                inner.looked_into = self.looked_into
-                inner.bind(value.node, {}, ())
-                inner.walk(value.node.body)
+            if isinstance(value, Function):
+                self._uncalled(value, ())
+            elif isinstance(value, Names) and any(one.node not in self.looked_into for one in value.methods.values()):
+                myself = (Setting("self", value.instance({}), Where(self.file)),)
+                for method in list(value.methods.values()):
+                    self._uncalled(method, myself)
+
+    def _uncalled(self, function: Function, given: Sequence[Setting]) -> None:
+        node = function.node
+        if isinstance(node, ast.Lambda) or node in self.looked_into or self.nested >= DEEPEST_UNCALLED:
+            return
+        self.looked_into.add(node)
+        values, imports = dict(self.values), dict(self.imports)
+        inner = Walker(self.file, function.first, values, imports, self.calls, nested=self.nested + 1)
+        inner.looked_into = self.looked_into
+        inner.bind(node, {}, given)
+        inner.walk(node.body)
+        inner.the_rest()
+
+
+def is_plain(value: Any) -> bool:
+    """A value that stands for itself: plain, or a constant of a library."""
+    return known(value) or isinstance(value, Symbol)
+
+
+def alike(one: Any, other: Any) -> bool:
+    if isinstance(one, Symbol) and isinstance(other, Symbol):
+        return one.text == other.text
+    return one is other or (known(one) and known(other) and type(one) is type(other) and bool(one == other))
 
 
 def _is_main(test: ast.expr) -> bool:
