@@ -202,3 +202,42 @@ def _inside(folder: Folder, function: Function, settings: dict[str, Setting], po
     walker.bind(node, settings, positional)
     walker.walk(node.body)
     return walker.returned(function.text)
+
+
+def comprehension(folder: Folder, node: ast.ListComp) -> Any:
+    """[function(row) for row in rows] as the step that it is; lines of a file as the rows in it."""
+    loop = node.generators[0]
+    over = folder.fold(loop.iter)
+    if len(node.generators) > 1 or not isinstance(over, Object) or not isinstance(loop.target, ast.Name):
+        return folder.unread(node)
+    name = loop.target.id
+    call = node.elt if isinstance(node.elt, ast.Call) else None
+    asked = ast.unparse(call.func) if call is not None else ""
+    where = folder.where(node)
+    if asked == "json.loads" and over.name in ("open", "splitlines", "readlines"):
+        opened = over if over.name == "open" else over.base
+        return (
+            Object("read_jsonl", {}, opened.positional[:1], where.line, None, where)
+            if isinstance(opened, Object)
+            else over
+        )
+    made = over
+    if loop.ifs:
+        keeps = ast.Lambda(_one_argument(name), ast.BoolOp(ast.And(), loop.ifs) if len(loop.ifs) > 1 else loop.ifs[0])
+        made = _step("filter", Function(keeps, folder.first), made, folder, node)
+    if isinstance(node.elt, ast.Name) and node.elt.id == name:
+        return made
+    named = call is not None and len(call.args) == 1 and isinstance(call.args[0], ast.Name) and call.args[0].id == name
+    function = folder.fold(call.func) if named and call is not None else None
+    if not isinstance(function, Function):
+        function = Function(ast.Lambda(_one_argument(name), node.elt), folder.first)
+    return _step("map", function, made, folder, node)
+
+
+def _one_argument(name: str) -> ast.arguments:
+    return ast.arguments([], [ast.arg(name)], None, [], [], None, [])
+
+
+def _step(name: str, function: Function, over: Object, folder: Folder, node: ast.AST) -> Object:
+    where = folder.where(node)
+    return Object(name, {}, (Setting("map.0", function, where),), where.line, over, where)

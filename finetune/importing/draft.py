@@ -57,10 +57,17 @@ class Draft:
     told: list[Told] = field(default_factory=list)
     accounted: set[tuple[str, Where]] = field(default_factory=set)
     """Settings of which something was told."""
+    missed: dict[str, Where] = field(default_factory=dict)
+    """Names of settings that are written and could not be read, or have no counterpart."""
 
     def tell(self, kind: str, setting: Setting, message: str, advice: str = "") -> None:
         self.accounted.add((setting.name, setting.where))
-        self.told.append(Told(kind, setting.where, setting.shown, message, advice))
+        self._once(Told(kind, setting.where, setting.shown, message, advice))
+
+    def _once(self, told: Told) -> None:
+        """A function that is looked into twice says the same twice."""
+        if told not in self.told:
+            self.told.append(told)
 
     def account_for(self, settings: Iterable[Setting]) -> None:
         """Nothing that was read is passed over: what no rule spoke of is told as lost."""
@@ -70,7 +77,7 @@ class Draft:
 
     def say(self, kind: str, line: int, shown: str, message: str, advice: str = "") -> None:
         """The same of something that is no setting; line 0 for the file as a whole."""
-        self.told.append(Told(kind, Where(self.file, line, 1 if line else 0), shown, message, advice))
+        self._once(Told(kind, Where(self.file, line, 1 if line else 0), shown, message, advice))
 
     def switch(self, setting: Setting | None, key: str, value: Any, note: str = "") -> None:
         """A line from a switch that is on; off, it asks for nothing; not written, nothing is told."""
@@ -99,12 +106,21 @@ class Draft:
         self.tell(CHANGED if note else CARRIED, setting, f"{shown}{'; ' if note else ''}{note}")
 
     def assume(self, key: str, value: Any, why: str) -> None:
-        """A line that no setting of the file gave."""
-        if key not in self.lines:
+        """A line that no setting of the file gave, or one that could not be read."""
+        if key in self.lines:
+            return
+        from finetune.importing.spelled import names_of
+
+        missed = next((self.missed[name] for name in names_of(key) if name in self.missed), None)
+        if missed is None:
             self.lines[key] = Line(value, why)
+            return
+        default = why.removeprefix("not written; ") if why.startswith("not written") else "a guess"
+        self.lines[key] = Line(value, f"TO DO: line {missed.line} says it and could not be read; this is {default}")
 
     def unread(self, setting: Setting, value: Any = None) -> None:
         part = unread_in(setting.value if value is None else value) or Unread(value_text(setting.value))
+        self.missed.setdefault(setting.key, setting.where)
         message = f"{part.text!r} cannot be read: {part.why}"
         self.tell(UNREAD, setting, message, "write its value into the recipe")
 

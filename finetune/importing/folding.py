@@ -228,6 +228,8 @@ class Folder:
         if known(test):
             return self.fold(node.body if test else node.orelse)
         one, other = self.fold(node.body), self.fold(node.orelse)
+        if None in (one, other) and isinstance(one or other, Object):
+            return one or other
         if known(one) and known(other) and one == other:
             return one
         return self.unread(node, "it hangs on what the file finds when it runs")
@@ -248,6 +250,11 @@ class Folder:
 
     def _slice(self, node: ast.Slice) -> Any:
         return self.unread(node)
+
+    def _listcomp(self, node: ast.ListComp) -> Any:
+        from finetune.importing.calling import comprehension
+
+        return comprehension(self, node)
 
     def _lambda(self, node: ast.Lambda) -> Any:
         return Function(node, self.first)

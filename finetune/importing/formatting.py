@@ -40,6 +40,14 @@ def form_of(function: Function, folder: Folder) -> Form | None:
     return turns or _wording(node, columns, folder)
 
 
+def renamed(form: Form, names: Mapping[str, str]) -> Form:
+    """The form with the file's own columns. `names`: a column's name in the script -> in the file."""
+    mapping = {
+        key: names.get(value, value) if key.startswith("field_") else value for key, value in form.mapping.items()
+    }
+    return Form(form.kind, names.get(form.column, form.column), mapping, form.notes)
+
+
 def _asked_again(call: ast.Call) -> tuple[str, ...]:
     """add_generation_prompt in training writes the beginning of an answer that never comes."""
     for keyword in call.keywords:
@@ -57,16 +65,21 @@ class _Columns:
         self.parameters = {argument.arg for argument in node.args.args}
         self.names: dict[str, str] = {}
         self.values: dict[str, ast.expr] = {}
+        self.several: set[str] = set()
+        """Names that stand for more than one thing."""
         for _ in range(3):  # a name may stand on one that stands on another
             for part in ast.walk(node):
                 if isinstance(part, ast.Assign) and len(part.targets) == 1:
                     self._bind(part.targets[0], part.value)
                 elif isinstance(part, ast.For | ast.comprehension):
                     self._loop(part.target, part.iter)
+                elif isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name):
+                    self.several.add(part.target.id)
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Name):
-            self.values.setdefault(target.id, value)
+            if self.values.setdefault(target.id, value) is not value and not _only_trimmed(value, target.id):
+                self.several.add(target.id)
             if column := self.of(value):
                 self.names[target.id] = column
 
@@ -85,7 +98,7 @@ class _Columns:
     def of(self, node: ast.expr) -> str:
         """The column, or nothing."""
         if isinstance(node, ast.Name):
-            return self.names.get(node.id, "")
+            return "" if node.id in self.several else self.names.get(node.id, "")
         if (
             isinstance(node, ast.Subscript)
             and isinstance(node.slice, ast.Constant)
@@ -100,15 +113,28 @@ class _Columns:
             if node.func.attr == "get" and node.args and isinstance(node.args[0], ast.Constant):
                 base = node.func.value
                 inside = isinstance(base, ast.Name) and base.id in self.parameters
-                return str(node.args[0].value) if inside else ""
+                other = node.args[1] if len(node.args) > 1 else None
+                plain = other is None or (isinstance(other, ast.Constant) and not other.value)
+                return str(node.args[0].value) if inside and plain else ""
             return self.of(node.func.value) if node.func.attr in ("strip", "lower", "rstrip", "lstrip") else ""
         return ""
+
+
+def _only_trimmed(value: ast.expr, name: str) -> bool:
+    """`text = text.strip()`, `text = text + EOS_TOKEN`: the same text, as far as a recipe goes."""
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        base = value.func.value
+        return isinstance(base, ast.Name) and base.id == name and value.func.attr.endswith("strip")
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+        same = isinstance(value.left, ast.Name) and value.left.id == name
+        return same and bool(re.search(r"eos_token|EOS", ast.unparse(value.right)))
+    return False
 
 
 def _turns(node: ast.expr, columns: _Columns, folder: Folder) -> Form | None:
     if column := columns.of(node):
         return Form("chat", column)
-    if isinstance(node, ast.Name) and node.id in columns.values:
+    if isinstance(node, ast.Name) and node.id in columns.values and node.id not in columns.several:
         return _turns(columns.values[node.id], columns, folder)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         value = node.slice.value
@@ -185,6 +211,8 @@ def _template(node: ast.expr, columns: _Columns, folder: Folder) -> tuple[str | 
             return None if left is None or right is None else left + right
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "format":
             return _formatted(part, read, folder)
+        if isinstance(part, ast.Name) and part.id in columns.several:
+            return None
         if isinstance(part, ast.Name) and part.id in columns.values:
             found = read(columns.values[part.id])
             if found is not None:

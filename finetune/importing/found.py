@@ -92,6 +92,8 @@ def value_text(value: Any) -> str:
 def _plain_text(value: Any) -> str:
     if isinstance(value, Unread | Symbol) or hasattr(value, "text"):
         return str(value.text)
+    if isinstance(value, Object) and value.name == "[]":
+        return f"{_plain_text(value.base)}[{', '.join(_plain_text(one.value) for one in value.positional)}]"
     if isinstance(value, Object):
         return f"{value.name}(…)"
     if isinstance(value, Mapping):
@@ -117,7 +119,7 @@ def unread_in(value: Any) -> Unread | None:
     if isinstance(value, Unread):
         return value
     if isinstance(value, Object):
-        return Unread(f"{value.name}(…)")
+        return Unread(value_text(value))
     parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     return next((found for part in parts if (found := unread_in(part))), None)
 

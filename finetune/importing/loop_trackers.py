@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from finetune.importing.draft import IDLE, LOST, Draft
-from finetune.importing.found import Setting, Symbol, Unread, known
+from finetune.importing.found import Setting, Symbol, known
 
 Settings = Mapping[str, Setting]
 
@@ -32,7 +32,7 @@ def read_trackers(settings: Settings, draft: Draft) -> None:
     if setting is not None and not names:
         draft.tell(IDLE, setting, "no tracker, as when it is not written; metrics are in the run folder")
     for one in names:
-        if isinstance(one, Unread) or setting is None:
+        if not known(one) or setting is None:
             draft.unread(setting or name)  # type: ignore[arg-type]
         elif one in TRACKERS:
             draft.put(TRACKERS[one][0], True, setting)

@@ -160,7 +160,8 @@ def read_lora(settings: Iterable[Setting], draft: Draft) -> None:
     apply(named.values(), LORA, draft)
     target_modules(named.get("target_modules"), draft)
     loftq(named.get("loftq_config"), draft)
-    adapter(draft, "line of LoraConfig")
+    first = next(iter(named.values()), None)
+    adapter(draft, f"line {first.where.line}: LoraConfig" if first is not None else "LoraConfig")
     for key, value in LORA_DEFAULTS.items():
         draft.assume(key, value, "not written; peft's default")
 

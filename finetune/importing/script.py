@@ -13,6 +13,7 @@ from finetune.importing.loop import measuring, read_arguments
 from finetune.importing.model_arguments import adapter, read_lora, read_model, read_tokenizer
 from finetune.importing.online import answers_together, names_in, read_rewards, settings_of
 from finetune.importing.other_rows import refuse_other_rows
+from finetune.importing.plain_rows import read_plain
 from finetune.importing.precision import precision
 from finetune.importing.rules import apply
 from finetune.importing.script_after import read_after
@@ -65,6 +66,7 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
     _adapter(trainer, calls, unsloth, draft)
     rows = Read(calls, values, trainer, given, method)
     read_rows(rows, draft)
+    read_plain(rows, draft)
     precision(given, dtype, draft, _unset(config, unsloth))
     measuring(given, draft, bool(draft.test_datasets or draft.value("val_set_size")))
     read_after(calls, draft)

@@ -1,15 +1,16 @@
-"""A script's data -> entries of datasets: where rows come from, which are taken, what one is and what is learned."""
+"""Where a script's rows come from: a loading, several that are joined, a table of pandas, rows of its own -> entries of
+datasets, each with the steps that follow. What a step does is decided in script_steps.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.importing.draft import CHANGED, IDLE, LOST, TO_DO, UNREAD, Draft, Line, origin
-from finetune.importing.folding import Folder, Function
-from finetune.importing.formatting import Form, form_of
-from finetune.importing.found import Object, Setting, Symbol, Unread, known, value_text
+from finetune.importing.draft import IDLE, LOST, TO_DO, UNREAD, Draft, Line, origin
+from finetune.importing.folding import Folder
+from finetune.importing.found import Object, Setting, known, value_text
 
 KINDS = ("json", "csv", "parquet", "text", "arrow")
+ENDINGS = {"json": "jsonl", "text": "txt"}
 PLACED = {"split": "split", "name": "name", "revision": "revision", "config_name": "name"}
 FETCHED = frozenset(
     """
@@ -17,12 +18,18 @@ FETCHED = frozenset(
     ignore_verifications
     """.split()
 )
-LOADINGS = frozenset(
-    """
-    load_dataset load_from_disk concatenate_datasets interleave_datasets from_generator from_list from_dict from_pandas
-    from_json from_csv
-    """.split()
-)
+JOINS = ("concatenate_datasets", "interleave_datasets", "concat")
+FILES = {
+    **dict.fromkeys(("read_csv", "from_csv", "read_table"), "csv"),
+    **dict.fromkeys(("read_json", "from_json", "read_jsonl"), "json"),
+    **dict.fromkeys(("read_parquet", "from_parquet"), "parquet"),
+    "from_text": "text",
+}
+MADE = ("from_generator", "from_list", "from_dict", "from_pandas", "DataFrame", "load", "read_excel")
+LOADINGS = ("load_dataset", "load_from_disk", *FILES)
+WRAPPED = ("from_pandas", "from_list", "from_dict", "from_polars")
+"""They take rows that stand somewhere else."""
+STEPS = ("map", "filter", "select", "take", "skip", "shuffle", "train_test_split", "shard", *JOINS)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Read:
     trainer: Object | None
     settings: Mapping[str, Setting]
     method: str
+    seen: set[Object] = field(default_factory=set)
+    """Loadings and steps that have been read."""
 
     def named(self, *names: str) -> list[Object]:
         return [call for call in self.calls if call.name in names]
@@ -40,36 +49,97 @@ class Read:
         return Folder(draft.file, 0, dict(self.values))
 
 
-def chain(value: Any) -> tuple[Object | None, list[Object]]:
-    """(the loading, what was done to its rows in order)."""
+@dataclass
+class Rows:
+    """Rows with one root: None where it is none that is known. `steps`: what is done to them, in order."""
+
+    root: Object | None
+    steps: list[Object]
+
+
+def rows_of(value: Any, deep: int = 0) -> list[Rows]:
+    """The rows that a value stands for, one for each of its sources."""
+    if isinstance(value, list) and deep < 8:
+        return [rows for part in value if isinstance(part, Object) for rows in rows_of(part, deep + 1)]
     steps: list[Object] = []
-    for _ in range(40):
+    for _ in range(60):
         if not isinstance(value, Object):
-            return None, steps[::-1]
-        if value.name in LOADINGS:
-            return value, steps[::-1]
+            break
+        if value.name in JOINS and deep < 8:
+            joined = rows_of(value.get("dsets") or value.get("datasets") or value.get("objs", 0), deep + 1)
+            joined = joined or rows_of(value.get("datasets", 0), deep + 1)
+            return [Rows(rows.root, [*rows.steps, value, *steps[::-1]]) for rows in joined]
+        if value.name in LOADINGS or (value.name == "load" and "MsDataset" in value.call):
+            return [Rows(value, steps[::-1])]
+        inner = _before(value, steps)
+        if inner is None and value.name in MADE:
+            return [Rows(value, steps[::-1])]
         steps.append(value)
-        inner = value.base if isinstance(value.base, Object) else value.get("dataset", 0)
         value = inner
-    return None, steps[::-1]
+    return [Rows(None, steps[::-1])] if steps else []
+
+
+def _before(value: Object, steps: list[Object]) -> Any:
+    """What a step was done to."""
+    parts = value.get("dataset_dict", 0)
+    if value.name in ("DatasetDict", "IterableDatasetDict") and isinstance(parts, dict):
+        name = steps[-1].positional[0].value if steps and steps[-1].name == "[]" else None
+        steps[-1:] = [] if name in parts else steps[-1:]
+        return parts.get(name, next(iter(parts.values()), None))
+    if isinstance(value.base, Object):
+        return value.base
+    first = value.get("dataset", 0)
+    return first if isinstance(first, Object) else value.get("df") or value.get("mapping")
+
+
+def entries_of(rows: Sequence[Rows], draft: Draft) -> list[tuple[dict[str, Line], Rows]]:
+    """An entry for each source; one with a task where only the script knows the rows."""
+    made = []
+    for one in rows:
+        if one.root is None and not any(step.name in STEPS for step in one.steps):
+            continue
+        entry = source_of(one.root, draft) if one.root is not None else None
+        made.append((entry if entry is not None else _unknown(one, draft), one))
+    return made
+
+
+def _unknown(rows: Rows, draft: Draft) -> dict[str, Line]:
+    first = rows.root or rows.steps[0]
+    advice = "write the rows into a file and name it here, or write the hub id they come from"
+    shown = f"{first.name}(…)" if first.name != "[]" else value_text(first.base)
+    draft.say(TO_DO, first.line, shown, "which rows the script begins with is not read", advice)
+    entry = {"path": Line("your_data.jsonl", f"TO DO: the rows of line {first.line}", first.where)}
+    draft.datasets.append(entry)
+    return entry
 
 
 def source_of(root: Object, draft: Draft) -> dict[str, Line] | None:
     """An entry for a loading; None where its rows are made by the script."""
-    if root.name not in ("load_dataset", "load_from_disk"):
-        advice = "write the rows into a file, or list the sources under datasets"
-        draft.say(TO_DO, root.line, f"{root.name}(…)", "rows that the script makes or joins are not read", advice)
+    if root.name in FILES:
+        return _file(root, draft)
+    hub = root.name == "load" and "MsDataset" in root.call
+    if root.name not in ("load_dataset", "load_from_disk") and not hub:
         return None
-    first = root.setting("path", 0) or root.setting("dataset_path", 0)
+    first = root.setting("path", 0) or root.setting("dataset_path", 0) or root.setting("dataset_name", 0)
     files = root.setting("data_files", 3)
     if first is None or not isinstance(first.value, str):
         if first is not None:
             draft.unread(first)
         return None
     entry = _place(first, files, draft)
-    name = root.setting("name", 1)
-    for setting in (*root.arguments.values(), *((name,) if name is not None else ())):
-        if setting in (first, files):
+    if hub:
+        message = "it is loaded from ModelScope; here the name is looked up on the Hugging Face hub"
+        draft.say(TO_DO, root.line, f"MsDataset.load({first.value!r})", message, "check the name, or name a file")
+    _placed(root, (first, files), entry, draft)
+    draft.datasets.append(entry)
+    return entry
+
+
+def _placed(root: Object, done: tuple[Any, ...], entry: dict[str, Line], draft: Draft) -> None:
+    """Which part of a source is loaded."""
+    name = root.setting("name", 1) or root.setting("subset_name")
+    for setting in (*root.arguments.values(), *((name,) if name is not None and name.key.isdigit() else ())):
+        if setting in done:
             continue
         key = "name" if setting is name else PLACED.get(setting.key, "")
         if setting.value is None or setting.key in FETCHED:
@@ -86,15 +156,15 @@ def source_of(root: Object, draft: Draft) -> dict[str, Line] | None:
             draft.tell(LOST, setting, "an entry of datasets has no such key", "data_files or split may say it")
         else:
             draft.unread(setting)
-    draft.datasets.append(entry)
-    return entry
 
 
 def _place(first: Setting, files: Setting | None, draft: Draft) -> dict[str, Line]:
     path, value = str(first.value), files.value if files is not None else None
     value = value.get("train", next(iter(value.values()), None)) if isinstance(value, dict) else value
-    if files is not None and not known(files.value):
-        draft.unread(files)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if files is not None and not known(value):
+        draft.unread(files, value)
         value = None
     elif files is not None:
         draft.tell("carried", files, f"`datasets`: {value_text(value)}")
@@ -105,127 +175,53 @@ def _place(first: Setting, files: Setting | None, draft: Draft) -> dict[str, Lin
         draft.say(
             TO_DO, first.where.line, f"load_dataset({path!r})", "the file it reads is not known", "write its path"
         )
-        return {"path": Line("your_data." + path, "TO DO: the file that is loaded", first.where)}
+        name = f"your_data.{ENDINGS.get(path, path)}"
+        return {"path": Line(name, "TO DO: the file that is loaded", first.where)}
     entry = {"path": Line(path, origin(first), first.where)}
     if value is not None:
         entry["data_files"] = Line(value, origin(files or first), first.where)
     return entry
 
 
-def read_steps(entry: dict[str, Line], steps: list[Object], read: Read, draft: Draft) -> Form | None:
-    """What is done to the rows before training."""
-    form: Form | None = None
-    mixed = False
-    for step in steps:
-        if step.name == "[]":
-            _split(entry, step, draft)
-        elif step.name in ("select", "take"):
-            taken_rows(entry, step, mixed, draft)
-        elif step.name == "shuffle":
-            mixed = True
-            _idle(step, "rows are drawn in random order by `seed`", draft)
-        elif step.name == "train_test_split":
-            held_out(step, draft)
-        elif step.name == "map":
-            form = _mapped(step, read, draft) or form
-        elif step.name in ("filter",):
-            advice = "an entry's `filter` is an expression over a row: filter: row.score > 3"
-            draft.say(LOST, step.line, "filter(…)", "which rows the function keeps is not read", advice)
-        elif step.name in ("standardize_sharegpt", "standardize_data_formats"):
-            _idle(step, "messages are read whatever their fields are called", draft)
-        elif step.name in ("rename_column", "rename_columns"):
-            draft.say(
-                CHANGED, step.line, f"{step.name}(…)", "columns have the file's own names here", "see docs/data.md"
-            )
-        elif step.name == "to_sharegpt":
-            draft.say(
-                TO_DO,
-                step.line,
-                "to_sharegpt(…)",
-                "its columns and wording are not read",
-                "write `type` as a mapping with as_turns: true",
-            )
-        else:
-            _idle(step, "what remains in a row is not learned from", draft)
-    return form
-
-
-def _idle(step: Object, message: str, draft: Draft) -> None:
-    draft.say(IDLE, step.line, f"{step.name}(…)", message)
-    for setting in step.arguments.values():
-        draft.tell(IDLE, setting, message)
-
-
-def _split(entry: dict[str, Line], step: Object, draft: Draft) -> None:
-    name = step.positional[0].value if step.positional else None
-    if isinstance(name, str) and "split" not in entry and name not in ("test",) and "val_set_size" not in draft.lines:
-        if name != "train":
-            entry["split"] = Line(name, f"line {step.line}: [{name!r}]", step.where)
-    elif isinstance(name, Unread):
-        draft.say(
-            LOST, step.line, f"[{name.text}]", "which rows these are is not read", "an entry's `split`: train[:1000]"
-        )
-
-
-def taken_rows(entry: dict[str, Line], step: Object, mixed: bool, draft: Draft) -> None:
-    one = step.positional[0].value if step.positional else step.get("indices") or step.get("n")
-    numbers = [part.value for part in one.positional] if isinstance(one, Object) and one.name == "range" else [one]
-    if not all(isinstance(part, int) for part in numbers) or not numbers or len(numbers) > 2:
-        draft.say(
-            UNREAD,
-            step.line,
-            f"{step.name}(…)",
-            "which rows are taken is not read",
-            "`split: train[:1000]` or max_rows",
-        )
-        return
-    first, last = (0, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-    name = str(entry["split"].value) if "split" in entry else "train"
-    if mixed and first == 0:
-        entry["max_rows"] = Line(last, f"line {step.line}: of shuffled rows; drawn by content here", step.where)
-    elif "[" not in name:
-        entry["split"] = Line(f"{name}[{first or ''}:{last}]", f"line {step.line}: {step.name}", step.where)
-    draft.say("carried", step.line, f"{step.name}(…)", "`split` or `max_rows` of the entry")
-
-
-def held_out(step: Object, draft: Draft) -> None:
-    size, share = step.setting("test_size", 0), step.setting("train_size", 1)
-    if size is not None:
-        draft.put(
-            "val_set_size",
-            size.value,
-            Setting(
-                f"train_test_split.{size.key}" if not size.key.isdigit() else "train_test_split.test_size",
-                size.value,
-                size.where,
-            ),
-        )
-    elif share is not None and isinstance(share.value, float):
-        draft.put("val_set_size", round(1 - share.value, 6), share)
-    elif share is not None:
-        draft.tell(TO_DO, share, "how many rows are held out is not known", "write val_set_size")
+def _file(root: Object, draft: Draft) -> dict[str, Line]:
+    """A table that pandas reads, or a file that is read line by line."""
+    kind = FILES[root.name]
+    first = next((one for name in ("path_or_buf", "filepath_or_buffer", "path", "path_or_paths")
+                  if (one := root.setting(name, 0))), None)  # fmt: skip
+    if first is not None and isinstance(first.value, str):
+        entry = {"path": Line(first.value, origin(first), first.where)}
+        draft.tell("carried", first, f"`datasets.path: {first.value}`")
     else:
-        draft.assume("val_set_size", 0.25, f"line {step.line}: train_test_split without a size")
-    for name, setting in step.arguments.items():
-        if name not in ("test_size", "train_size"):
-            draft.tell(IDLE, setting, "which rows are held out goes by their content")
+        draft.say(TO_DO, root.line, f"{root.name}(…)", "the file it reads is not known", "write its path")
+        name = f"your_data.{ENDINGS.get(kind, kind)}"
+        entry = {"path": Line(name, "TO DO: the file that is read", root.where)}
+    for setting in root.arguments.values():
+        if setting is first:
+            continue
+        if setting.key in ("lines", "encoding", "orient", "engine", "index_col", "low_memory", "header"):
+            draft.tell(IDLE, setting, "how the file is read")
+        elif setting.key == "nrows" and isinstance(setting.value, int):
+            entry["split"] = Line(f"train[:{setting.value}]", origin(setting), setting.where)
+            draft.tell("carried", setting, f"`split: train[:{setting.value}]`")
+        else:
+            draft.tell(LOST, setting, "the file's own columns and kind are taken", "see docs/data.md")
+    draft.datasets.append(entry)
+    return entry
 
 
-def _mapped(step: Object, read: Read, draft: Draft) -> Form | None:
-    given = step.setting("function", 0)
-    for name, setting in step.arguments.items():
-        if name != "function":
-            draft.tell(IDLE, setting, "how the rows are gone through")
-    function = given.value if given is not None else None
-    if isinstance(function, Symbol) and function.text.endswith(("standardize_sharegpt", "standardize_data_formats")):
-        return None
-    form = form_of(function, read.folder(draft)) if isinstance(function, Function) else None
-    shown = function.text if isinstance(function, Function | Symbol) else "a function"
-    if form is None:
-        advice = "say what a row is with `type` and its columns; finetune preview shows what becomes of it"
-        draft.say(TO_DO, step.line, f"map({shown})", "what the function makes of a row is not plain to see", advice)
-        return None
-    draft.say("carried", step.line, f"map({shown})", f"the form of a row: {form.kind}")
-    for note in form.notes:
-        draft.say(CHANGED, step.line, f"map({shown})", note)
-    return form
+def leftover(read: Read, draft: Draft) -> None:
+    """What a script does to rows of which it was not seen that they are trained on."""
+    told: set[Any] = {call.where for call in read.seen}
+    for call in read.calls:
+        of_rows = call.name in STEPS and (call.base is not None or call.name in JOINS or "." in call.call)
+        if not (of_rows or call.name in ("load_dataset", "load_from_disk")) or call.where in told:
+            continue
+        if call.call.startswith(("random.", "numpy.", "np.", "torch.")):
+            continue
+        told.add(call.where)
+        first = next((one.value for one in call.positional), None)
+        shown = f"{call.name}({value_text(first) if first is not None else '…'})"
+        message = "it was not seen to lead to the rows that are trained on"
+        draft.say(UNREAD, call.line, shown, message, "if it does, say it in datasets")
+        for setting in call.arguments.values():
+            draft.accounted.add((setting.name, setting.where))

@@ -1,11 +1,14 @@
 """What a row of a script's data is, how it becomes text, what of it is learned, and which rows are measured."""
 
-from finetune.importing.draft import IDLE, LOST, OUTDATED, TO_DO, Draft, Line, origin
+from typing import Any
+
+from finetune.importing.draft import IDLE, LOST, OUTDATED, TO_DO, UNREAD, Draft, Line, origin
 from finetune.importing.folding import Function
 from finetune.importing.formatting import Form, form_of
-from finetune.importing.found import Object, Setting, known
+from finetune.importing.found import Object, Setting, known, unread_in
 from finetune.importing.rules import apply
-from finetune.importing.script_data import Read, chain, held_out, read_steps, source_of, taken_rows
+from finetune.importing.script_data import LOADINGS, Read, Rows, entries_of, leftover, rows_of
+from finetune.importing.script_steps import State, read_steps
 from finetune.importing.unsloth_arguments import RESPONSES, TEMPLATE
 from finetune.recipe.template_names import SPELLINGS, refusal
 
@@ -17,25 +20,36 @@ ROLES = ("user", "assistant", "system")
 
 def read_rows(read: Read, draft: Draft) -> None:
     given = read.trainer.setting("train_dataset", 2) if read.trainer is not None else None
-    root, steps = chain(given.value if given is not None else None)
-    if root is None:
-        # A text shows pieces; the first data set that is loaded in it is meant.
-        loads = read.named("load_dataset", "load_from_disk")
-        used = [call for call in read.calls if call.name == "map" and loads and chain(call)[0] is loads[0]]
-        root, steps = chain(used[-1]) if used else (loads[0] if loads else None, [])
-    if root is None and given is not None:
-        draft.unread(given)
-    entry = source_of(root, draft) if root is not None else None
+    rows = rows_of(given.value if given is not None else None) or _shown(read)
+    made = entries_of(rows, draft)
+    if given is not None and not made:
+        part = unread_in(given.value)
+        why = f": {part.why}" if part is not None else ""
+        draft.tell(UNREAD, given, f"which rows these are is not read{why}", "name them under datasets")
     column = read.settings.get("dataset_text_field")
-    if entry is None and column is not None:
+    if not made and column is not None:
         draft.tell(IDLE, column, "a column of data that were not understood")
-    form = None
-    if entry is not None:
-        form = read_steps(entry, steps, read, draft)
+    forms = []
+    for number, (entry, one) in enumerate(made):
+        if one.root is not None:
+            read.seen.add(one.root)
+        form = read_steps(one.steps, State(entry, read, draft, held=number > 0 and "val_set_size" in draft.lines))
         read_form(entry, form, read, draft)
+        forms.append(form)
+    entry, form = (made[0][0], forms[0]) if made else (None, None)
     read_templates(entry, read, draft)
     read_learned(entry, form, read, draft)
     read_measured(entry, read, draft)
+    leftover(read, draft)
+
+
+def _shown(read: Read) -> list[Rows]:
+    """A text shows pieces; the first data set that is loaded in it is meant."""
+    loads = read.named(*LOADINGS)
+    if read.trainer is not None or not loads:
+        return []
+    used = [rows for call in read.calls if call.name == "map" for rows in rows_of(call) if rows.root is loads[0]]
+    return used[-1:] or rows_of(loads[0])
 
 
 def read_form(entry: dict[str, Line], form: Form | None, read: Read, draft: Draft) -> None:
@@ -51,12 +65,8 @@ def read_form(entry: dict[str, Line], form: Form | None, read: Read, draft: Draf
     elif given is not None:
         draft.tell(IDLE, given, "asks for nothing") if given.value is None else draft.unread(given)
     column = read.settings.get("dataset_text_field")
-    if form is not None and form.kind == "chat":
-        entry["type"] = Line("chat_template", "the script renders messages with the chat template")
-        if form.column not in ("messages",):
-            entry["field_messages"] = Line(form.column, f"the column that it renders: {form.column}")
-    elif form is not None:
-        entry["type"] = Line(dict(form.mapping), "the wording that the script writes around its columns")
+    if form is not None:
+        _form_lines(entry, form)
     if column is not None and form is not None:
         draft.tell(IDLE, column, "the column that the script writes; here a row is rendered as it is read")
     elif column is not None and known(column.value) and column.value and read.method == "sft":
@@ -66,6 +76,15 @@ def read_form(entry: dict[str, Line], form: Form | None, read: Read, draft: Draf
         draft.tell("carried", column, f"`field: {column.value}`")
     elif column is not None:
         draft.tell(IDLE, column, "asks for nothing")
+
+
+def _form_lines(entry: dict[str, Line], form: Form) -> None:
+    if form.kind == "chat":
+        entry["type"] = Line("chat_template", "the script renders messages with the chat template")
+        if form.column not in ("messages",):
+            entry["field_messages"] = Line(form.column, f"the column that it renders: {form.column}")
+    else:
+        entry["type"] = Line(dict(form.mapping), "the wording that the script writes around its columns")
 
 
 def read_templates(entry: dict[str, Line] | None, read: Read, draft: Draft) -> None:
@@ -141,29 +160,57 @@ def read_measured(entry: dict[str, Line] | None, read: Read, draft: Draft) -> No
         if given is not None:
             draft.tell(IDLE, given, "nothing is measured")
         return
-    root, steps = chain(given.value)
-    split = next((step for step in steps if step.name == "train_test_split"), None)
-    if split is not None or "val_set_size" in draft.lines:
-        if split is not None and "val_set_size" not in draft.lines:
-            held_out(split, draft)
+    rows = rows_of(given.value)
+    if isinstance(given.value, dict):
+        rows = [one for value in given.value.values() for one in rows_of(value)]
+    split = any(step.name == "train_test_split" for one in rows for step in one.steps)
+    if split or "val_set_size" in draft.lines:
+        _held_rows(rows, read, draft)
         draft.tell("carried", given, "`val_set_size`")
         return
-    if root is None:
+    before = len(draft.datasets)
+    made = entries_of(rows, draft)
+    tests = draft.datasets[before:]
+    del draft.datasets[before:]
+    if not made:
         draft.unread(given)
         return
-    before = len(draft.datasets)
-    test = source_of(root, draft)
-    if test is not None:
-        del draft.datasets[before:]
-        for step in steps:
-            if step.name == "[]":
-                name = step.positional[0].value if step.positional else None
-                if isinstance(name, str):
-                    test["split"] = Line(name, f"line {step.line}: [{name!r}]", step.where)
-            elif step.name in ("select", "take"):
-                taken_rows(test, step, False, draft)
+    for test, one in made:
+        if one.root is not None:
+            read.seen.add(one.root)
+        form = read_steps(one.steps, State(test, read, draft, trained=False))
         for key in ("type", "field", "field_messages", "message_property_mappings", "roles"):
-            if entry is not None and key in entry:
+            if entry is not None and key in entry and form is None:
                 test.setdefault(key, Line(entry[key].value, "as datasets"))
-        draft.test_datasets.append(test)
-        draft.tell("carried", given, "`test_datasets`")
+        if form is not None:
+            _form_lines(test, form)
+            if entry is not None and "message_property_mappings" in entry:
+                test.setdefault(
+                    "message_property_mappings", Line(entry["message_property_mappings"].value, "as datasets")
+                )
+    trained = [_place(one) for one in draft.datasets]
+    if any(_place(test) in trained for test in tests):
+        message = "which part of the rows is measured is not read"
+        draft.tell(UNREAD, given, message, "write val_set_size, or test_datasets with their split")
+        return
+    draft.test_datasets += tests
+    draft.tell("carried", given, "`test_datasets`")
+
+
+def _place(entry: dict[str, Line]) -> tuple[Any, ...]:
+    """Which rows an entry takes."""
+    return tuple(
+        str(entry[key].value) if key in entry else {"split": "train"}.get(key)
+        for key in ("path", "name", "data_files", "split", "filter", "max_rows")
+    )
+
+
+def _held_rows(rows: list[Rows], read: Read, draft: Draft) -> None:
+    """The side of a split that is measured: only what happens to it after the split is of interest."""
+    for one in rows:
+        names = [step.name for step in one.steps]
+        at = names.index("train_test_split") if "train_test_split" in names else len(names)
+        state = State({}, read, draft, trained=False, held="val_set_size" in draft.lines)
+        after = [step for step in one.steps[at if not state.held else at + 1 :] if step not in read.seen]
+        read.seen.update(one.steps[: at + 1], {one.root} - {None})
+        read_steps(after, state)

@@ -167,7 +167,9 @@ def assume_learned(draft: Draft, rows: str = "") -> None:
     if draft.value("train_on_inputs") is True:
         advice = "train_on_inputs: false learns the answers alone, which is usually meant"
         draft.say(CHANGED, 0, "train_on_inputs", "every turn is learned, but not the marks before a turn", advice)
-        if not forms:
+        wording = any("type" in entry for entry in draft.datasets)
+        asked = any(told.kind == TO_DO and told.shown.startswith(("map(", "formatting_func")) for told in draft.told)
+        if not forms and not wording and not asked:
             pairs = "rows with a prompt and a completion would have their prompts learned, which TRL does not"
             draft.say(TO_DO, 0, "train_on_inputs", pairs, "look at the rows; if they have those columns, write false")
 

@@ -207,7 +207,8 @@ class Walker(Folder):
     def on_return(self, node: ast.Return) -> None:
         self.ways.append(self.fold(node.value) if node.value is not None else None)
         self.returns = True
-        self.gives_up = node.value is None or (isinstance(node.value, ast.Constant) and node.value.value in (1, 2, False))
+        code = node.value.value if isinstance(node.value, ast.Constant) else ...
+        self.gives_up = node.value is None or code in (1, 2)
 
     def on_raise(self, node: ast.Raise) -> None:
         if node.exc is not None:

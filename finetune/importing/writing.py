@@ -151,7 +151,8 @@ def sentence(told: Told) -> str:
 
 def _capital(text: str) -> str:
     # A key or a command keeps its letters.
-    return text[:1].upper() + text[1:] if re.match(r"[a-z]+ ", text) and "_" not in text.split(" ")[0] else text
+    word = text.split(" ")[0]
+    return text[:1].upper() + text[1:] if word.isalpha() and word.islower() and word != "finetune" else text
 
 
 def important(draft: Draft) -> list[Told]:
