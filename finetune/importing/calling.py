@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune.importing.folding import FOLDED, Folder, Function, Names
 from finetune.importing.found import Object, Setting, Symbol, Unread, known
+from finetune.importing.opened import LOADERS, name_in, settings_in
 
 TEXT_METHODS = ("lower", "upper", "strip", "lstrip", "rstrip", "replace", "split", "join", "format", "removesuffix",
                 "removeprefix", "title")  # fmt: skip
@@ -27,13 +28,16 @@ def call(folder: Folder, node: ast.Call) -> Any:
             return found
         if isinstance(base, Names) and function.attr in base.methods:
             return _of_instance(folder, base, function.attr, settings, positional)
+        if isinstance(base, Unread) and function.attr == "get" and base.why != Unread("").why:
+            return folder.unread(node, base.why)
         if isinstance(base, Symbol):
             return _named(folder, node, f"{base.text}.{function.attr}", settings, positional)
         return _record(folder, node, function.attr, (settings, positional), base)
     value = folder.fold(function)
     if isinstance(value, Function):
         inside = _inside(folder, value, settings, positional)
-        if not isinstance(inside, Unread):
+        rows = any(isinstance(one.value, Object) for one in (*positional, *settings.values()))
+        if not isinstance(inside, Unread) or (inside.why.startswith("it ") and not rows):
             return inside
         return _record(folder, node, value.text, (settings, positional), None)
     if isinstance(value, Names):
@@ -94,6 +98,9 @@ def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Settin
             return FOLDED[name](*values)
         except (TypeError, ValueError, OverflowError):
             return folder.unread(node)
+    hangs = next((one.why for one in values if isinstance(one, Unread)), "")
+    if name in ("int", "float", "str", "bool", "round", "abs") and hangs:
+        return folder.unread(node, hangs)
     if name in ("os.path.join", "posixpath.join") and plain and all(isinstance(value, str) for value in values):
         return posixpath.join(*values)
     if short in ("Path", "PurePath") and plain and values and all(isinstance(value, str) for value in values):
@@ -102,6 +109,9 @@ def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Settin
         return values[1]
     if name in ("os.getenv", "os.environ.get"):
         return folder.unread(node, "it is a variable of the environment")
+    if name in LOADERS and values and (file := name_in(values[0])) is not None:
+        folder.opened.add(file)
+        return settings_in(folder.file, file)
     if name == "getattr" and len(values) > 1 and isinstance(values[1], str):
         return _got(folder, node, values)
     if name == "range" and plain and values and all(isinstance(value, int) for value in values):
@@ -198,9 +208,11 @@ def _inside(folder: Folder, function: Function, settings: dict[str, Setting], po
     walker = Walker(folder.file, function.first, dict(folder.values), dict(folder.imports), folder.calls)
     walker.nested = nested + 1
     walker.looked_into = getattr(folder, "looked_into", set())
+    walker.opened = folder.opened
     walker.looked_into.add(node)
     walker.bind(node, settings, positional)
     walker.walk(node.body)
+    walker.the_rest(folder.values)
     return walker.returned(function.text)
 
 
@@ -208,7 +220,12 @@ def comprehension(folder: Folder, node: ast.ListComp) -> Any:
     """[function(row) for row in rows] as the step that it is; lines of a file as the rows in it."""
     loop = node.generators[0]
     over = folder.fold(loop.iter)
-    if len(node.generators) > 1 or not isinstance(over, Object) or not isinstance(loop.target, ast.Name):
+    if (
+        len(node.generators) > 1
+        or not isinstance(over, Object)
+        or over.name in ("range", "zip", "enumerate")
+        or not isinstance(loop.target, ast.Name)
+    ):
         return folder.unread(node)
     name = loop.target.id
     call = node.elt if isinstance(node.elt, ast.Call) else None

@@ -14,7 +14,9 @@ from typing import Any
 
 from finetune.errors import Fault, RecipeError, UsageError, Where
 from finetune.importing import llamafactory, trl_yaml
-from finetune.importing.draft import CHANGED, IDLE, LOST, UNREAD, Draft
+from finetune.importing.draft import CARRIED, CHANGED, IDLE, LOST, UNREAD, Draft
+from finetune.importing.found import Unread
+from finetune.importing.opened import settings_in
 from finetune.importing.script import is_run, read_script
 from finetune.importing.shell import Command, commands, settings_of_flags
 from finetune.importing.walking import Walker
@@ -64,6 +66,9 @@ def _read(path: Path, text: str, blocks: Sequence[Block], method: str | None, dr
         from finetune.importing.versions import versions_of
 
         draft.tool = versions_of(walker.calls)
+        for name in sorted(walker.opened):
+            if not isinstance(settings_in(str(path), name), Unread):
+                draft.say(CARRIED, 0, name, "the script opens it, and its values are read")
         read_script(walker.calls, walker.values, draft)
         _more(blocks, lines, draft)
         return draft
@@ -83,7 +88,7 @@ def _python(block: Block, walker: Walker, draft: Draft, alone: bool) -> list[Com
     text, lines = without_magics(block.text, block.first)
     walker.first = block.first
     try:
-        tree = ast.parse(text)
+        tree = _tree(text, alone)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = block.first + (getattr(error, "lineno", 0) or 0)
         if alone:
@@ -106,6 +111,16 @@ def _python(block: Block, walker: Walker, draft: Draft, alone: bool) -> list[Com
     except RecursionError:
         draft.say(UNREAD, block.first + 1, "a block of code", "it nests too deeply to be read")
     return lines
+
+
+def _tree(text: str, alone: bool) -> ast.Module:
+    """SyntaxError for what is no Python. In a file that notes how it is started, those lines are passed over."""
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        if not alone:
+            raise
+        return ast.parse(re.sub(r"(?m)^(pip3?|conda|apt(-get)?|export|git|cd|wget|curl|uv|source) .*$", "pass", text))
 
 
 def without_magics(text: str, first: int) -> tuple[str, list[Command]]:

@@ -115,7 +115,7 @@ class Draft:
         if missed is None:
             self.lines[key] = Line(value, why)
             return
-        default = why.removeprefix("not written; ") if why.startswith("not written") else "a guess"
+        default = why.removeprefix("not written; ") if why.startswith("not written; ") else "our own"
         self.lines[key] = Line(value, f"TO DO: line {missed.line} says it and could not be read; this is {default}")
 
     def unread(self, setting: Setting, value: Any = None) -> None:

@@ -78,6 +78,8 @@ class Folder:
     imports: dict[str, str] = field(default_factory=dict)
     calls: list[Object] = field(default_factory=list)
     depth: int = 0
+    opened: set[str] = field(default_factory=set)
+    """Files of settings that the script opens."""
 
     def where(self, node: ast.AST) -> Where:
         return Where(self.file, getattr(node, "lineno", 0) + self.first, getattr(node, "col_offset", 0) + 1)
@@ -115,6 +117,10 @@ class Folder:
         if isinstance(base, Names):
             if node.attr in base.values:
                 return base.values[node.attr]
+            return self.unread(node, base.why)
+        if isinstance(base, dict) and node.attr in base:
+            return base[node.attr]
+        if isinstance(base, Unread):
             return self.unread(node, base.why)
         if isinstance(base, Symbol):
             return Symbol(f"{base.text}.{node.attr}")
@@ -241,6 +247,8 @@ class Folder:
             return Object("[]", {}, (Setting("[]", index, where),), where.line, base, where)
         if isinstance(base, Names) and isinstance(index, str) and index in base.values:
             return base.values[index]
+        if isinstance(base, Unread):
+            return self.unread(node, base.why)
         try:
             if isinstance(base, dict | list | str) and known(index):
                 return base[index]

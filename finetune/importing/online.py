@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetune.importing.draft import CHANGED, TO_DO, Draft, Line
+from finetune.importing.draft import CHANGED, CONFLICT, TO_DO, Draft, Line
 from finetune.importing.folding import Function
 from finetune.importing.found import Object, Setting, Symbol, value_text
 
@@ -45,6 +45,12 @@ def answers_together(method: str, draft: Draft) -> None:
     rows, times = draft.value("micro_batch_size", 8), draft.value("gradient_accumulation_steps", 1)
     if not all(isinstance(number, int) for number in (count, rows, times)):
         return
+    together = draft.value("trl.generation_batch_size")
+    if isinstance(together, int) and together % rows:
+        given = draft.lines.pop("trl.generation_batch_size")
+        message = f"it is no multiple of the {rows} rows of a step, and TRL would refuse it"
+        place = given.where.line if given.where is not None else 0
+        draft.say(CONFLICT, place, f"generation_batch_size={together}", message, "it is left out")
     at_a_time = draft.value("trl.generation_batch_size") or rows * times
     if isinstance(at_a_time, int) and at_a_time % count:
         line = draft.lines.pop("micro_batch_size", None)

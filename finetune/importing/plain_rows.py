@@ -1,4 +1,4 @@
-"""Rows that a script turns into tokens itself, for transformers' Trainer -> sequence_len, and which tokens are learned."""
+"""Rows that a script makes into tokens itself, for transformers' Trainer -> sequence_len, and what is learned."""
 
 import ast
 from typing import Any
@@ -65,8 +65,9 @@ def _masked(value: Any) -> int:
     if not isinstance(value, Function):
         return 0
     for part in ast.walk(value.node):
-        minus = isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub)
-        if minus and isinstance(part.operand, ast.Constant) and part.operand.value == 100:  # type: ignore[attr-defined]
+        if not isinstance(part, ast.UnaryOp) or not isinstance(part.op, ast.USub):
+            continue
+        if isinstance(part.operand, ast.Constant) and part.operand.value == 100:
             padding = "pad_token_id" in ast.unparse(value.node) and "attention_mask" not in ast.unparse(value.node)
             return 0 if padding else int(part.lineno + value.first)
     return 0

@@ -17,6 +17,8 @@ def asks_the_gpu(value: Any) -> bool:
 
 
 def source_of(value: Any) -> str:
+    if isinstance(value, Unread):
+        return f"{value.text} {value.why}"
     return value.call if isinstance(value, Object) else value.text
 
 

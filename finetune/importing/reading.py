@@ -55,7 +55,7 @@ def _text(path: Path) -> str:
 
 def read_configuration(name: str, text: str, method: str | None, folder: Path, first: int = 0) -> Draft:
     """YAML or JSON of LLaMA-Factory, torchtune or TRL. `first`: lines of the file before the text."""
-    source = read_text(name, text)
+    source = read_text(name, _untagged(text))
     tool = tool_of(source.data)
     if tool == "torchtune":
         source = replace(source, data=filled_in(source.data, source.data))
@@ -82,6 +82,14 @@ def read_configuration(name: str, text: str, method: str | None, folder: Path, f
         trl_yaml.read_trl(settings, str(chosen), draft)
     draft.account_for(settings.values())
     return draft
+
+
+def _untagged(text: str) -> str:
+    """Without the tags of plain values: other tools write `!!float 5e-7` where a recipe's reader needs no tag."""
+    if re.search(r":\s*\{\{|^\s*\{%", text, re.M):
+        message = "this is a template, with places in {{ }} to be filled in; import the file that is made from it"
+        raise UsageError(message)
+    return re.sub(r"(?m)^(\s*(?:- )?[\w.-]+:\s+|\s*- )!!(?:float|int|bool|null)\s+", r"\1", text)
 
 
 WORDS = {"yes": True, "on": True, "no": False, "off": False}

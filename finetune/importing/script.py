@@ -81,7 +81,7 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
 
 def _refuse_bare(calls: Sequence[Object], draft: Draft) -> None:
     """RecipeError for a script whose settings all come from its command line."""
-    parser = next((call for call in calls if call.name in ("TrlParser", "HfArgumentParser")), None)
+    parser = next((call for call in calls if call.name in ("TrlParser", "HfArgumentParser", "H4ArgumentParser")), None)
     if parser is not None and "base_model" not in draft.lines:
         message = f"this script takes its settings from its command line ({parser.name}): import the YAML or the shell"
         raise RecipeError(Fault(f"{message} script that starts it; nothing was written", parser.where))

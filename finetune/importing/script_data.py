@@ -29,6 +29,7 @@ MADE = ("from_generator", "from_list", "from_dict", "from_pandas", "DataFrame", 
 LOADINGS = ("load_dataset", "load_from_disk", *FILES)
 WRAPPED = ("from_pandas", "from_list", "from_dict", "from_polars")
 """They take rows that stand somewhere else."""
+NO_ROWS = ("len", "range", "from_pretrained", "zip", "enumerate", "open")
 STEPS = ("map", "filter", "select", "take", "skip", "shuffle", "train_test_split", "shard", *JOINS)
 
 
@@ -88,6 +89,8 @@ def _before(value: Object, steps: list[Object]) -> Any:
         return parts.get(name, next(iter(parts.values()), None))
     if isinstance(value.base, Object):
         return value.base
+    if value.name in NO_ROWS:
+        return None
     first = value.get("dataset", 0)
     return first if isinstance(first, Object) else value.get("df") or value.get("mapping")
 
@@ -211,14 +214,14 @@ def _file(root: Object, draft: Draft) -> dict[str, Line]:
 
 def leftover(read: Read, draft: Draft) -> None:
     """What a script does to rows of which it was not seen that they are trained on."""
-    told: set[Any] = {call.where for call in read.seen}
+    told = {(call.where, call.name) for call in read.seen}
     for call in read.calls:
         of_rows = call.name in STEPS and (call.base is not None or call.name in JOINS or "." in call.call)
-        if not (of_rows or call.name in ("load_dataset", "load_from_disk")) or call.where in told:
+        if not (of_rows or call.name in ("load_dataset", "load_from_disk")) or (call.where, call.name) in told:
             continue
         if call.call.startswith(("random.", "numpy.", "np.", "torch.")):
             continue
-        told.add(call.where)
+        told.add((call.where, call.name))
         first = next((one.value for one in call.positional), None)
         shown = f"{call.name}({value_text(first) if first is not None else '…'})"
         message = "it was not seen to lead to the rows that are trained on"

@@ -29,17 +29,17 @@ def read_rows(read: Read, draft: Draft) -> None:
     column = read.settings.get("dataset_text_field")
     if not made and column is not None:
         draft.tell(IDLE, column, "a column of data that were not understood")
-    forms = []
+    forms: list[Form | None] = []
     for number, (entry, one) in enumerate(made):
         if one.root is not None:
             read.seen.add(one.root)
         form = read_steps(one.steps, State(entry, read, draft, held=number > 0 and "val_set_size" in draft.lines))
         read_form(entry, form, read, draft)
         forms.append(form)
-    entry, form = (made[0][0], forms[0]) if made else (None, None)
-    read_templates(entry, read, draft)
-    read_learned(entry, form, read, draft)
-    read_measured(entry, read, draft)
+    first = made[0][0] if made else None
+    read_templates(first, read, draft)
+    read_learned(first, forms[0] if forms else None, read, draft)
+    read_measured(first, read, draft)
     leftover(read, draft)
 
 
@@ -212,5 +212,5 @@ def _held_rows(rows: list[Rows], read: Read, draft: Draft) -> None:
         at = names.index("train_test_split") if "train_test_split" in names else len(names)
         state = State({}, read, draft, trained=False, held="val_set_size" in draft.lines)
         after = [step for step in one.steps[at if not state.held else at + 1 :] if step not in read.seen]
-        read.seen.update(one.steps[: at + 1], {one.root} - {None})
+        read.seen.update(one.steps[: at + 1])
         read_steps(after, state)

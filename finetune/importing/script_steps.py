@@ -11,11 +11,11 @@ from finetune.importing.formatting import Form, form_of, renamed
 from finetune.importing.found import Object, Setting, Symbol, Unread, known
 from finetune.importing.script_data import JOINS, WRAPPED, Read
 
-_HELD = (
-    "with_format set_format reset_format cast cast_column flatten_indices reset_index to_iterable_dataset to_list "
-    "to_dict to_pandas copy with_indices batch to from_pandas from_list from_dict from_polars values load open Path DataFrame "
-    "prepare_model prepare read splitlines"
-)
+_HELD = """
+    with_format set_format reset_format cast cast_column flatten_indices reset_index to_iterable_dataset to_list to_dict
+    to_pandas copy with_indices batch to from_pandas from_list from_dict from_polars values load open Path DataFrame
+    prepare_model prepare read splitlines DatasetDict
+"""
 NOTHING = {
     **dict.fromkeys(
         ("standardize_sharegpt", "standardize_data_formats"), "messages are read whatever their fields are called"

@@ -77,8 +77,32 @@ def method_of(data: Mapping[str, Any], names: str) -> tuple[str, str]:
     return ("dpo", f"`{found}` is of preferences") if found else ("sft", "no key says another")
 
 
+ALSO = {"model_name": "model_name_or_path", "model_id": "model_name_or_path", "dataset_id": "dataset_name",
+        "dataset_split": "dataset_train_split"}  # fmt: skip
+"""Names in configurations of scripts of one's own, which mean but one thing."""
+
+
+def own_names(settings: Mapping[str, Setting], method: str, draft: Draft) -> dict[str, Setting]:
+    """The settings by TRL's names; what is told of a file whose names are mostly no tool's."""
+    known_names = {*METHODS[method], *TABLE, *TRL_MODEL, *SCRIPT}
+    strange = [name for name in settings if name not in known_names]
+    if len(strange) > 3 and len(strange) * 4 > len(settings):
+        message = f"{len(strange)} of its {len(settings)} names are not TRL's: a script of one's own may read them"
+        draft.say(CHANGED, 0, "the file", message, "names that are TRL's are taken as TRL takes them; check the rest")
+    named = {}
+    for name, setting in settings.items():
+        ours = ALSO.get(name)
+        if ours is not None and ours not in settings:
+            draft.accounted.add((setting.name, setting.where))
+            named[ours] = Setting(ours, setting.value, setting.where)
+        else:
+            named[name] = setting
+    return named
+
+
 def read_trl(settings: Mapping[str, Setting], method: str, draft: Draft) -> None:
     """One draft of all settings."""
+    settings = own_names(settings, method, draft)
     own = METHODS[method]
     model = {name: setting for name, setting in settings.items() if name in TRL_MODEL}
     script = {name: setting for name, setting in settings.items() if name in SCRIPT and name not in own}
@@ -110,9 +134,15 @@ def _others(own: Table, settings: Mapping[str, Setting]) -> dict[str, Any]:
 
 
 def _peft(model: Mapping[str, Setting], draft: Draft) -> None:
-    use = model.get("use_peft")
-    if use is not None and use.value is True:
-        draft.put("adapter", "qlora" if draft.value("load_in_4bit") is True else "lora", use)
+    use, bits = model.get("use_peft"), draft.value("load_in_4bit") is True or draft.value("load_in_8bit") is True
+    meant = use is None and bits and "lora_r" in model
+    if meant:
+        message = "4-bit weights cannot be trained without an adapter, and use_peft is not written: taken for meant"
+        draft.say(CHANGED, model["lora_r"].where.line, "use_peft", message)
+        adapter(draft, "quantized weights need one, and lora_r is written")
+    if meant or (use is not None and use.value is True):
+        if use is not None:
+            draft.put("adapter", "qlora" if draft.value("load_in_4bit") is True else "lora", use)
         target_modules(model.get("lora_target_modules"), draft)
         for key, value in TRL_LORA_DEFAULTS.items():
             draft.assume(key, value, "not written; TRL's default")
@@ -142,7 +172,7 @@ def _data(script: Mapping[str, Setting], rest: Mapping[str, Setting], draft: Dra
         _test(script, rest, entry, draft)
     for key in ("datasets", "dataset_mixture", "dataset_mixer"):
         if key in script:
-            _mixture(script[key], script.get("dataset_splits"), draft)
+            _mixture(script[key], script.get("dataset_splits"), _is_measured(rest), draft)
 
 
 def _into(entry: dict[str, Line], setting: Setting | None, key: str, draft: Draft) -> None:
@@ -155,10 +185,13 @@ def _into(entry: dict[str, Line], setting: Setting | None, key: str, draft: Draf
         draft.tell("carried", setting, f"`datasets.{key}: {setting.value}`")
 
 
-def _test(script: Mapping[str, Setting], rest: Mapping[str, Setting], entry: dict[str, Line], draft: Draft) -> None:
-    split = script.get("dataset_test_split")
+def _is_measured(rest: Mapping[str, Setting]) -> bool:
     strategy = rest.get("eval_strategy") or rest.get("evaluation_strategy")
-    measured = strategy is not None and strategy.value not in ("no", False, None)
+    return strategy is not None and strategy.value not in ("no", False, None)
+
+
+def _test(script: Mapping[str, Setting], rest: Mapping[str, Setting], entry: dict[str, Line], draft: Draft) -> None:
+    split, measured = script.get("dataset_test_split"), _is_measured(rest)
     if measured:
         test = {key: Line(line.value, "as datasets", line.where) for key, line in entry.items()}
         name = split.value if split is not None else "test"
@@ -169,7 +202,7 @@ def _test(script: Mapping[str, Setting], rest: Mapping[str, Setting], entry: dic
         draft.tell("carried" if measured else IDLE, split, message)
 
 
-def _mixture(setting: Setting, splits: Setting | None, draft: Draft) -> None:
+def _mixture(setting: Setting, splits: Setting | None, measured: bool, draft: Draft) -> None:
     """TRL's and the alignment handbook's ways of naming several sources."""
     value = setting.value
     draft.accounted.add((setting.name, setting.where))
@@ -182,7 +215,13 @@ def _mixture(setting: Setting, splits: Setting | None, draft: Draft) -> None:
         value = value["datasets"]
     elif isinstance(value, dict):
         wanted = splits.value if splits is not None and isinstance(splits.value, list) else ["train"]
+        tests = [split for split in wanted if "test" in str(split)]
         trained = [split for split in wanted if "test" not in str(split)] or ["train"]
+        if measured:
+            names = [(path, split) for path in value for split in tests]
+            why = f"line {setting.where.line}: {setting.key}"
+            draft.test_datasets += [{"path": Line(str(path), why), "split": Line(split, "dataset_splits")}
+                                    for path, split in names]  # fmt: skip
         value = [{"id": path, "weight": share, "split": split} for path, share in value.items() for split in trained]
         if splits is not None:
             draft.tell("carried", splits, f"`split: {', '.join(map(str, trained))}`")
@@ -199,7 +238,9 @@ def _mixture(setting: Setting, splits: Setting | None, draft: Draft) -> None:
 def _source(setting: Setting, draft: Draft) -> None:
     item = dict(setting.value)
     entry = draft.entry(setting, str(item.pop("path", None) or item.pop("id")))
-    entry["path"].why = f"line {setting.where.line}: {setting.key}" if setting.where.line else setting.key
+    entry["path"].why = (
+        f"line {setting.where.line}: {setting.name.split('.')[0]}" if setting.where.line else setting.name
+    )
     draft.tell("carried", setting, f"`datasets.path: {entry['path'].value}`")
     names = {"name": "name", "config": "name", "data_files": "data_files", "split": "split", "weight": "weight"}
     for key, value in item.items():

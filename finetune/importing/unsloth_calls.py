@@ -1,5 +1,6 @@
 """Unsloth's loading and adapters, argument by argument and with its defaults -> lines of a draft."""
 
+from finetune.errors import Fault, RecipeError
 from finetune.importing import converting as to
 from finetune.importing.draft import IDLE, Draft
 from finetune.importing.found import Object, Setting, known, with_first
@@ -58,6 +59,10 @@ def _checkpointing(setting: Setting | None, use: bool, draft: Draft) -> None:
 
 def read_fast_adapter(call: Object, draft: Draft) -> None:
     settings = call.arguments
+    aware = settings.get("qat_scheme")
+    if aware is not None and aware.value is not None:
+        message = "this script trains with quantization in mind (QAT), which no recipe can; nothing was written"
+        raise RecipeError(Fault(message, aware.where))
     apply(settings.values(), ADAPT, draft)
     target = settings.get("target_modules")
     if target is not None and target.value in ("all-linear", "all", ["all-linear"]):

@@ -3,7 +3,7 @@
 Both ways of a branch are looked into where it cannot be told which is taken."""
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,12 +184,13 @@ class Walker(Folder):
                 return
         methods = {part.name: Function(part, self.first) for part in node.body if isinstance(part, ast.FunctionDef)}
         inner = Walker(self.file, self.first, dict(self.values), dict(self.imports), self.calls)
+        inner.opened = self.opened
         inner.walk([part for part in node.body if not isinstance(part, ast.FunctionDef)])
         own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
         values = {name: self._default(value) for name, value in inner.values.items() if name in own}
-        bases = [base for one in node.bases if isinstance(base := self.fold(one), Names)]
-        for base in reversed(bases):
-            values, methods = {**base.values, **values}, {**base.methods, **methods}
+        for parent in reversed([self.fold(one) for one in node.bases]):
+            if isinstance(parent, Names):
+                values, methods = {**parent.values, **values}, {**parent.methods, **methods}
         self.values[node.name] = Names(values, f"{node.name} has no such value", methods)
 
     def _default(self, value: Any) -> Any:
@@ -256,9 +257,12 @@ class Walker(Folder):
             return value.instance({})
         return Unread(name, f"it is a parameter of `{node.name}`")
 
-    def the_rest(self) -> None:
-        """Functions that nothing calls: what a library would call, or somebody who imports the file."""
-        for value in list(self.values.values()):
+    def the_rest(self, seen: Mapping[str, Any] | None = None) -> None:
+        """Functions that nothing calls: what a library would call, or somebody who imports the file. `seen`: names that
+        stand outside of this function."""
+        for name, value in list(self.values.items()):
+            if seen is not None and seen.get(name) is value:
+                continue
             if isinstance(value, Function):
                 self._uncalled(value, ())
             elif isinstance(value, Names) and any(one.node not in self.looked_into for one in value.methods.values()):
@@ -273,10 +277,10 @@ class Walker(Folder):
         self.looked_into.add(node)
         values, imports = dict(self.values), dict(self.imports)
         inner = Walker(self.file, function.first, values, imports, self.calls, nested=self.nested + 1)
-        inner.looked_into = self.looked_into
+        inner.looked_into, inner.opened = self.looked_into, self.opened
         inner.bind(node, {}, given)
         inner.walk(node.body)
-        inner.the_rest()
+        inner.the_rest(self.values)
 
 
 def is_plain(value: Any) -> bool:

@@ -146,7 +146,8 @@ def sentence(told: Told) -> str:
     """`line 3: fsdp=True: ...; what to do`."""
     place = f"line {told.where.line}: " if told.where.line else ""
     message = f"{told.shown}: {told.message}" if told.message else told.shown
-    return f"{place}{message}{f'. {_capital(told.advice)}' if told.advice else ''}"
+    stop = " " if message.endswith("?") else ". "
+    return f"{place}{message}{stop + _capital(told.advice) if told.advice else ''}"
 
 
 def _capital(text: str) -> str:
