@@ -131,3 +131,14 @@ def with_first(call: Object, name: str) -> dict[str, Setting]:
         one = call.positional[0]
         settings[name] = Setting(f"{one.name.rsplit('.', 1)[0]}.{name}", one.value, one.where)
     return settings
+
+
+def is_plain(value: Any) -> bool:
+    """A value that stands for itself: plain, or a constant of a library."""
+    return known(value) or isinstance(value, Symbol)
+
+
+def alike(one: Any, other: Any) -> bool:
+    if isinstance(one, Symbol) and isinstance(other, Symbol):
+        return one.text == other.text
+    return one is other or (known(one) and known(other) and type(one) is type(other) and bool(one == other))

@@ -2,6 +2,7 @@
 
 Knows the libraries' calls by their names; what each argument means is in the tables."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from finetune.importing.other_rows import refuse_other_rows
 from finetune.importing.plain_rows import read_plain
 from finetune.importing.precision import precision
 from finetune.importing.rules import apply
-from finetune.importing.script_after import read_after
+from finetune.importing.script_after import read_after, read_callbacks, unused
 from finetune.importing.script_data import Read
 from finetune.importing.script_rows import read_rows
 from finetune.importing.trainer_arguments import GONE_FROM_CONFIGURATIONS, TODAY, TRAINER
@@ -33,6 +34,7 @@ KINDS = {"DPO": "dpo", "PatchDPOTrainer": "dpo"}
 REFUSED = ("PPOTrainer", "GKDTrainer", "OnlineDPOTrainer", "XPOTrainer", "NashMDTrainer", "PRMTrainer", "BCOTrainer")
 MODEL_CLASSES = ("AutoModelForCausalLM", "AutoModelForSequenceClassification", "AutoModelForImageTextToText",
                  "AutoPeftModelForCausalLM")  # fmt: skip
+MODEL_CLASS = re.compile(r"[A-Z]\w+(ForCausalLM|ForConditionalGeneration|LMHeadModel)$")
 UNSLOTH_ONLY = {"embedding_learning_rate": "embedding_lr", "loraplus_lr_ratio": "loraplus_lr_ratio"}
 
 
@@ -41,6 +43,21 @@ def is_run(calls: Sequence[Object]) -> bool:
     names = {call.name for call in calls}
     wanted = {*PLAIN, *OTHER_TRAINERS, *CONFIGS, *ARGUMENTS, "LoraConfig", "get_peft_model", *REFUSED}
     return bool(names & wanted) or any(_owner(call) in MODELS for call in calls)
+
+
+def behind(value: Any) -> list[Object]:
+    """The calls that a value has gone through, the last one first."""
+    found: list[Object] = []
+    while isinstance(value, Object) and len(found) < 40:
+        found.append(value)
+        first = value.get("model", 0)
+        value = value.base if isinstance(value.base, Object) else first
+    return found
+
+
+def _is_model(call: Object) -> bool:
+    owner = _owner(call)
+    return owner in MODEL_CLASSES or bool(MODEL_CLASS.search(owner))
 
 
 def _owner(call: Object) -> str:
@@ -69,6 +86,7 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
     read_plain(rows, draft)
     precision(given, dtype, draft, _unset(config, unsloth))
     measuring(given, draft, bool(draft.test_datasets or draft.value("val_set_size")))
+    read_callbacks(trainer, draft)
     read_after(calls, draft)
     _refuse_bare(calls, draft)
     read_rewards(trainer, method, draft)
@@ -77,6 +95,7 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
     for call in (config, trainer):
         if call is not None:
             draft.account_for(call.arguments.values())
+    unused(calls, draft)
 
 
 def _refuse_bare(calls: Sequence[Object], draft: Draft) -> None:
@@ -166,8 +185,9 @@ def _model(trainer: Object | None, config: Object | None, calls: Sequence[Object
     """The model; the setting of its number type."""
     named = trainer.setting("model", 0) if trainer is not None else None
     loads = [call for call in calls if call.name == "from_pretrained"]
-    first = next((call for call in loads if _owner(call) in MODELS), None)
-    plain = next((call for call in loads if _owner(call) in MODEL_CLASSES), None)
+    given = [call for call in behind(named.value if named is not None else None) if call.name == "from_pretrained"]
+    first = next((call for call in [*given, *loads] if _owner(call) in MODELS), None)
+    plain = next((call for call in [*given, *loads] if _is_model(call)), None)
     dtype: Setting | None = None
     if first is not None:
         dtype = read_loading(first, draft)
@@ -217,11 +237,13 @@ def _later(call: Object, draft: Draft) -> None:
 
 
 def _adapter(trainer: Object | None, calls: Sequence[Object], unsloth: bool, draft: Draft) -> None:
-    fast = next(
-        (call for call in calls if call.name == "get_peft_model" and (_owner(call) in MODELS or call.arguments)), None
-    )
+    made = behind(trainer.get("model", 0)) if trainer is not None else []
+    adapted = [call for call in (*made, *calls) if call.name == "get_peft_model"]
+    fast = next((call for call in adapted if _owner(call) in MODELS or call.arguments), None)
     given = trainer.setting("peft_config") if trainer is not None else None
     config = given.value if given is not None else None
+    if not isinstance(config, Object) and adapted:
+        config = adapted[0].get("peft_config", 1)
     if not isinstance(config, Object):
         config = next((call for call in calls if call.name == "LoraConfig"), None)
     if given is not None and given.value is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune.importing import converting as to
-from finetune.importing.draft import CHANGED, IDLE, LOST, Draft
+from finetune.importing.draft import CHANGED, IDLE, LOST, UNREAD, Draft
 from finetune.importing.found import Object, Setting, known
 from finetune.importing.rules import Carry, Idle, Lost, Only, Table, apply
 
@@ -34,6 +34,7 @@ GENERATE: Table = {
     "no_repeat_ngram_size": Lost("", "generation_repetition_penalty"),
     "stopping_criteria": Lost("", "generation_stop"),
 }
+CONFIGURED = ("LoraConfig", "BitsAndBytesConfig", "EarlyStoppingCallback", "get_peft_model", "AdaLoraConfig")
 SAVES: Mapping[str, str] = {
     "save_pretrained": "the run folder holds model and tokenizer",
     "save_model": "the run folder holds model and tokenizer",
@@ -150,3 +151,37 @@ def _environment(call: Object, draft: Draft) -> None:
             draft.put("wandb_project" if name == "WANDB_PROJECT" else "wandb_name", value, setting)
         else:
             draft.tell(IDLE, setting, "a variable of the environment: export it before the run if it is meant")
+
+
+def read_callbacks(trainer: Object | None, draft: Draft) -> None:
+    """EarlyStoppingCallback is a key of the recipe; of the others the table of trainers speaks."""
+    given = trainer.get("callbacks") if trainer is not None else None
+    for one in given if isinstance(given, list) else ():
+        if not isinstance(one, Object) or one.name != "EarlyStoppingCallback":
+            continue
+        patience, least = one.setting("early_stopping_patience", 0), one.setting("early_stopping_threshold", 1)
+        if patience is None:
+            draft.assume("early_stopping_patience", 1, f"line {one.line}: EarlyStoppingCallback's default")
+        elif isinstance(patience.value, int):
+            draft.put("early_stopping_patience", patience.value, patience)
+        else:
+            draft.unread(patience)
+        if least is not None and least.value not in (0, 0.0):
+            draft.tell(LOST, least, "any better measurement counts here")
+        elif least is not None:
+            draft.tell(IDLE, least, "asks for nothing")
+
+
+def unused(calls: Sequence[Object], draft: Draft) -> None:
+    """Configurations in the script that were not seen to belong to the training that is imported."""
+    done = set()
+    for call in calls:
+        settings = list(call.arguments.values())
+        if call.name not in CONFIGURED or not settings or call.where in done:
+            continue
+        done.add(call.where)
+        if any((one.name, one.where) in draft.accounted for one in settings):
+            continue
+        shown = f"{call.name}({', '.join(one.shown for one in settings)})"
+        message = "it was not seen to belong to this training"
+        draft.say(UNREAD, call.line, shown[:160], message, "if it does, write its keys into the recipe")

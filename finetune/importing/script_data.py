@@ -27,8 +27,6 @@ FILES = {
 }
 MADE = ("from_generator", "from_list", "from_dict", "from_pandas", "DataFrame", "load", "read_excel")
 LOADINGS = ("load_dataset", "load_from_disk", *FILES)
-WRAPPED = ("from_pandas", "from_list", "from_dict", "from_polars")
-"""They take rows that stand somewhere else."""
 NO_ROWS = ("len", "range", "from_pretrained", "zip", "enumerate", "open")
 STEPS = ("map", "filter", "select", "take", "skip", "shuffle", "train_test_split", "shard", *JOINS)
 

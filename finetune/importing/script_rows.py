@@ -8,7 +8,8 @@ from finetune.importing.formatting import Form, form_of
 from finetune.importing.found import Object, Setting, known, unread_in
 from finetune.importing.rules import apply
 from finetune.importing.script_data import LOADINGS, Read, Rows, entries_of, leftover, rows_of
-from finetune.importing.script_steps import State, read_steps
+from finetune.importing.script_state import State
+from finetune.importing.script_steps import read_steps
 from finetune.importing.unsloth_arguments import RESPONSES, TEMPLATE
 from finetune.recipe.template_names import SPELLINGS, refusal
 
@@ -176,18 +177,7 @@ def read_measured(entry: dict[str, Line] | None, read: Read, draft: Draft) -> No
         draft.unread(given)
         return
     for test, one in made:
-        if one.root is not None:
-            read.seen.add(one.root)
-        form = read_steps(one.steps, State(test, read, draft, trained=False))
-        for key in ("type", "field", "field_messages", "message_property_mappings", "roles"):
-            if entry is not None and key in entry and form is None:
-                test.setdefault(key, Line(entry[key].value, "as datasets"))
-        if form is not None:
-            _form_lines(test, form)
-            if entry is not None and "message_property_mappings" in entry:
-                test.setdefault(
-                    "message_property_mappings", Line(entry["message_property_mappings"].value, "as datasets")
-                )
+        _measured_entry(test, one, entry, read, draft)
     trained = [_place(one) for one in draft.datasets]
     if any(_place(test) in trained for test in tests):
         message = "which part of the rows is measured is not read"
@@ -195,6 +185,20 @@ def read_measured(entry: dict[str, Line] | None, read: Read, draft: Draft) -> No
         return
     draft.test_datasets += tests
     draft.tell("carried", given, "`test_datasets`")
+
+
+def _measured_entry(test: dict[str, Line], one: Rows, entry: dict[str, Line] | None, read: Read, draft: Draft) -> None:
+    """What is done to measured rows; what they are is as with those that are trained on, where nothing says it."""
+    if one.root is not None:
+        read.seen.add(one.root)
+    form = read_steps(one.steps, State(test, read, draft, trained=False))
+    for key in ("type", "field", "field_messages", "message_property_mappings", "roles"):
+        if entry is not None and key in entry and form is None:
+            test.setdefault(key, Line(entry[key].value, "as datasets"))
+    if form is not None:
+        _form_lines(test, form)
+        if entry is not None and "message_property_mappings" in entry:
+            test.setdefault("message_property_mappings", Line(entry["message_property_mappings"].value, "as datasets"))
 
 
 def _place(entry: dict[str, Line]) -> tuple[Any, ...]:

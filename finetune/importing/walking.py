@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.errors import Where
 from finetune.importing.folding import Folder, Function, Names
-from finetune.importing.found import Object, Setting, Symbol, Unread, known
+from finetune.importing.found import Object, Setting, Symbol, Unread, alike, is_plain, known
 
 MOST_CALLS = 20_000
 DEEPEST_UNCALLED = 3
@@ -281,17 +281,6 @@ class Walker(Folder):
         inner.bind(node, {}, given)
         inner.walk(node.body)
         inner.the_rest(self.values)
-
-
-def is_plain(value: Any) -> bool:
-    """A value that stands for itself: plain, or a constant of a library."""
-    return known(value) or isinstance(value, Symbol)
-
-
-def alike(one: Any, other: Any) -> bool:
-    if isinstance(one, Symbol) and isinstance(other, Symbol):
-        return one.text == other.text
-    return one is other or (known(one) and known(other) and type(one) is type(other) and bool(one == other))
 
 
 def _is_main(test: ast.expr) -> bool:
