@@ -13,12 +13,15 @@ import transformers
 import yaml
 
 from finetune.errors import MachineError, ModelError, RecipeError, RunFolderError, UsageError
-from finetune.exporting import gguf_export, gguf_tools, targets
-from finetune.exporting.gguf_file import Source, write_gguf
+from finetune.exporting import gguf_export, gguf_tools, ollama, targets
+from finetune.exporting.finished import finished_run
+from finetune.exporting.gguf_file import Source, sampling_facts, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
 from finetune.exporting.gguf_reading import LlamaReader, by_transformers, gguf_facts
 from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of
-from finetune.exporting.go_template import go_of, layout_of, render_go
+from finetune.exporting.go_template import go_of, layout_of, literal, printed, render_go
+from finetune.exporting.older import for_older_readers
+from finetune.exporting.servers import vllm_defaults
 from finetune.rendering.layouts import LAYOUTS
 from finetune.rendering.template import renderer_of
 from tests import tiny
@@ -122,7 +125,7 @@ def model_of(kind: str, tokenizer: Any, folder: Path) -> Any:
 def written(folder: Path, tokenizer: Any, quantization: str = "f32", begins: bool = False) -> Path:
     stops = [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")]
     path = folder / f"{quantization}.gguf"
-    write_gguf(Source(folder, tokenizer, stops, begins, "tiny"), quantization, path)
+    write_gguf(Source(folder, tokenizer, stops, begins, "tiny", {"temperature": 0}), quantization, path)
     return path
 
 
@@ -332,12 +335,89 @@ def test_a_modelfile_that_asks_otherwise_fails_the_proof(
     assert code == 9 and "other token ids" in err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("text", ["\n", '"', 'a" b"\nc', "\\n", " x ", "日本"])
+def test_a_modelfile_says_a_stop_text_as_it_is(text: str) -> None:
+    """Ollama takes what stands between quotes as it is, and ends a text in three quotes at the next three."""
+    quoted = ollama._quoted(text)
+    marks = '"""' if quoted.startswith('"""') else '"'
+    assert quoted == f"{marks}{text}{marks}" and (len(marks) == 3 or not {'"', "\n"} & set(text))
+
+
+@pytest.mark.parametrize("text", ["a\u00a0b", "👩\u200d🌾", 'a """ b', "\x07"])
+def test_what_ollama_would_drop_is_written_otherwise_in_the_template_and_refused_elsewhere(text: str) -> None:
+    with pytest.raises(ModelError, match="cannot stand in a Modelfile"):
+        ollama._quoted(text)
+    assert render_go(literal(text), "", []) == text
+    assert all(map(printed, literal(text)))
+
+
+def test_a_server_answers_as_the_run_does_where_a_request_says_nothing(run: Path, tmp_path: Path) -> None:
+    """vLLM draws where no temperature is said, and takes max_new_tokens for a bound that no request may exceed."""
+    said = {"do_sample": False, "max_new_tokens": 4, "repetition_penalty": 1.0}
+    (tmp_path / "generation_config.json").write_text(json.dumps(said))
+    option, changes = vllm_defaults(tmp_path)
+    assert option == "--override-generation-config"
+    assert json.loads(changes) == {"temperature": 0.0, "max_new_tokens": None}
+    (tmp_path / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 0.7}))
+    assert vllm_defaults(tmp_path) == []
+    assert sampling_facts({"temperature": 0.5, "top_k": 40, "repetition_penalty": 1.1}) == {
+        "general.sampling.temp": 0.5,
+        "general.sampling.top_k": 40,
+        "general.sampling.penalty_repeat": 1.1,
+        "general.sampling.penalty_last_n": -1,
+    }
+    assert finished_run(run).sampling == {"temperature": 0, "repetition_penalty": 1.0}
+
+
+PLAIN = {"rope_type": "default", "rope_theta": 1e6}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0}
+LONG = {"short_factor": [1.0], "long_factor": [2.0]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "old"),
+    [
+        (PLAIN, {"rope_theta": 1e6, "rope_scaling": None}),
+        ({"rope_theta": 5e5} | LLAMA3, {"rope_theta": 5e5, "rope_scaling": LLAMA3}),
+        (
+            {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64} | LONG,
+            {"rope_theta": 1e4, "rope_scaling": {"type": "longrope"} | LONG},
+        ),
+        (
+            {"full_attention": PLAIN, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}},
+            {"rope_theta": 1e6, "rope_scaling": None, "rope_local_base_freq": 1e4},
+        ),
+        (PLAIN | {"partial_rotary_factor": 0.5}, {"rope_theta": 1e6, "rope_scaling": None, "rotary_pct": 0.5}),
+    ],
+    ids=["plain", "llama3", "longrope", "two kinds of layers", "gpt_neox"],
+)
+def test_merged_files_say_by_their_old_names_what_transformers_4_reads(
+    parameters: dict[str, Any], old: dict[str, Any], tmp_path: Path
+) -> None:
+    kind = {"model_type": "gpt_neox"} if "rotary_pct" in old else {}
+    config = {"dtype": "bfloat16", "rope_parameters": parameters} | kind
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": config}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<x>"], "is_local": True})
+    )
+    for_older_readers(tmp_path)
+    found = json.loads((tmp_path / "config.json").read_text())["text_config"]
+    assert found.items() >= (old | {"torch_dtype": "bfloat16"} | config).items()
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<x>"],
+    }
+
+
 @pytest.mark.parametrize("server", ["vllm", "tgi"])
 def test_a_server_gets_weights_ends_template_and_a_start_command(server: str, run: Path, finetune: Any) -> None:
     code, _, err = finetune("export", run, "--to", server, "--prompts", 1)
     assert code == 0, err
     folder = run / server
-    assert (folder / "start.sh").stat().st_mode & 0o111 and "127.0.0.1" in (folder / "start.sh").read_text()
+    start = (folder / "start.sh").read_text()
+    assert (folder / "start.sh").stat().st_mode & 0o111 and "127.0.0.1" in start
+    assert ('--override-generation-config \'{"temperature": 0.0' if server == "vllm" else '"temperature": 0,') in start
+    assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
     stops = json.loads((folder / "generation_config.json").read_text())["eos_token_id"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in stops

@@ -120,7 +120,7 @@ def test_llama_cpp_splits_as_is_computed_here_and_as_training_does(family: str, 
     pytest.importorskip("llama_cpp")
     tokenizer, rng = tokenizer_of(family), random.Random(1)
     tiny.save_with(tmp_path, tokenizer)
-    write_gguf(Source(tmp_path, tokenizer, [2], True, "tiny"), "f32", tmp_path / "x.gguf")
+    write_gguf(Source(tmp_path, tokenizer, [2], True, "tiny", {}), "f32", tmp_path / "x.gguf")
     reader, split = LlamaReader(tmp_path / "x.gguf", 512), _split(tokenizer)
     parts = ["the ", "sun ", "is", "warm", "  ", "\u2581", "\n", ".", "é", "12", "🙂", "</s>", "<unk>", "<s>", "[INST]"]
     for number in range(200):

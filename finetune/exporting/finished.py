@@ -17,6 +17,7 @@ NAMES = ("pretrained_model_name_or_path", "model_name")
 """How loaders call the base model."""
 ADAPTER = "adapter_model.safetensors"
 MAX_ANSWER_TOKENS = 256
+DRAWING = ("temperature", "top_p", "top_k", "min_p")
 UNPACKED = ("Mxfp4Config", "FineGrainedFP8Config")
 """Configurations by which a quantized checkpoint is unpacked to 16 bits as it is loaded."""
 
@@ -44,6 +45,14 @@ class Finished:
         sampling = self.plan.one("generate", "GenerationConfig")
         tokens = sampling.arguments["max_new_tokens"] if sampling is not None else MAX_ANSWER_TOKENS
         return min(int(tokens), MAX_ANSWER_TOKENS)
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """How the run's own answers are drawn. `temperature` 0: the most likely token each time."""
+        planned = self.plan.one("generate", "GenerationConfig")
+        said: Mapping[str, Any] = planned.arguments if planned is not None else {}
+        drawn = {name: said[name] for name in DRAWING if name in said} if said.get("do_sample") else {"temperature": 0}
+        return {**drawn, "repetition_penalty": float(said.get("repetition_penalty") or 1.0)}
 
     @property
     def scores(self) -> bool:

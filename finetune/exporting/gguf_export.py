@@ -10,7 +10,7 @@ from finetune.errors import ModelError
 from finetune.exporting import gguf_tools
 from finetune.exporting.finished import Finished, attention_of
 from finetune.exporting.flow import Reference, Wish, merge_into, prove
-from finetune.exporting.gguf_file import FILE_TYPES, Source, text_config, write_gguf
+from finetune.exporting.gguf_file import FILE_TYPES, Source, sampling_facts, text_config, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES
 from finetune.exporting.gguf_reading import PREFIX, GgufReader, LlamaReader, gguf_facts, open_gguf
 from finetune.exporting.merging import load_tokenizer
@@ -78,7 +78,7 @@ def _write(run: Finished, reference: Reference, merged: Path, path: Path, quanti
     """What wrote the file: llama.cpp's converter where it is found, else this program."""
     first = path if quantization in FILE_TYPES else path.with_name(f"{path.stem}-f16.gguf")
     kind = quantization if quantization in FILE_TYPES else "f16"
-    tool = _converted(merged, first, kind) or _own(run, reference, merged, first, kind)
+    tool = _converted(run, merged, first, kind) or _own(run, reference, merged, first, kind)
     if first != path:
         gguf_tools.quantize(first, path, quantization)
         first.unlink()
@@ -86,13 +86,13 @@ def _write(run: Finished, reference: Reference, merged: Path, path: Path, quanti
     return tool
 
 
-def _converted(merged: Path, path: Path, kind: str) -> str | None:
+def _converted(run: Finished, merged: Path, path: Path, kind: str) -> str | None:
     """By llama.cpp's converter; None where there is none, or it cannot what this program can."""
     found = gguf_tools.converter()
     if found is None:
         return None
     try:
-        gguf_tools.convert(found, merged, path, kind)
+        gguf_tools.convert(found, merged, path, kind, sampling_facts(run.sampling))
     except ModelError:
         if (text_config(merged).get("architectures") or [""])[0] not in ARCHITECTURES:
             raise
@@ -104,7 +104,7 @@ def _own(run: Finished, reference: Reference, merged: Path, path: Path, kind: st
     tokenizer = load_tokenizer(merged)
     begins = all(one.ids[:1] == [tokenizer.bos_token_id] for one in reference.measured)
     path.unlink(missing_ok=True)
-    write_gguf(Source(merged, tokenizer, run.stop_ids, begins, model_name(run, reference)), kind, path)
+    write_gguf(Source(merged, tokenizer, run.stop_ids, begins, model_name(run, reference), run.sampling), kind, path)
     return "finetune, with the gguf package"
 
 

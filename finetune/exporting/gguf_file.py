@@ -22,6 +22,8 @@ from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of, write
 from finetune.exporting.saving import tensors_in
 
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
+DRAWN = {"temperature": "temp", "repetition_penalty": "penalty_repeat"}
+"""Of how answers are drawn: what llama.cpp's programs call otherwise."""
 BLOCK = 32
 """Numbers that q8_0 packs together; a row that is no multiple of it stays in 16 bits."""
 
@@ -29,13 +31,14 @@ BLOCK = 32
 @dataclass(frozen=True)
 class Source:
     """A folder of merged weights. `stop_ids`: what ends an answer; `begins`: whether prompts begin with the begin
-    token; `name`: how the model is called."""
+    token; `name`: how the model is called; `sampling`: how answers are drawn."""
 
     folder: Path
     tokenizer: Any
     stop_ids: Sequence[int]
     begins: bool
     name: str
+    sampling: Mapping[str, float]
 
 
 def write_gguf(source: Source, quantization: str, path: Path) -> None:
@@ -58,6 +61,9 @@ def write_gguf(source: Source, quantization: str, path: Path) -> None:
     write_settings(writer, architecture, config)
     write_vocabulary(writer, vocabulary_of(source.tokenizer, rows))
     write_specials(writer, source.tokenizer, source.stop_ids, source.begins)
+    for key, value in sampling_facts(source.sampling).items():
+        add: Any = writer.add_int32 if isinstance(value, int) else writer.add_float32
+        add(key, value)
     names = get_tensor_name_map(arch, int(config["num_hidden_layers"]))
     planned = [(name, _named(names, name, architecture), file) for name, (file, _) in weights.items()]
     plan = [(name, there, file) for name, there, file in planned if there is not None]
@@ -73,6 +79,19 @@ def write_gguf(source: Source, quantization: str, path: Path) -> None:
             writer.write_tensor_data(_packed(name, arranged(name, weight, architecture, config), quantization))
     finally:
         writer.close()
+
+
+def sampling_facts(sampling: Mapping[str, float]) -> dict[str, float]:
+    """What llama-server does where a request says nothing, by the file's keys. A penalty counts the whole text, as the
+    run's own does, and not llama.cpp's last 64 tokens."""
+    given = dict(sampling)
+    if given.get("repetition_penalty", 1) != 1:
+        given["penalty_last_n"] = -1
+    whole = ("top_k", "penalty_last_n")
+    return {
+        f"general.sampling.{DRAWN.get(name, name)}": int(value) if name in whole else float(value)
+        for name, value in given.items()
+    }
 
 
 def text_config(folder: Path) -> dict[str, Any]:

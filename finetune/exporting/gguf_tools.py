@@ -1,9 +1,11 @@
 """llama.cpp's own tools: where they are found, and what is done with them. Writes nothing by itself."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from finetune.errors import MachineError, ModelError
@@ -52,10 +54,15 @@ def missing_text(quantization: str) -> str:
     )
 
 
-def convert(tool: Path, folder: Path, path: Path, quantization: str) -> None:
-    """ModelError with the converter's last words if it fails."""
+def convert(tool: Path, folder: Path, path: Path, quantization: str, facts: Mapping[str, float]) -> None:
+    """`facts`: what the file shall say beside. ModelError with the converter's last words if it fails."""
+    said = path.with_suffix(".json")
+    said.write_text(json.dumps(facts), "utf-8")
     command = [sys.executable, str(tool), str(folder), "--outfile", str(path), "--outtype", quantization]
-    _ran(command, f"llama.cpp's converter ({tool})")
+    try:
+        _ran([*command, "--metadata", str(said)], f"llama.cpp's converter ({tool})")
+    finally:
+        said.unlink()
 
 
 def quantize(path: Path, quantized: Path, quantization: str) -> None:

@@ -2,6 +2,7 @@
 jinja writes around contents; refuses a template that does more than can be said there. Knows no model and no file."""
 
 import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -146,8 +147,14 @@ def _common_end(texts: Sequence[str]) -> str:
 
 
 def literal(text: str) -> str:
-    """Text as it stands in a Go template: nothing in it is an action."""
-    return text.replace("{{", '{{ "{{" }}')
+    """Text as it stands in a Go template: nothing in it is an action, and nothing is dropped by who reads the file."""
+    safe = text.replace("{{", '{{ "{{" }}')
+    return "".join(letter if printed(letter) else f'{{{{ "\\U{ord(letter):08x}" }}}}' for letter in safe)
+
+
+def printed(letter: str) -> bool:
+    """Whether Ollama keeps a character of a Modelfile: it drops those without a shape, such as no-break spaces."""
+    return letter in " \t\n\r" or unicodedata.category(letter)[0] in "LMNPS"
 
 
 def render_go(template: str, system: str, messages: Messages, prompt: str = "") -> str:
@@ -195,7 +202,7 @@ class _Go:
                 text, place = self._repeated(place + 1)
                 written += text
             else:
-                written += part[1:-1] if part.startswith('"') else fields[part]
+                written += part[1:-1].encode().decode("unicode_escape") if part.startswith('"') else fields[part]
             place += 1
         return written, place
 

@@ -1,8 +1,7 @@
 """A GGUF file -> what `ollama create` reads: a Modelfile with the trained template, stop tokens and sampling; and the
 proof that prompts come out of it as in training."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from finetune.errors import ModelError
 from finetune.exporting.finished import Finished
 from finetune.exporting.gguf_reading import GgufReader
-from finetune.exporting.go_template import PLACE, Layout, go_of, go_of_text, layout_of, render_go
+from finetune.exporting.go_template import PLACE, Layout, go_of, go_of_text, layout_of, printed, render_go
 from finetune.exporting.proof import Proof
 from finetune.exporting.readers import Logits
 from finetune.generation import Prompt
@@ -18,8 +17,6 @@ from finetune.rendering.texts import begin_of_text
 
 CONTEXT = 4096
 """Tokens of a conversation that Ollama keeps where nothing else is said."""
-SAMPLING = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p"}
-"""Sampling in a plan -> Ollama's parameter."""
 TRIMMED = (
     "the template takes the spaces around a message away, which Ollama's language cannot: only messages without such "
     "spaces come out as in training"
@@ -50,32 +47,37 @@ def modelfile(run: Finished, tokenizer: Any, begins: bool, file: str) -> Modelfi
         if PLACE not in run.style:
             template = ours + "{{ .Prompt }}"
     lines = [f"FROM ./{file}", f"TEMPLATE {_quoted(template)}"]
-    system = run.keys.get("default_system_message")
-    if system and layout is not None and layout.system is not None:
-        lines.append(f"SYSTEM {_quoted(str(system))}")
+    system = str(run.keys.get("default_system_message") or "")
+    if system and layout is not None and layout.system is not None and _can_stand(system):
+        lines.append(f"SYSTEM {_quoted(system)}")  # one that cannot stand here is in the template all the same
     stops = [str(tokenizer.convert_ids_to_tokens(token)) for token in run.stop_ids]
     stops += [str(text) for text in run.keys.get("generation_stop") or ()]
-    lines += [f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops]
+    lines += [f"PARAMETER stop {_quoted(stop)}" for stop in stops]
     lines += [f"PARAMETER {name} {value}" for name, value in _parameters(run).items()]
     return Modelfile("\n".join(lines) + "\n", template, layout)
 
 
 def _parameters(run: Finished) -> dict[str, Any]:
-    """The run's own sampling, and no penalty where it had none: Ollama would else add one."""
-    planned = run.plan.one("generate", "GenerationConfig")
-    sampling: Mapping[str, Any] = planned.arguments if planned is not None else {}
-    chosen = {theirs: sampling[ours] for ours, theirs in SAMPLING.items() if ours in sampling}
-    if not sampling.get("do_sample"):
-        chosen = {"temperature": 0}
+    """The run's own sampling, and no penalty where it had none: Ollama would else add one. One that it has counts the
+    whole conversation, and not Ollama's last 64 tokens."""
+    sampling = run.sampling
+    penalty = sampling.pop("repetition_penalty")
+    reach = {"repeat_last_n": -1} if penalty != 1 else {}
     length = int(run.keys.get("sequence_len") or CONTEXT)
-    penalty = float(sampling.get("repetition_penalty") or 1.0)
-    return {**chosen, "repeat_penalty": penalty, "num_ctx": max(CONTEXT, length)}
+    return {**sampling, "repeat_penalty": penalty, **reach, "num_ctx": max(CONTEXT, length)}
+
+
+def _can_stand(text: str) -> bool:
+    return '"""' not in text and all(map(printed, text))
 
 
 def _quoted(text: str) -> str:
-    if '"""' in text:
-        raise ModelError('the template or the system message holds """, which a Modelfile cannot')
-    return f'"""{text}"""'
+    """As Ollama reads it: what stands between quotes as it is, without escapes, save for what it drops.
+
+    ModelError for a text that would not come out whole."""
+    if not _can_stand(text):
+        raise ModelError(f'{text!r} cannot stand in a Modelfile, which has no """ and no characters without a shape')
+    return f'"""{text}"""' if '"' in text or "\n" in text or "\r" in text else f'"{text}"'
 
 
 class OllamaReader:

@@ -10,6 +10,7 @@ from typing import Any
 
 from finetune.errors import ModelError
 from finetune.exporting.finished import Finished
+from finetune.exporting.older import for_older_readers
 from finetune.exporting.places import check_space
 
 SHARD = "5GB"
@@ -38,6 +39,7 @@ def save_merged(run: Finished, model: Any, tokenizer: Any, kept: Mapping[str, An
     model.generation_config = _generation(run)
     model.save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
+    for_older_readers(folder)
     wanted = {name: (tuple(tensor.shape), NUMBERS[str(tensor.dtype)]) for name, tensor in distinct(model).items()}
     return take_stock(folder, wanted)
 
@@ -95,6 +97,7 @@ def copy_whole(run: Finished, folder: Path) -> Inventory:
     check_space(folder, sum(path.stat().st_size for path in files))
     for path in files:
         shutil.copy2(path, folder / path.name)
+    for_older_readers(folder)
     return take_stock(folder, None)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.errors import MachineError, UsageError
+from finetune.exporting.servers import vllm_defaults
 
 KEY = "FINETUNE_SERVE_KEY"
 """Of the environment: the key that requests must bring."""
@@ -84,7 +85,8 @@ def vllm_command(folder: Path, base: str, rank: int | None, listening: Listening
     """What vLLM is started with. `rank`: of the adapter; None where all weights were trained."""
     template = folder / "chat_template.jinja"
     command = ["vllm", "serve", base if rank is not None else str(folder), "--tokenizer", str(folder)]
-    command += ["--host", listening.host, "--port", str(listening.port), "--generation-config", str(folder)]
+    command += ["--host", listening.host, "--port", str(listening.port)]
+    command += ["--generation-config", str(folder), *vllm_defaults(folder)]
     if template.is_file():
         command += ["--chat-template", str(template)]
     if rank is None:

@@ -1,0 +1,62 @@
+"""Merged files that programs which stand on transformers 4 read as well: what its fifth version writes under new names
+stands under the old ones too. Knows no run and no weights."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
+"""Tokenizer classes of transformers 5 -> what does the same in both."""
+NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+OF_LOADING = ("is_local", "local_files_only")
+"""What says how the tokenizer was loaded, and nothing of it."""
+
+
+def for_older_readers(folder: Path) -> None:
+    """Without it transformers 4 knows neither the tokenizer's class nor the base of the rotary embeddings, for which it
+    would take its own default without a word."""
+    _rewrite(folder / "config.json", _config)
+    _rewrite(folder / "tokenizer_config.json", _tokenizer)
+
+
+def _rewrite(path: Path, change: Any) -> None:
+    if path.is_file():
+        said = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps(change(said), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _config(said: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**said, **_rotary(said.get("rope_parameters"))}
+    for new, old in NEOX.items() if said.get("model_type") == "gpt_neox" else ():
+        if new in found:
+            found[old] = found[new]
+    if "dtype" in said:
+        found["torch_dtype"] = said["dtype"]
+    if isinstance(said.get("text_config"), dict):
+        found["text_config"] = _config(said["text_config"])
+    return found
+
+
+def _rotary(parameters: Any) -> dict[str, Any]:
+    """The old names of what is said of rotary embeddings, of each kind of layer where they differ."""
+    if not isinstance(parameters, dict):
+        return {}
+    if "full_attention" in parameters:
+        near = (parameters.get("sliding_attention") or {}).get("rope_theta")
+        return _rotary(parameters["full_attention"]) | ({"rope_local_base_freq": near} if near else {})
+    found = {name: parameters[name] for name in ("rope_theta", "partial_rotary_factor") if name in parameters}
+    scaling = {name: value for name, value in parameters.items() if name not in found}
+    kind = scaling.get("rope_type", "default")
+    if kind == "longrope":
+        scaling = {"type": kind} | {name: scaling[name] for name in ("short_factor", "long_factor") if name in scaling}
+    return found | {"rope_scaling": None if kind == "default" else scaling}
+
+
+def _tokenizer(said: Mapping[str, Any]) -> dict[str, Any]:
+    found = {name: value for name, value in said.items() if name not in OF_LOADING}
+    known = str(found.get("tokenizer_class"))
+    found["tokenizer_class"] = CLASSES.get(known, known)
+    if isinstance(found.get("extra_special_tokens"), list):
+        found["additional_special_tokens"] = found.pop("extra_special_tokens")
+    return found
