@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,9 @@ from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
 from finetune.exporting.gguf_reading import LlamaReader, by_transformers, gguf_facts
 from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of
 from finetune.exporting.go_template import go_of, layout_of, literal, printed, render_go
+from finetune.exporting.llama_template import GIVEN, as_trained
 from finetune.exporting.older import for_older_readers
+from finetune.exporting.public import Base, Public, base_of
 from finetune.exporting.servers import vllm_defaults
 from finetune.rendering.layouts import LAYOUTS
 from finetune.rendering.template import renderer_of
@@ -28,6 +31,7 @@ from tests import tiny
 from tests.finished import finished
 
 LORA = {"adapter": "lora", "lora_r": 4}
+BASE = ("--base", "maker/tiny@0123abc")
 LEARNED = {"adapter": "prompt_tuning", "num_virtual_tokens": 4}
 TEXT = "<|im_start|>user\nIt's 12345, naïve café – 東京,  don't!\n\n<|im_end|>\n<|im_start|>assistant\n"
 
@@ -335,6 +339,24 @@ def test_a_modelfile_that_asks_otherwise_fails_the_proof(
     assert code == 9 and "other token ids" in err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("jinja", "kept"),
+    [
+        ("{{ date_string if date_string is defined else '26 Jul' }}{{ messages[0]['content'] }}", False),
+        ("{% if not enable_thinking %}no{% endif %} enable_thinking {{ messages[0]['content'] }}", False),
+        ("{% if enable_thinking is defined and not enable_thinking %}no{% endif %}{{ messages[0]['content'] }}", True),
+        ("{{ messages[0]['content'] }}", True),
+    ],
+    ids=["a date", "thinking unless told", "no thinking if told", "nothing"],
+)
+def test_a_gguf_files_template_writes_as_in_training_what_llama_server_tells_it(jinja: str, kept: bool) -> None:
+    made = as_trained(jinja, {})
+    told = {"messages": [{"role": "user", "content": "x"}]}
+    render = jinja2.Environment().from_string
+    assert render(made).render(**told, **GIVEN) == render(jinja).render(**told)
+    assert (made == jinja) == kept
+
+
 @pytest.mark.parametrize("text", ["\n", '"', 'a" b"\nc', "\\n", " x ", "日本"])
 def test_a_modelfile_says_a_stop_text_as_it_is(text: str) -> None:
     """Ollama takes what stands between quotes as it is, and ends a text in three quotes at the next three."""
@@ -430,18 +452,64 @@ def test_a_dry_run_writes_the_card_and_the_list_of_what_would_be_sent(
     run: Path, finetune: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi.create_commit", _not_to_be_called)
-    code, out, err = finetune("push", run, "me/tiny", "--license", "apache-2.0", "--dry-run")
+    code, out, err = finetune("push", run, "me/tiny", "--license", "apache-2.0", "--dry-run", *BASE)
     assert code == 0, err
     listed = json.loads((run / "push" / "files.json").read_text())
     assert listed["private"] and {"README.md", "adapter_model.safetensors", "finetune/recipe.yaml"} <= set(
         listed["files"]
     )
     card = (run / "push" / "README.md").read_text()
-    assert "FOLDER OF" in card and "a folder here, which nobody else has" in out
     facts = yaml.safe_load(card.split("---")[1])
     assert facts["license"] == "apache-2.0" and facts["datasets"] == ["some/data"] and facts["library_name"] == "peft"
-    assert "base_model" not in facts, "a local folder is no model of the hub"
-    assert "lora_r: 4" in card and "`d.jsonl`" in card and "PeftModel.from_pretrained(AutoModel" in card
+    assert (facts["base_model"], facts["base_model_relation"]) == ("maker/tiny", "adapter")
+    assert "lora_r: 4" in card and "`d.jsonl`" in card and 'AutoPeftModelForCausalLM.from_pretrained("me/tiny")' in card
+    config = json.loads((run / "push" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("maker/tiny", "0123abc")
+    assert "base_model: maker/tiny\n" in (run / "push" / "finetune" / "recipe.yaml").read_text()
+    assert "adapter_config.json" in out and json.loads((run / "adapter" / "adapter_config.json").read_text()) != config
+    for path in (run / "push").rglob("*"):
+        if path.is_file() and path.suffix != ".safetensors":
+            said = path.read_text()
+            assert str(run.parent) not in said and str(Path.cwd()) not in said and str(Path.home()) not in said, path
+    loads = json.loads((run / "push" / "finetune" / "plan.json").read_text())["stages"]["load"]
+    assert {call["arguments"].get("pretrained_model_name_or_path", "maker/tiny") for call in loads} == {"maker/tiny"}
+
+
+def test_an_adapter_on_a_folder_that_nobody_else_has_is_not_published(run: Path, finetune: Any) -> None:
+    code, _, err = finetune("push", run, "me/tiny", "--license", "mit", "--dry-run")
+    assert code == UsageError.exit_code and "--base OWNER/NAME" in err and "--what merged" in err
+    code, _, err = finetune("push", run, "me/tiny", "--license", "mit", "--dry-run", "--base", "tiny")
+    assert code == UsageError.exit_code and "is no model of the hub" in err
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("path: /home/she/data/x.jsonl", "path: /home/she/data/x.jsonl"),
+        ("path: {home}/data/my.jsonl # {home}/y", "path: my.jsonl # y"),
+        ("path: '{here}/data/my.jsonl'", "path: 'data/my.jsonl'"),
+        ("[file://{home}/a/b.json, ~/c/d.json]", "[b.json, d.json]"),
+        ("output_dir: {here}/outputs/run", "output_dir: outputs/run"),
+        ("base_model: ../models/tiny  # mine", "base_model: maker/tiny  # mine"),
+        ("base_model_config: x/y", "base_model_config: x/y"),
+        ("see https://x.org/a/b and and/or {home}more", "see https://x.org/a/b and and/or {home}more"),
+    ],
+)
+def test_a_published_text_names_no_path_of_this_machine(before: str, after: str, tmp_path: Path) -> None:
+    here = tmp_path / "work"
+    public = Public("../models/tiny", Base("maker/tiny"), here, here / "outputs" / "run")
+    told = {"home": str(Path.home()), "here": str(here)}
+    assert public.text(before.format(**told)) == after.format(**told)
+    spaced = json.dumps({"a": [f"{Path.home()}/My Data/é.jsonl", "../models/tiny", "/no_think", 3]})
+    assert json.loads(public.json(spaced)) == {"a": ["é.jsonl", "maker/tiny", "/no_think", 3]}
+
+
+def test_a_model_that_the_hub_keeps_here_is_called_as_on_the_hub(tmp_path: Path) -> None:
+    kept = tmp_path / "hub" / "models--maker--tiny-1.5" / "snapshots" / ("a" * 40)
+    assert base_of(str(kept), tmp_path) == Base("maker/tiny-1.5", "a" * 40)
+    assert base_of("maker/tiny", tmp_path) == Base("maker/tiny")
+    (tmp_path / "maker" / "tiny").mkdir(parents=True)
+    assert base_of("maker/tiny", tmp_path) is None
 
 
 def test_a_card_holds_what_was_measured_how_to_ask_and_what_was_given_on_the_command_line(
@@ -465,7 +533,7 @@ def test_a_card_holds_what_was_measured_how_to_ask_and_what_was_given_on_the_com
         ("generation.json", {"style": "completion"}),
     ):
         (own / name).write_text(json.dumps(json.loads((own / name).read_text()) | changes))
-    code, _, err = finetune("push", own, "me/tiny", "--license", "My Licence", "--dry-run")
+    code, _, err = finetune("push", own, "me/tiny", "--license", "My Licence", "--dry-run", *BASE)
     assert code == 0, err
     card = ModelCard((own / "push" / "README.md").read_text())
     (result,) = card.data.eval_results
@@ -492,7 +560,7 @@ def test_a_push_sends_every_file_in_one_commit(run: Path, finetune: Any, monkeyp
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda _, repo, **told: sent.update(told))
     monkeypatch.setattr("huggingface_hub.HfApi.create_commit", commit)
-    code, out, _ = finetune("push", run, "me/tiny", "--license", "mit")
+    code, out, _ = finetune("push", run, "me/tiny", "--license", "mit", *BASE)
     assert code == 0 and "https://hub/commit" in out
     assert sent["repo"] == "me/tiny" and sent["private"] is True and "README.md" in sent["paths"]
 
@@ -510,7 +578,7 @@ def test_a_push_sends_every_file_in_one_commit(run: Path, finetune: Any, monkeyp
 def test_a_push_that_cannot_be_is_refused(
     arguments: list[str], error: type[Exception], said: str, run: Path, finetune: Any
 ) -> None:
-    code, _, err = finetune("push", run, *arguments)
+    code, _, err = finetune("push", run, *arguments, *BASE)
     assert code == error.exit_code and said in err
 
 
@@ -519,7 +587,7 @@ def test_a_secret_is_not_published(run: Path, finetune: Any, request: pytest.Fix
     text = path.read_text()
     request.addfinalizer(lambda: path.write_text(text) and None)
     path.write_text(text + "# hf_" + "a" * 30 + "\n")
-    code, _, err = finetune("push", run, "me/tiny", "--license", "mit", "--dry-run")
+    code, _, err = finetune("push", run, "me/tiny", "--license", "mit", "--dry-run", *BASE)
     assert code == RecipeError.exit_code and "nothing was sent" in err and "aaaa" not in err
 
 

@@ -1,6 +1,7 @@
 """Every template kept by name writes what its family's documentation shows, ends a turn with its own token, and is
 found wherever a recipe may name it."""
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +15,7 @@ from finetune.rendering.labels import LabelSettings
 from finetune.rendering.layouts import EOS_CLOSES, LAYOUTS, SHIPPED
 from finetune.rendering.rows import RowTexts
 from finetune.rendering.template import render
-from finetune.rendering.templates import set_template
+from finetune.rendering.templates import literal, set_template
 from finetune.rendering.turn_end import find_turn_end
 from tests import tiny
 
@@ -202,3 +203,24 @@ def test_a_template_runs_in_a_sandbox(jinja: str, tokenizer: Any) -> None:
 def test_marks_that_the_tokenizer_lacks_are_named() -> None:
     with pytest.raises(ModelError, match="does not know as one token"):
         set_template(name="gemma", jinja=None, tokenizer=tiny.tokenizer_of("chatml"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Sois « bref »\u00a0: {% 'é' %}\n\"oui\"\r\n {{ x }} {# y #} }} %} a\\n 🙂",
+        "",
+        "{",
+        ["a'b", 1, True, None],
+        {"k": -1.5},
+    ],
+)
+def test_what_is_written_before_a_template_is_read_alike_by_every_jinja(value: Any) -> None:
+    """llama.cpp's jinja knows the escapes of n, t, r, b, f, v, quotes and backslash, and refuses any other."""
+    import jinja2
+
+    text, found = literal(value), list[Any]()
+    jinja2.Environment().from_string(f"{{% set v = {text} %}}{{{{ take(v) }}}}").render(take=found.append)
+    assert found == [value]
+    assert set(re.findall(r"\\(.)", text.replace("\\\\", ""))) <= set("nr'")
+    assert not re.search(r"\{[{%#]|[}%#]\}", text)

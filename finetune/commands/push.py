@@ -16,27 +16,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=("adapter", "merged", "gguf", "ollama", "vllm", "tgi"),
         help="the adapter, or the folder of an export (default: what was trained)",
     )
+    parser.add_argument("--base", metavar="OWNER/NAME", help="what the hub calls a base model that is a folder here")
     parser.add_argument("--license", metavar="ID", help="the licence's name on the hub; default: the base model's")
     parser.add_argument("--public", action="store_true", help="for everybody; a new repository is private without it")
     parser.add_argument("--dry-run", action="store_true", help="write what would be sent to RUN_DIR/push, send nothing")
 
 
-LOCAL = (
-    "the adapter stands on a base_model that is a folder here, which nobody else has: publish it too, or send the "
-    "whole model with --what merged"
-)
-
-
 def run(parsed: argparse.Namespace) -> int:
     from finetune.exporting.finished import finished_run
-    from finetune.exporting.hub import pack, preview, send
+    from finetune.exporting.hub import Order, pack, preview, send
 
     found = finished_run(parsed.run)
-    package = pack(found, parsed.repo, parsed.what, parsed.license, parsed.public)
+    package = pack(found, Order(parsed.repo, parsed.what, parsed.license, parsed.public, parsed.base))
     for name, size in package.sizes().items():
         print(f"{size:>14,}  {name}")
-    if package.local_base:
-        print(f"note: {LOCAL}")
+    if package.changed:
+        print(f"without the paths of this machine: {', '.join(package.changed)}")
     who = "private" if package.private else "public"
     if parsed.dry_run:
         print(f"nothing was sent; {preview(package, found)} holds what would go to {package.repo} ({who})")

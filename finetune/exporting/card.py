@@ -50,18 +50,17 @@ def card(sent: Sent) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def base_name(run: Finished) -> str:
+def base_name(sent: Sent) -> str:
     """The hub id of the base model, or a local folder's last name: nobody else has the path."""
-    name = str(run.keys.get("base_model"))
-    return name if is_hub_id(name) else Path(name).name
+    return sent.base.name if sent.base is not None else Path(str(sent.run.keys.get("base_model"))).name
 
 
 def _what(sent: Sent) -> str:
     method = str(sent.run.keys.get("adapter") or "all weights")
-    revision = sent.run.keys.get("revision_of_model")
+    revision = sent.base.revision if sent.base is not None else ""
     at = f" at revision `{revision}`" if revision else ""
     says = {"adapter": "An adapter for", "gguf": "A GGUF file made from", "ollama": "GGUF file and Modelfile made from"}
-    return f"{says.get(sent.kind, 'A model fine-tuned from')} `{base_name(sent.run)}`{at} ({method})."
+    return f"{says.get(sent.kind, 'A model fine-tuned from')} `{base_name(sent)}`{at} ({method})."
 
 
 def _use(sent: Sent) -> str:
@@ -77,17 +76,11 @@ STOPS = "Stop tokens and sampling are in `generation_config.json`, the template 
 
 def _code(sent: Sent) -> str:
     """Python that answers a question, put as the run's own are."""
-    style, local = sent.run.style, not is_hub_id(str(sent.run.keys.get("base_model")))
-    if sent.kind == "adapter" and local:
-        first = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        base = f'AutoModelForCausalLM.from_pretrained("FOLDER OF {base_name(sent.run)}")'
-        model = f'PeftModel.from_pretrained({base}, "{sent.repo}")'
-    else:
-        kind = "AutoPeftModelForCausalLM" if sent.kind == "adapter" else "AutoModelForCausalLM"
-        package = "peft" if sent.kind == "adapter" else "transformers"
-        first = f"from {package} import {kind}\nfrom transformers import AutoTokenizer\n"
-        model = f'{kind}.from_pretrained("{sent.repo}")'
-    asked = prompt_for("Hello", style)
+    kind = "AutoPeftModelForCausalLM" if sent.kind == "adapter" else "AutoModelForCausalLM"
+    package = "peft" if sent.kind == "adapter" else "transformers"
+    first = f"from {package} import {kind}\nfrom transformers import AutoTokenizer\n"
+    model = f'{kind}.from_pretrained("{sent.repo}")'
+    asked = prompt_for("Hello", sent.run.style)
     if asked.messages:
         question = 'messages = [{"role": "user", "content": "Hello"}]\nids = tokenizer.apply_chat_template(messages, '
         question += 'add_generation_prompt=True, return_dict=True, return_tensors="pt")\n'

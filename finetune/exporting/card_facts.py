@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.exporting.finished import Finished
+from finetune.exporting.public import HUB_ID, Base
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 LICENSES = frozenset(
     "afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0 "
     "bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 "
@@ -29,13 +29,15 @@ METRICS = {"rouge1": "rouge", "rouge2": "rouge", "rougeL": "rouge", "token_f1": 
 
 @dataclass(frozen=True)
 class Sent:
-    """What is published. `kind`: adapter, model, merged, gguf, ...; `folder`: where its files lie."""
+    """What is published. `kind`: adapter, model, merged, gguf, ...; `folder`: where its files lie; `base`: what the hub
+    calls the base model, if it has it."""
 
     run: Finished
     kind: str
     folder: Path
     repo: str
     license: str
+    base: Base | None
 
 
 def is_hub_id(name: str) -> bool:
@@ -60,8 +62,8 @@ def _facts(sent: Sent) -> dict[str, Any]:
     run = sent.run
     library = {"adapter": "peft", "gguf": "gguf", "ollama": "gguf"}.get(sent.kind, "transformers")
     facts: dict[str, Any] = {**_license(sent.license), "library_name": library}
-    if is_hub_id(str(run.keys.get("base_model"))):
-        facts["base_model"] = run.keys["base_model"]
+    if sent.base is not None:
+        facts["base_model"] = sent.base.name
         relation = {"adapter": "adapter", "gguf": "quantized", "ollama": "quantized"}.get(sent.kind, "finetune")
         facts["base_model_relation"] = relation
     datasets = [entry["path"] for entry in entries(run) if is_hub_id(str(entry["path"]))]

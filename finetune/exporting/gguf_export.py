@@ -13,6 +13,7 @@ from finetune.exporting.flow import Reference, Wish, merge_into, prove
 from finetune.exporting.gguf_file import FILE_TYPES, Source, sampling_facts, text_config, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES
 from finetune.exporting.gguf_reading import PREFIX, GgufReader, LlamaReader, gguf_facts, open_gguf
+from finetune.exporting.llama_template import as_trained
 from finetune.exporting.merging import load_tokenizer
 from finetune.exporting.places import check_space
 from finetune.exporting.proof import Proof
@@ -57,6 +58,7 @@ def make_gguf(wish: Wish, quantization: str, folder: Path, screen: Screen) -> Wr
     merged = folder / "merged"
     merged.mkdir()
     reference, inventory, _ = merge_into(wish, merged, screen)
+    _settle_template(merged)
     check_space(folder, int(inventory.parameters * SHARE[quantization]))
     path = folder / f"{model_name(wish.run, reference)}-{quantization}.gguf"
     with screen.stage(f"writing {path.name}"):
@@ -65,6 +67,14 @@ def make_gguf(wish: Wish, quantization: str, folder: Path, screen: Screen) -> Wr
     reader = open_gguf(path, merged, longest + wish.run.answer_tokens + 64, attention_of(wish.run))
     begins = bool(gguf_facts(path).get("tokenizer.ggml.add_bos_token"))
     return Written(path, reference, tool, begins, reader)
+
+
+def _settle_template(merged: Path) -> None:
+    """The file is to hold a template that llama.cpp's server renders as the training did."""
+    path = merged / "chat_template.jinja"
+    if path.is_file():
+        template = path.read_text("utf-8")
+        path.write_text(as_trained(template, load_tokenizer(merged).special_tokens_map), "utf-8")
 
 
 def model_name(run: Finished, reference: Reference) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from finetune.errors import ModelError
 from finetune.exporting.gguf_file import read_back
 from finetune.exporting.llama_split import LlamaSplit
+from finetune.exporting.llama_template import GIVEN
 from finetune.exporting.merging import load_folder, load_tokenizer
 from finetune.exporting.readers import Logits, TransformersReader
 from finetune.generation import Prompt, prompt_text
@@ -25,10 +26,10 @@ UNPROVEN = (
 
 
 class _Named:
-    """What a template is given by name, as a tokenizer carries it."""
+    """What llama.cpp's server gives a template by name, as a tokenizer carries it."""
 
-    def __init__(self, template: str, specials: Mapping[str, str]) -> None:
-        self.chat_template, self.special_tokens_map = template, dict(specials)
+    def __init__(self, template: str | None, specials: Mapping[str, str]) -> None:
+        self.chat_template, self.special_tokens_map = template, {**specials, **GIVEN}
 
 
 class LlamaReader:
@@ -118,11 +119,12 @@ class UnsplitReader(TransformersReader):
         super().__init__(model, tokenizer, stop_ids, official=True)
         self.by += " (not llama.cpp)"
         self._begin = str(tokenizer.bos_token or "") if facts.get("tokenizer.ggml.add_bos_token") else ""
+        self._named = _Named(tokenizer.chat_template, tokenizer.special_tokens_map)
         self._split = _split_of(facts) if facts.get("tokenizer.ggml.model") == "llama" else None
         self.unproven = SPLIT if self._split else UNPROVEN
 
     def ids(self, prompt: Prompt) -> list[int]:
-        return self.ids_of(prompt_text(prompt, self.tokenizer))
+        return self.ids_of(prompt_text(prompt, self._named if prompt.messages else self.tokenizer))
 
     def ids_of(self, text: str) -> list[int]:
         text = self._begin + text.removeprefix(self._begin)

@@ -11,9 +11,10 @@ import yaml
 
 from finetune.errors import MachineError, RecipeError, RunFolderError, UsageError
 from finetune.exporting.card import card
-from finetune.exporting.card_facts import HUB_ID, Sent, is_hub_id
+from finetune.exporting.card_facts import Sent
 from finetune.exporting.finished import Finished
 from finetune.exporting.places import PROOF
+from finetune.exporting.public import HUB_ID, Base, Public, base_of, base_said
 from finetune.recipe.secrets import SHAPES
 
 KINDS = ("adapter", "merged", "gguf", "ollama", "vllm", "tgi")
@@ -22,19 +23,22 @@ BESIDE = ("recipe.yaml", "recipe.composed.yaml", "plan.json", "machine.json", "m
 """Files of the run that go along, into the folder `finetune` of the repository."""
 PREVIEW = "push"
 LISTED = "files.json"
+TEXTS = (".yaml", ".json", ".jsonl", ".txt", ".sh")
+"""Endings of files that may say something of this machine, and a secret."""
+WHOLE = ("tokenizer.json", "vocab.json", "model.safetensors.index.json")
 OWN = ("README.md",)
 """Files that peft leaves beside the weights and the card takes the place of."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """Path in the repository -> a file, or a text. `private`: for its owner alone; `local_base`: an adapter whose base
-    model is a folder of this machine."""
+    """Path in the repository -> a file, or a text. `private`: for its owner alone; `changed`: the files from which
+    paths of this machine were taken."""
 
     repo: str
     private: bool
     files: Mapping[str, Path | str]
-    local_base: bool = False
+    changed: tuple[str, ...] = ()
 
     def sizes(self) -> dict[str, int]:
         return {
@@ -43,26 +47,89 @@ class Package:
         }
 
 
-def pack(run: Finished, repo: str, kind: str | None, license_: str | None, public: bool) -> Package:
-    """UsageError for a repository's name that is none, or a licence that nobody said; RunFolderError if what shall be
-    sent is not there or not proven; RecipeError if a text looks as if it held a secret."""
-    if not HUB_ID.fullmatch(repo):
-        raise UsageError(f"{repo!r} is no repository: write OWNER/NAME")
-    folder = _folder(run, kind)
-    own = folder == run.weights
-    sent = Sent(
-        run, "adapter" if own and run.plan.has_adapter else kind or "model", folder, repo, _license(run, license_)
-    )
+@dataclass(frozen=True)
+class Order:
+    """What the command line asked for. `kind`: adapter, merged, gguf, ...; `base`: the base model's name on the hub."""
+
+    repo: str
+    kind: str | None
+    license: str | None
+    public: bool
+    base: str | None
+
+
+def pack(run: Finished, order: Order) -> Package:
+    """UsageError for a repository's name that is none, a licence that nobody said, or an adapter whose base model is
+    known to this machine alone; RunFolderError if what shall be sent is not there or not proven; RecipeError if a text
+    looks as if it held a secret."""
+    if not HUB_ID.fullmatch(order.repo):
+        raise UsageError(f"{order.repo!r} is no repository: write OWNER/NAME")
+    folder = _folder(run, order.kind)
+    kind = "adapter" if folder == run.weights and run.plan.has_adapter else order.kind or "model"
+    base = _base(run, order.base, kind)
+    sent = Sent(run, kind, folder, order.repo, _license(run, order.license), base)
     files: dict[str, Path | str] = {
         str(path.relative_to(folder)): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in OWN and not path.name.startswith(".")
     }
     files |= {f"finetune/{name}": run.folder.path / name for name in BESIDE if (run.folder.path / name).is_file()}
-    files["README.md"] = card(sent)
+    cleaned = _cleaned(files, _public(run, base, order.base is not None), base)
+    files |= cleaned
+    files["README.md"] = _public(run, None, False).text(card(sent))
     _refuse_secrets(files)
-    local = sent.kind == "adapter" and not is_hub_id(str(run.keys.get("base_model")))
-    return Package(repo, not public, files, local)
+    return Package(order.repo, not order.public, files, tuple(cleaned))
+
+
+def _base(run: Finished, given: str | None, kind: str) -> Base | None:
+    name = str(run.keys.get("base_model"))
+    if given is not None:
+        said = base_said(given)
+        if said is None:
+            raise UsageError(f"--base {given} is no model of the hub: write OWNER/NAME or OWNER/NAME@REVISION")
+        return said
+    found = base_of(name, run.directory)
+    if found is None and kind == "adapter":
+        raise UsageError(
+            f"the adapter is nothing without its base_model, and {name} is a folder that this machine alone has. Say "
+            "what the hub calls it with --base OWNER/NAME[@REVISION], or publish the whole model: finetune merge, then "
+            "--what merged"
+        )
+    pinned = str(run.keys.get("revision_of_model") or "")
+    return found if found is None or found.revision else Base(found.name, pinned)
+
+
+def _public(run: Finished, base: Base | None, told: bool) -> Public:
+    """`told`: the base model has another name on the hub than in the recipe."""
+    name = str(run.keys.get("base_model"))
+    here = told or base_said(name) is None or base_of(name, run.directory) is None
+    return Public(name if here else "", base, run.directory, run.folder.path)
+
+
+def _cleaned(files: Mapping[str, Path | str], public: Public, base: Base | None) -> dict[str, str]:
+    """The files that say something of this machine, without it."""
+    found: dict[str, str] = {}
+    for name, path in files.items():
+        if not isinstance(path, Path) or path.suffix not in TEXTS or path.name in WHOLE:
+            continue
+        text = path.read_text("utf-8", "replace")
+        same = json.loads if path.suffix == ".json" else str
+        said = public.json(text) if path.suffix == ".json" else public.text(text)
+        if name == "adapter_config.json" and base is not None:
+            said = _based(said, base, public)
+        if same(said) != same(text):
+            found[name] = said
+    return found
+
+
+def _based(text: str, base: Base, public: Public) -> str:
+    """The adapter's configuration, by which peft finds the base model."""
+    config = json.loads(text)
+    if public.local:
+        config["base_model_name_or_path"] = base.name
+    if base.revision and not config.get("revision"):
+        config["revision"] = base.revision
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
 def _folder(run: Finished, kind: str | None) -> Path:
@@ -107,7 +174,7 @@ def _yaml(text: str) -> dict[str, Any]:
 
 def _refuse_secrets(files: Mapping[str, Path | str]) -> None:
     for name, what in files.items():
-        if isinstance(what, Path) and what.suffix not in (".yaml", ".json", ".jsonl", ".txt", ".sh", ".jinja"):
+        if isinstance(what, Path) and what.suffix not in (*TEXTS, ".jinja"):
             continue
         if name == "tokenizer.json":
             continue
@@ -123,10 +190,10 @@ def preview(package: Package, run: Finished) -> Path:
     folder.mkdir()
     for name, what in package.files.items():
         target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(what, str):
             target.write_text(what, "utf-8")
         elif what.stat().st_size < 2**20:
-            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(what, target)
     facts = {"repo": package.repo, "private": package.private, "files": package.sizes()}
     (folder / LISTED).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")

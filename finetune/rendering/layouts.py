@@ -116,10 +116,12 @@ _DEEPSEEK_V2 = (
     "{{ message['content'] }}{{ '\n\n' }}{% else %}<｜User｜>{{ message['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
 )
-# All system messages stand before the first turn.
+# All system messages stand before the first turn. In a loop: llama.cpp thinks that a template which reads them through
+# filters alone takes none, and puts them into the question.
 _DEEPSEEK_V3 = (
-    "{{ bos_token }}" + _PLAIN_ROLES + _NO_THOUGHTS + "{{ messages | selectattr('role', 'equalto', 'system') "
-    "| map(attribute='content') | join('\n\n') }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ bos_token }}" + _PLAIN_ROLES + _NO_THOUGHTS + "{% for message in messages if message['role'] == 'system' %}"
+    "{{ '' if loop.first else '\n\n' }}{{ message['content'] }}{% endfor %}"
+    "{% for message in messages %}{% if message['role'] == 'user' %}"
     "<｜User｜>{{ message['content'] }}{% elif message['role'] == 'assistant' %}"
     "<｜Assistant｜>{{ message['content'] }}<｜end▁of▁sentence｜>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"

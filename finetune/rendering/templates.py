@@ -1,6 +1,7 @@
 """Which chat template a tokenizer gets: its own, one kept by name, one that TRL ships, or the recipe's. Knows no
 message."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,19 @@ def _given(defaults: Mapping[str, Any], system: str | None) -> str:
     return "".join(lines)
 
 
+ESCAPES = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r"}
+"""What stands otherwise in a text between quotes. jinja2 knows more escapes, llama.cpp's jinja does not."""
+
+
 def literal(value: Any) -> str:
-    """A value as jinja writes it: like Python's, but in plain ASCII and with no brace that could end a block."""
+    """A value as every jinja reads it. A brace ends its piece of a text, so that none begins or ends a block."""
     if isinstance(value, str):
-        return (
-            "'"
-            + "".join(
-                f"\\U{ord(letter):08x}" if letter in "'\\{}%#\n\r" or ord(letter) > 126 else letter for letter in value
-            )
-            + "'"
-        )
+        pieces = re.split(r"(?<={)|(?=})", value)
+        return " ~ ".join(f"'{''.join(ESCAPES.get(letter, letter) for letter in piece)}'" for piece in pieces)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{literal(key)}: {literal(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
     return {True: "true", False: "false", None: "none"}[value] if isinstance(value, bool | None) else repr(value)
 
 
