@@ -16,7 +16,6 @@ from finetune.recipe.load import load_recipe
 from finetune.recipe.recipe import Recipe
 from finetune.resolve import resolve
 
-SCHEMA_LINE = "# yaml-language-server: $schema="
 LABELS = ("source", "model", "data", "GPU", "time", "command")
 """What a header says of a recipe below the sentences on what it is, each on a line (or more) of its own."""
 _LABEL = re.compile(rf"# ({'|'.join(LABELS)}): +(\S.*)")

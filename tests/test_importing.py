@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from finetune.cli import main
+from finetune.errors import UsageError
 from finetune.importing.draft import CHANGED, CONFLICT, LOST, OUTDATED, TO_DO, UNREAD, Draft
 from finetune.importing.reading import read_foreign
 from finetune.recipe.load import load_recipe
@@ -292,6 +293,28 @@ def test_no_file_makes_a_traceback(tmp_path: Path, capsys: Any, name: str, text:
     assert "Traceback" not in capsys.readouterr().err
 
 
+SCRIPT = """from trl import SFTTrainer, SFTConfig
+SFTTrainer(model="a/b", train_dataset=load_dataset("x/y"), peft_config=LoraConfig({lora}), args=SFTConfig({config}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", FACTORY.replace("report_to: none", "report_to: {a: 1}") + "flash_attn: []\n"),
+        ("b.yaml", FACTORY + "use_galore: true\ngalore_target: 5\nmax_steps: 1e400\n"),
+        ("c.yaml", TRL + "lora_target_modules: {a: 1}\n"),
+        ("d.yaml", TORCHTUNE.replace("[q_proj, v_proj, output_proj]", "[1, 2]") + "batch_size_val: abc\n"
+         "dataset_val: {_component_: torchtune.datasets.alpaca_dataset}\n"),
+        ("e.yaml", TORCHTUNE.replace("[q_proj, v_proj, output_proj]", "null")),
+        ("f.py", SCRIPT.format(lora="target_modules=5, loftq_config='abc'", config="logging_steps=float('nan')")),
+        ("g.py", "import unsloth\nunsloth.FastLanguageModel.get_peft_model(1, target_modules={'a': 1})\n"),
+    ],
+)  # fmt: skip
+def test_a_value_that_no_key_can_hold_is_told_and_makes_no_traceback(tmp_path: Path, name: str, text: str) -> None:
+    assert told(drafted(tmp_path, name, text), LOST)
+
+
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="the guides are not beside this checkout")
 @pytest.mark.parametrize("number", range(5))
 def test_the_guides_become_recipes_that_stand(tmp_path: Path, number: int) -> None:
@@ -348,6 +371,45 @@ def test_no_text_of_a_script_grows_without_bound(tmp_path: Path) -> None:
     draft = drafted(tmp_path, "evil.py", text)
     assert draft.value("learning_rate") == 1e-4
     assert {"output_dir", "run_name", "seed"} <= {one.shown.split("=")[0] for one in draft.told if one.kind == UNREAD}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "a = 'a' * 1000\n" + "a = a + a\n" * 40,
+        "a = 2**64\n" + "a = a * a\n" * 40,
+        "a = [1]\n" + "a = [*a, *a]\n" * 40,
+        "a = [1]\n" + "a = [a, a]\n" * 40,
+        "a = 'a' * 1000\n" + "a = f'{a}{a}{a}'\n" * 40,
+        "a = {}\na['b'] = [a]\n",
+        "a = round(1234567, -10**9)\n",
+        "a = f'{1:>9999999999}'\n",
+    ],
+    ids=["texts", "numbers", "lists", "lists in lists", "f-strings", "in itself", "rounded", "wide"],
+)
+def test_a_name_that_is_joined_with_itself_stays_small(tmp_path: Path, lines: str) -> None:
+    draft = drafted(tmp_path, "evil.py", lines + 'SFTConfig(output_dir=a)\nSFTTrainer(model="a/b")\n')
+    assert "output_dir=" in told(draft, UNREAD)
+
+
+def test_functions_that_call_each_other_end(tmp_path: Path) -> None:
+    text = "def e():\n    return 1\n"
+    for name, other in ("de", "cd", "bc", "ab"):
+        text += f"def {name}():\n" + f"    x = {other}()\n" * 300 + "    return 1\n"
+    assert drafted(tmp_path, "evil.py", text + 'SFTTrainer(model="a/b", args=SFTConfig("o", seed=a()))\n').lines
+
+
+def test_keys_that_name_each_other_come_to_no_more_than_a_configuration(tmp_path: Path) -> None:
+    names = "".join(f"a{number + 1}: '" + f"${{a{number}}} " * 60 + "'\n" for number in range(6))
+    with pytest.raises(UsageError, match="more than any configuration"):
+        drafted(tmp_path, "evil.yaml", f"{TORCHTUNE}a0: {'x' * 30}\n{names}")
+
+
+def test_a_block_in_a_text_has_the_lines_of_the_text(tmp_path: Path) -> None:
+    draft = drafted(tmp_path, "a.md", f"# How\n\n```yaml\n{TORCHTUNE}```\n")
+    rows = (tmp_path / "a.md").read_text().splitlines()
+    found = {one.shown.split("=")[0]: one.where.line for one in draft.told if one.where.line}
+    assert all(f"{name}:" in rows[line - 1] for name, line in found.items()) and "lora_rank" in found
 
 
 def test_the_share_that_is_kept_for_training_leaves_the_rest_for_validation(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Laws 4, 5 and 9: imports point down, checking stays light, and the code keeps its shape."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,20 @@ def test_a_file_has_one_subject_and_its_functions_fit_a_screen(path: Path) -> No
         arguments = [name.arg for name in (*function.args.args, *function.args.kwonlyargs)]
         count = len([name for name in arguments if name not in ("self", "cls")])
         assert count <= ARGUMENTS, f"{function.name} takes {count} arguments"
+
+
+TOP = re.compile(r"^(?:(?:async )?def |class )?([A-Za-z_]\w*)(?:\(|\[|:| = )", re.M)
+"""The name of a function, class or constant at the top of a file."""
+BY_HAND = {"drop_duplicates"}
+"""What says in plain Python what the program does with arrays, for tests that hold the one against the other."""
+
+
+def test_what_nothing_names_is_deleted() -> None:
+    """A test alone is no reason to keep it."""
+    code = [*FILES, *(ROOT / "scripts").glob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    words = Counter(word for path in code for word in re.findall(r"\w+", path.read_text()))
+    defined = {name: path.name for path in FILES for name in TOP.findall(path.read_text())}
+    assert {name: file for name, file in defined.items() if words[name] < 2 and name not in BY_HAND} == {}
 
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:

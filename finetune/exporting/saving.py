@@ -16,7 +16,6 @@ from finetune.exporting.places import check_space
 SHARD = "5GB"
 Tensors = Mapping[str, tuple[tuple[int, ...], str]]
 """Name -> shape and number type."""
-GENERATION = "generation_config.json"
 
 
 @dataclass(frozen=True)

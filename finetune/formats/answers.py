@@ -101,7 +101,3 @@ def turns(given: list[Any], column: str, fields: Fields) -> tuple[Message, ...]:
 def with_system(messages: tuple[Message, ...], row: Mapping[str, Any], fields: Fields) -> tuple[Message, ...]:
     system = optional_text(row, fields.system or "system") if messages[0].role != "system" else ""
     return (Message("system", system), *messages) if system else messages
-
-
-def is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -93,7 +93,7 @@ def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Settin
     short = name.rsplit(".", 1)[-1]
     if name == "dict" and all(isinstance(value, dict) for value in values):
         return {**(values[0] if values else {}), **{key: one.value for key, one in settings.items()}}
-    if name in FOLDED and plain and not settings:
+    if name in FOLDED and plain and not settings and not (name == "round" and len(values) > 1 and _far(values[1])):
         try:
             return FOLDED[name](*values)
         except (TypeError, ValueError, OverflowError):
@@ -171,8 +171,13 @@ def _small(base: str, name: str, values: list[Any]) -> bool:
     """Whether the text that comes out is of a size that a setting may have."""
     if len(base) >= 10_000 or (name == "format" and re.search(r":[^{}]*\d{4}", base)):
         return False
-    longest = max([1, *(len(value) for value in values if isinstance(value, str))])
-    return name != "replace" or len(base) * longest < 1_000_000
+    longest = max([1, *(len(value) for value in values if isinstance(value, str | list))])
+    return name not in ("replace", "format", "join") or len(base) * longest < 1_000_000
+
+
+def _far(places: Any) -> bool:
+    """Places to round to that no number has."""
+    return isinstance(places, int) and abs(places) > 100
 
 
 def _parser(parser: Object, name: str, settings: dict[str, Setting], positional: list[Setting]) -> Any:
@@ -203,9 +208,11 @@ def _inside(folder: Folder, function: Function, settings: dict[str, Setting], po
 
     node = function.node
     nested = getattr(folder, "nested", 0)
-    if isinstance(node, ast.Lambda) or nested >= DEEPEST or len(folder.calls) > 5_000:
+    if isinstance(node, ast.Lambda) or nested >= DEEPEST or len(folder.calls) > 5_000 or not folder.budget.looks:
         return Unread(function.text)
-    walker = Walker(folder.file, function.first, dict(folder.values), dict(folder.imports), folder.calls)
+    folder.budget.looks -= 1
+    names = dict(folder.values), dict(folder.imports)
+    walker = Walker(folder.file, function.first, *names, folder.calls, folder.budget)
     walker.nested = nested + 1
     walker.looked_into = getattr(folder, "looked_into", set())
     walker.opened = folder.opened

@@ -1,5 +1,6 @@
 """Values as other tools write them -> as the recipe's keys hold them. NotCarriedError for what a key cannot hold."""
 
+import math
 import re
 from typing import Any
 
@@ -24,14 +25,10 @@ OPTIMIZER_NAMES = {
 
 def number(value: Any) -> Any:
     """A number that was written as text ("2e-4"), as that number."""
-    if isinstance(value, str):
-        read = plain(value.strip())
-        if isinstance(read, bool) or not isinstance(read, int | float):
-            raise NotCarriedError(f"{value!r} is not a number")
-        return read
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    read = plain(value.strip()) if isinstance(value, str) else value
+    if isinstance(read, bool) or not isinstance(read, int | float) or not math.isfinite(read):
         raise NotCarriedError(f"{value!r} is not a number")
-    return value
+    return read
 
 
 def whole(value: Any) -> int:
@@ -99,10 +96,3 @@ def attention(value: Any) -> str:
             f"kernels from the hub are not loaded here; {near.get(value.split('/')[1], 'flash_attention_2')} is near"
         )
     raise NotCarriedError(f"{value!r} is none of {', '.join(names)}")
-
-
-def positive(value: Any) -> Any:
-    found = number(value)
-    if found <= 0:
-        raise NotCarriedError(f"{value!r} is not above 0")
-    return found

@@ -25,7 +25,6 @@ FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<mark>```+|~~~+)[ \t]*\{?\.?(?P<lang
 SHELL = ("bash", "sh", "shell", "console", "zsh", "shell-session", "terminal")
 PYTHON = ("python", "py", "python3", "ipython", "pycon", "")
 CONFIGURATION = ("yaml", "yml", "json")
-MAGIC = re.compile(r"^(\s*)([!%].*|.*\?\??\s*)$")
 LANGUAGE = re.compile(r"(?:highlight|language-|lang-|source-|brush:)[ ]*(\w+)")
 
 

@@ -121,7 +121,7 @@ class Draft:
     def unread(self, setting: Setting, value: Any = None) -> None:
         part = unread_in(setting.value if value is None else value) or Unread(value_text(setting.value))
         self.missed.setdefault(setting.key, setting.where)
-        message = f"{part.text!r} cannot be read: {part.why}"
+        message = f"{value_text(part)!r} cannot be read: {part.why}"  # a source may hold a secret
         self.tell(UNREAD, setting, message, "write its value into the recipe")
 
     def value(self, key: str, default: Any = None) -> Any:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.errors import Where
+from finetune.importing.bounds import GROWING, LONGEST, TOO_LARGE, WIDE, Budget, too_large
 from finetune.importing.found import Object, Setting, Symbol, Unread, known
 
 LARGEST_POWER = 64
 LARGEST_BASE = 256
 """Bits of a number that is raised to a power."""
-LONGEST = 100_000
 DEPTH = 60
 OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -77,6 +77,7 @@ class Folder:
     values: dict[str, Any] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
     calls: list[Object] = field(default_factory=list)
+    budget: Budget = field(default_factory=Budget)
     depth: int = 0
     opened: set[str] = field(default_factory=set)
     """Files of settings that the script opens."""
@@ -98,7 +99,8 @@ class Folder:
             if self.depth > DEPTH:
                 return self.unread(node)
             method = getattr(self, f"_{type(node).__name__.lower()}", None)
-            return method(node) if method else self.unread(node)
+            value = method(node) if method else self.unread(node)
+            return self.unread(node, TOO_LARGE) if isinstance(node, GROWING) and too_large(value) else value
         finally:
             self.depth -= 1
 
@@ -136,6 +138,8 @@ class Folder:
                 items += inner if isinstance(inner, list) else [self.unread(item)]
             else:
                 items.append(self.fold(item))
+            if len(items) > LONGEST:
+                return self.unread(node, TOO_LARGE)
         return items
 
     _tuple = _list
@@ -159,6 +163,8 @@ class Folder:
             if not isinstance(value, str | int | float | bool):
                 return self.unread(node, f"it holds {value.text!r}" if isinstance(value, Unread | Symbol) else "")
             parts.append(str(value))
+            if sum(map(len, parts)) > LONGEST:
+                return self.unread(node, TOO_LARGE)
         return "".join(parts)
 
     def _formattedvalue(self, node: ast.FormattedValue) -> Any:
@@ -167,9 +173,8 @@ class Folder:
             return value
         spec = self.fold(node.format_spec)
         try:
-            return (
-                format(value, spec) if known(value) and isinstance(spec, str) and len(spec) < 12 else self.unread(node)
-            )
+            plain = known(value) and isinstance(spec, str) and not WIDE.search(spec)
+            return format(value, spec) if plain else self.unread(node)
         except (ValueError, TypeError):
             return self.unread(node)
 

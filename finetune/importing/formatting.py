@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.importing.folding import Folder, Function
-from finetune.importing.found import known
 
 PLACES = re.compile(r"\{\{|\}\}|\{(\w*)(?:![rsa])?(?::[^{}]*)?\}")
 ENDS = re.compile(r"(<\|?[\w|]+\|?>|</s>|\s)*")
@@ -280,7 +279,3 @@ def _wording(node: Any, columns: _Columns, folder: Folder) -> Form | None:
     if after.strip():
         notes = (f"behind the answer the script writes {after.strip()!r}; here the tokenizer's end token follows",)
     return Form("text", "", made, notes)
-
-
-def constant_text(value: Any) -> str | None:
-    return value if known(value) and isinstance(value, str) else None

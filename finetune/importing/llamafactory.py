@@ -125,7 +125,7 @@ def _loss(stage: str, loss: str, settings: Settings, draft: Draft) -> None:
 
 def _memory(settings: Settings, draft: Draft) -> None:
     flash, off = settings.get("flash_attn"), settings.get("disable_gradient_checkpointing")
-    if flash is not None and flash.value in ATTENTION:
+    if flash is not None and isinstance(flash.value, str) and flash.value in ATTENTION:
         draft.put("attn_implementation", ATTENTION[flash.value], flash)
     elif flash is not None:
         draft.tell(IDLE if flash.value in (None, "auto") else LOST, flash, "the attention kernel is chosen")

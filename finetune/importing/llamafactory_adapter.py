@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from finetune.importing import converting as to
 from finetune.importing.draft import IDLE, LOST, Draft
-from finetune.importing.found import Setting, known
+from finetune.importing.found import Setting
 from finetune.importing.llamafactory_arguments import LORA_DEFAULTS, TABLE
+from finetune.importing.rules import converted
 
 Settings = Mapping[str, Setting]
 
@@ -30,10 +32,8 @@ def read_adapter(kind: str, settings: Settings, draft: Draft) -> None:
     if names in ("all", ["all"], None):
         if target is not None:
             draft.put("lora_target_linear", True, target)
-    elif target is not None and known(names):
-        draft.put("lora_target_modules", names if isinstance(names, list) else _split(str(names)), target)
-    elif target is not None:
-        draft.unread(target)
+    elif target is not None and (chosen := converted(target, to.words, draft)):
+        draft.put("lora_target_modules", chosen, target)
     if older is not None and isinstance(older.value, str) and "," not in older.value:
         draft.put("lora_model_dir", older.value, older)
     elif older is not None and older.value:
@@ -43,10 +43,6 @@ def read_adapter(kind: str, settings: Settings, draft: Draft) -> None:
     if not draft.value("lora_model_dir"):
         _size(draft)
     _pissa(settings, draft)
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _size(draft: Draft) -> None:

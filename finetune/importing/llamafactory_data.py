@@ -119,7 +119,7 @@ def _entry(name: str, info: Mapping[str, Any] | None, names: Setting, stage: str
         _turns(entry, made, columns, tags)
     else:
         _instructions(entry, (name, names.where.line), columns, stage, draft)
-    _answers(entry, columns, stage, draft)
+    _answers(entry, columns, stage)
     return entry
 
 
@@ -203,8 +203,7 @@ def _instructions(
     entry["type"] = Line({**how, **TURNS}, "dataset_info.json: alpaca's columns, as turns of the chat template")
 
 
-def _answers(entry: dict[str, Line], columns: Mapping[str, Any], stage: str, draft: Draft) -> None:
-    del draft
+def _answers(entry: dict[str, Line], columns: Mapping[str, Any], stage: str) -> None:
     if stage in ("dpo", "rm"):
         for part in ("chosen", "rejected"):
             if columns.get(part, part) != part:

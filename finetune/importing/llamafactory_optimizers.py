@@ -6,6 +6,7 @@ from typing import Any
 from finetune.importing import converting as to
 from finetune.importing.draft import IDLE, Draft
 from finetune.importing.found import Setting
+from finetune.importing.rules import converted
 
 NAMES: Mapping[str, Mapping[str, str]] = {
     "galore": {"rank": "rank", "update_interval": "update_proj_gap", "scale": "scale", "proj_type": "proj_type"},
@@ -59,5 +60,6 @@ def _use(name: str, on: Setting, settings: Mapping[str, Setting], draft: Draft) 
             draft.tell("carried", setting, f"`optim_args: {{{ours}: {setting.value}}}`")
     draft.put("optim_args", arguments, Setting(on.name, on.value, on.where))
     target = settings.get(f"{name}_target")
-    names = to.words(target.value) if target is not None else ["all"]
-    draft.put("optim_target_modules", "all_linear" if names == ["all"] else names, target or on)
+    names = converted(target, to.words, draft) if target is not None else ["all"]
+    if names:
+        draft.put("optim_target_modules", "all_linear" if names == ["all"] else names, target or on)

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from finetune.importing import converting as to
-from finetune.importing.draft import CHANGED, CONFLICT, IDLE, LOST, UNREAD, Draft, NotCarriedError
+from finetune.importing.draft import CHANGED, CONFLICT, IDLE, LOST, UNREAD, Draft
 from finetune.importing.found import Setting, Symbol, known
 from finetune.importing.loop_trackers import read_trackers, word
-from finetune.importing.rules import Read, Table, apply
+from finetune.importing.rules import Read, Table, apply, converted
 from finetune.importing.training_arguments import TABLE
 
 Settings = Mapping[str, Setting]
-BF16_WHERE_IT_CAN = ("is_bf16_supported", "is_bfloat16_supported")
 LIGER = {
     "rope": "liger_rope",
     "rms_norm": "liger_rms_norm",
@@ -55,14 +54,7 @@ def value_of(settings: Settings, name: str, default: Any = None) -> Any:
 
 def _number(setting: Setting, draft: Draft) -> Any:
     """Its number, or None where it has none, which is told."""
-    if not known(setting.value):
-        draft.unread(setting)
-        return None
-    try:
-        return to.number(setting.value)
-    except NotCarriedError as error:
-        draft.tell(LOST, setting, str(error))
-        return None
+    return converted(setting, to.number, draft)
 
 
 def _length(settings: Settings, draft: Draft) -> None:

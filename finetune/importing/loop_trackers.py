@@ -34,7 +34,7 @@ def read_trackers(settings: Settings, draft: Draft) -> None:
     for one in names:
         if not known(one) or setting is None:
             draft.unread(setting or name)  # type: ignore[arg-type]
-        elif one in TRACKERS:
+        elif isinstance(one, str) and one in TRACKERS:
             draft.put(TRACKERS[one][0], True, setting)
         elif one not in ("none", None):
             advice = "write use_wandb, use_tensorboard or another of docs/keys.md#tracking"

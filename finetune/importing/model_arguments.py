@@ -9,7 +9,7 @@ from finetune.importing import converting as to
 from finetune.importing.draft import CHANGED, IDLE, LOST, Draft
 from finetune.importing.found import Object, Setting, known, unread_in
 from finetune.importing.peft_arguments import BITS, LORA, LORA_DEFAULTS, peft_targets
-from finetune.importing.rules import Carry, Idle, Lost, Read, Rule, Table, apply
+from finetune.importing.rules import Carry, Idle, Lost, Read, Rule, Table, apply, converted
 
 _LOADS = Idle("how the files are fetched and loaded")
 MODEL: Table = {
@@ -175,10 +175,10 @@ def loftq(setting: Setting | None, draft: Draft) -> None:
         return
     if not setting.value:
         draft.tell(IDLE, setting, "asks for nothing")
-    elif unread_in(setting.value):
+    elif unread_in(setting.value) or not isinstance(setting.value, Mapping):
         draft.tell(LOST, setting, "how LoftQ begins is not read", "write `peft: {loftq_config: {loftq_bits: 4}}`")
     else:
-        draft.put("peft.loftq_config.loftq_bits", dict(setting.value).get("loftq_bits", 4), setting)
+        draft.put("peft.loftq_config.loftq_bits", setting.value.get("loftq_bits", 4), setting)
 
 
 def target_modules(setting: Setting | None, draft: Draft, owner: str = "peft's default") -> None:
@@ -188,10 +188,8 @@ def target_modules(setting: Setting | None, draft: Draft, owner: str = "peft's d
         assert setting is not None
         draft.put("lora_target_linear", True, setting)
     elif setting is not None and value is not None:
-        if known(value):
-            draft.put("lora_target_modules", to.targets(value), setting)
-        else:
-            draft.unread(setting)
+        if names := converted(setting, to.targets, draft):
+            draft.put("lora_target_modules", names, setting)
     else:
         names = peft_targets(str(draft.value("base_model", "")))
         if names:

@@ -107,7 +107,7 @@ def _defaults() -> str:
         "a TRL configuration under Unsloth": {**training_arguments.DEFAULTS, **unsloth_arguments.DEFAULTS},
     }
     keys = list(dict.fromkeys(key for values in columns.values() for key in values))
-    head = "## Defaults that are written out\n\n| key | " + " | ".join(columns) + " |\n|---" * 1
+    head = "## Defaults that are written out\n\n| key | " + " | ".join(columns) + " |\n|---"
     lines = [head + "|---" * len(columns) + "|"]
     for key in keys:
         cells = (f"`{values[key]}`" if key in values else "" for values in columns.values())

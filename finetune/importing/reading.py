@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +56,17 @@ def _text(path: Path) -> str:
 def read_configuration(name: str, text: str, method: str | None, folder: Path, first: int = 0) -> Draft:
     """YAML or JSON of LLaMA-Factory, torchtune or TRL. `first`: lines of the file before the text."""
     source = read_text(name, _untagged(text))
+    places = {key: replace(where, line=where.line + first) for key, where in source.lines.items()}
+    source = replace(source, lines=places)
     tool = tool_of(source.data)
     if tool == "torchtune":
-        source = replace(source, data=filled_in(source.data, source.data))
+        source = replace(source, data=Filling(name, source.data).filled(source.data))
     if tool == "axolotl":
         where = Where(name, first + 1, 1)
         message = f"this is an Axolotl configuration, which is a recipe already: finetune validate {name}"
         raise RecipeError(Fault(f"{message}; old spellings are rewritten by `finetune upgrade {name}`", where))
     source = replace(source, data=as_yaml_1_1(source.data))
-    settings = settings_of(source, first)
+    settings = settings_of(source)
     comments = "\n".join(re.findall(r"#.*", text))
     if tool == "torchtune":
         draft = Draft(name, f"torchtune {torchtune.VERSION}")
@@ -104,13 +106,9 @@ def as_yaml_1_1(value: Any) -> Any:
     return WORDS.get(value.lower(), value) if isinstance(value, str) else value
 
 
-def settings_of(source: Source, first: int = 0) -> dict[str, Setting]:
+def settings_of(source: Source) -> dict[str, Setting]:
     """The keys at the top, each with its line."""
-    found = {}
-    for key, value in source.data.items():
-        where = source.where((key,))
-        found[key] = Setting(key, value, Where(where.file, where.line + first, where.column))
-    return found
+    return {key: Setting(key, value, source.where((key,))) for key, value in source.data.items()}
 
 
 def tool_of(data: Mapping[str, Any]) -> str:
@@ -133,26 +131,45 @@ def tool_of(data: Mapping[str, Any]) -> str:
     )
 
 
-def filled_in(value: Any, top: Mapping[str, Any], depth: int = 0) -> Any:
-    """A value with `${other.key}` replaced by what stands there, as OmegaConf does it."""
-    if isinstance(value, Mapping):
-        return {key: filled_in(item, top, depth) for key, item in value.items()}
-    if isinstance(value, list):
-        return [filled_in(item, top, depth) for item in value]
-    if not isinstance(value, str) or depth > 5:
-        return value
-    whole = re.fullmatch(r"\$\{([\w.]+)\}", value)
-    if whole:
-        found = _at(top, whole[1])
-        return value if found is None else filled_in(found, top, depth + 1)
-    return re.sub(r"\$\{([\w.]+)\}", lambda one: str(filled_in(_at(top, one[1]) or one[0], top, depth + 1)), value)
+@dataclass
+class Filling:
+    """`${other.key}` replaced by what stands there, as OmegaConf does it. `left`: letters and values that may still
+    come of it: keys that name each other several times would else fill the memory."""
 
+    name: str
+    top: Mapping[str, Any]
+    left: int = 1_000_000
 
-def _at(top: Mapping[str, Any], path: str) -> Any:
-    found: Any = top
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    def filled(self, value: Any, depth: int = 0) -> Any:
+        """UsageError where it comes to more than any configuration holds."""
+        self._spend(1)
+        if isinstance(value, Mapping):
+            return {key: self.filled(item, depth) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.filled(item, depth) for item in value]
+        if not isinstance(value, str) or depth > 5:
+            return value
+        whole = re.fullmatch(r"\$\{([\w.]+)\}", value)
+        if whole:
+            found = self._at(whole[1])
+            return value if found is None else self.filled(found, depth + 1)
+        return re.sub(r"\$\{([\w.]+)\}", lambda one: self._text(self._at(one[1]) or one[0], depth + 1), value)
+
+    def _text(self, value: Any, depth: int) -> str:
+        text = str(self.filled(value, depth))
+        self._spend(len(text))
+        return text
+
+    def _spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise UsageError(f"{self.name}: its `${{…}}` come to more than any configuration holds; write the values")
+
+    def _at(self, path: str) -> Any:
+        found: Any = self.top
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
 
 
 def _has_component(value: Any) -> bool:

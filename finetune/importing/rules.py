@@ -90,6 +90,18 @@ def apply_one(setting: Setting, rule: Rule, draft: Draft) -> None:
         draft.tell(LOST, setting, rule.why, rule.advice)
 
 
+def converted(setting: Setting, convert: Convert, draft: Draft) -> Any:
+    """Its value as the recipe's key holds it; None where it cannot be that, which is told."""
+    if not known(setting.value):
+        draft.unread(setting)
+        return None
+    try:
+        return convert(setting.value)
+    except NotCarriedError as error:
+        draft.tell(LOST, setting, str(error))
+        return None
+
+
 def _carry(setting: Setting, rule: Carry, draft: Draft) -> None:
     if is_in(setting.value, rule.off):
         draft.tell(IDLE, setting, "asks for nothing, as when it is not written")

@@ -3,13 +3,13 @@
 Knows the libraries' calls by their names; what each argument means is in the tables."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetune.errors import Fault, RecipeError
 from finetune.importing import converting as to
-from finetune.importing.draft import CHANGED, IDLE, LOST, OUTDATED, Draft
-from finetune.importing.found import Object, Setting, Symbol, Unread, with_first
+from finetune.importing.draft import IDLE, LOST, OUTDATED, Draft
+from finetune.importing.found import Object, Setting, with_first
 from finetune.importing.loop import measuring, read_arguments
 from finetune.importing.model_arguments import adapter, read_lora, read_model, read_tokenizer
 from finetune.importing.online import answers_together, names_in, read_rewards, settings_of
@@ -21,7 +21,6 @@ from finetune.importing.script_after import read_after, read_callbacks, unused
 from finetune.importing.script_data import Read
 from finetune.importing.script_rows import read_rows
 from finetune.importing.trainer_arguments import GONE_FROM_CONFIGURATIONS, TODAY, TRAINER
-from finetune.importing.training_arguments import TABLE
 from finetune.importing.trl_arguments import CONFIGS, METHODS, TRAINERS
 from finetune.importing.trl_method import read_method, set_defaults
 from finetune.importing.unsloth_arguments import DEFAULTS, MODELS
@@ -73,7 +72,7 @@ def read_script(calls: Sequence[Object], values: Mapping[str, Any], draft: Draft
     unsloth = any(call.call.startswith("unsloth.") or _owner(call) in MODELS for call in calls)
     method = OTHER_TRAINERS.get(trainer.name if trainer else "", CONFIGS.get(config.name if config else "", "sft"))
     _others(trainer, config, calls, draft)
-    arguments = _trainer_arguments(trainer, method, draft)
+    arguments = _trainer_arguments(trainer, draft)
     settings = {**arguments, **(config.arguments if config else {})}
     _twice(arguments, config, draft)
     _outdated(trainer, config, unsloth, draft)
@@ -131,7 +130,7 @@ def _others(trainer: Object | None, config: Object | None, calls: Sequence[Objec
             draft.accounted |= {(setting.name, setting.where) for setting in call.arguments.values()}
 
 
-def _trainer_arguments(trainer: Object | None, method: str, draft: Draft) -> dict[str, Setting]:
+def _trainer_arguments(trainer: Object | None, draft: Draft) -> dict[str, Setting]:
     """Arguments of the trainer that belong to a configuration today; the rest is told or read elsewhere."""
     if trainer is None:
         return {}
@@ -140,9 +139,8 @@ def _trainer_arguments(trainer: Object | None, method: str, draft: Draft) -> dic
     if "**" in own:
         draft.unread(own.pop("**"))
     apply(own.values(), TRAINER, draft)
-    for name in ("eval_packing", "neftune_noise_alpha"):
-        if name in own and name != "neftune_noise_alpha":
-            more[name] = own[name]
+    if "eval_packing" in own:
+        more["eval_packing"] = own["eval_packing"]
     for name in ("model", "args", "train_dataset", "ref_model"):
         setting = own.get(name)
         if setting is None:
@@ -153,7 +151,6 @@ def _trainer_arguments(trainer: Object | None, method: str, draft: Draft) -> dic
             draft.unread(setting)
         elif name != "model" or not isinstance(setting.value, str):
             draft.accounted.add((setting.name, setting.where))
-    del method
     return more
 
 
@@ -283,10 +280,3 @@ def _defaults(method: str, config: Object | None, given: Mapping[str, Any], draf
         set_defaults(method, draft, "not written; Unsloth's default", own)
     else:
         set_defaults(method, draft)
-
-
-def unread_settings(call: Object) -> Iterable[Setting]:
-    return (setting for setting in call.arguments.values() if isinstance(setting.value, Unread | Symbol))
-
-
-__all__ = ["CHANGED", "TABLE", "is_run", "read_script"]

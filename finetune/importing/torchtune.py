@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.errors import Fault, RecipeError, Where
+from finetune.errors import Fault, RecipeError
+from finetune.importing import converting as to
 from finetune.importing.draft import CHANGED, IDLE, LOST, Draft, NotCarriedError
 from finetune.importing.found import Setting
 from finetune.importing.loop import Settings
-from finetune.importing.rules import apply
+from finetune.importing.rules import apply, converted
 from finetune.importing.torchtune_arguments import (
     CHECKPOINTER,
     MODEL,
@@ -42,16 +43,12 @@ FUSED = {
 LORA_DEFAULTS = {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
 
 
-def inner(source: Source, key: str, first: int = 0) -> dict[str, Setting]:
+def inner(source: Source, key: str) -> dict[str, Setting]:
     """The settings inside a component, each with its line."""
     found = source.data.get(key)
     if not isinstance(found, Mapping):
         return {}
-    made = {}
-    for name, value in found.items():
-        where = source.where((key, name))
-        made[name] = Setting(f"{key}.{name}", value, Where(where.file, where.line + first, where.column))
-    return made
+    return {name: Setting(f"{key}.{name}", value, source.where((key, name))) for name, value in found.items()}
 
 
 def read_torchtune(source: Source, settings: Settings, comments: str, draft: Draft) -> None:
@@ -138,7 +135,8 @@ def _adapter(component: str, settings: Settings, draft: Draft) -> None:
 
 def _layers(component: str, settings: Settings, draft: Draft) -> None:
     modules = settings.get("lora_attn_modules")
-    names = [{"output_proj": "o_proj"}.get(name, name) for name in modules.value] if modules is not None else []
+    written = (converted(modules, to.words, draft) if modules is not None else None) or []
+    names = [{"output_proj": "o_proj"}.get(name, name) for name in written]
     if "apply_lora_to_mlp" in settings and settings["apply_lora_to_mlp"].value is True:
         names += MLP
     if "apply_lora_to_output" in settings and settings["apply_lora_to_output"].value is True:

@@ -8,7 +8,6 @@ from typing import Any
 
 from finetune.importing import converting as to
 from finetune.importing.draft import NotCarriedError
-from finetune.importing.peft_arguments import dtype_name
 from finetune.importing.rules import Carry, Idle, Lost, Only, Read, Rule, Table
 
 VERSION = "0.7.0"
@@ -24,10 +23,6 @@ ALPACA = {
     "as_turns": True,
 }
 """Alpaca's wording inside a user's turn, as torchtune's alpaca data sets have it."""
-
-
-def _compute(value: Any) -> bool:
-    return dtype_name(value) == "bfloat16"
 
 
 TOP: Table = {

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from finetune.errors import Where
 from finetune.importing.draft import CHANGED, IDLE, LOST, TO_DO, UNREAD, Draft, Line, origin
 from finetune.importing.found import Setting
 from finetune.importing.rules import Carry, Lost, apply_one
@@ -38,11 +37,8 @@ def read_data(source: Source, top: Settings, tokenizer: Settings, draft: Draft) 
 
 
 def _inside(source: Source, prefix: tuple[str | int, ...], part: Mapping[str, Any]) -> dict[str, Setting]:
-    made = {}
-    for name, value in part.items():
-        where = source.where((*prefix, name))
-        made[name] = Setting(".".join(map(str, (*prefix, name))), value, Where(where.file, where.line, where.column))
-    return made
+    places = {name: (*prefix, name) for name in part}
+    return {name: Setting(".".join(map(str, at)), part[name], source.where(at)) for name, at in places.items()}
 
 
 def _entry(settings: Settings, top: Setting, draft: Draft, test: bool) -> dict[str, Line]:
@@ -67,7 +63,7 @@ def _entry(settings: Settings, top: Setting, draft: Draft, test: bool) -> dict[s
         draft.say(CHANGED, place.where.line, name, known.note, "write the wording as a mapping under `type`")
     packed = settings.get("packed")
     for setting in settings.values():
-        _one(setting, entry, known, draft)
+        _one(setting, entry, draft)
     _columns(settings.get("column_map"), name, entry, draft)
     _conversations(settings, entry, draft)
     if not test:
@@ -81,7 +77,7 @@ def _entry(settings: Settings, top: Setting, draft: Draft, test: bool) -> dict[s
     return entry
 
 
-def _one(setting: Setting, entry: dict[str, Line], known: Data, draft: Draft) -> None:
+def _one(setting: Setting, entry: dict[str, Line], draft: Draft) -> None:
     rule = DATASET.get(setting.key)
     if setting.key in PLACED:
         if setting.value in (None, "train"):
@@ -99,7 +95,6 @@ def _one(setting: Setting, entry: dict[str, Line], known: Data, draft: Draft) ->
         apply_one(setting, rule, draft)
     elif rule is None and setting.key != "_component_":
         draft.tell(LOST, setting, "an entry of datasets has no such key", "see docs/sources.md")
-    del known
 
 
 def _columns(setting: Setting | None, name: str, entry: dict[str, Line], draft: Draft) -> None:

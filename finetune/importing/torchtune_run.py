@@ -6,7 +6,7 @@ from finetune.importing import converting as to
 from finetune.importing.draft import CHANGED, IDLE, LOST, Draft
 from finetune.importing.loop import Settings
 from finetune.importing.peft_arguments import dtype_name
-from finetune.importing.rules import apply
+from finetune.importing.rules import apply, converted
 from finetune.importing.torchtune_arguments import (
     OPTIMIZER,
     OPTIMIZERS,
@@ -111,7 +111,8 @@ def _measured(settings: Settings, draft: Draft) -> None:
     rows = settings.get("batch_size_val")
     there = bool(draft.test_datasets)
     if rows is not None and there:
-        draft.put("eval_batch_size", to.whole(rows.value), rows)
+        if (count := converted(rows, to.whole, draft)) is not None:
+            draft.put("eval_batch_size", count, rows)
     elif rows is not None:
         draft.tell(IDLE, rows, "there are no validation rows")
     steps = settings.get("run_val_every_n_steps")

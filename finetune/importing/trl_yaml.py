@@ -10,7 +10,7 @@ from finetune.importing.loop import measuring, read_arguments
 from finetune.importing.model_arguments import TRL_LORA_DEFAULTS, TRL_MODEL, adapter, double_quant, target_modules
 from finetune.importing.online import answers_together
 from finetune.importing.precision import precision
-from finetune.importing.rules import Carry, Idle, Lost, Only, Read, Table, apply
+from finetune.importing.rules import Carry, Idle, Lost, Only, Read, Table, apply, converted
 from finetune.importing.training_arguments import TABLE
 from finetune.importing.trl_arguments import METHODS
 from finetune.importing.trl_method import read_method, set_defaults
@@ -275,7 +275,7 @@ def _rewards(script: Mapping[str, Setting], method: str, draft: Draft) -> None:
         return
     rewards: list[str] = []
     for setting in found:
-        names = to.words(setting.value) if known(setting.value) and setting.value else []
+        names = (converted(setting, to.words, draft) if setting.value else None) or []
         rewards += [name if "/" in name else f"rewards.py:{name.rsplit('.', 1)[-1]}" for name in names]
         message = "a recipe's rewards are functions in a file beside it, or models"
         draft.tell(TO_DO, setting, message, "write these functions into rewards.py beside the recipe")

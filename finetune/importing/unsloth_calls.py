@@ -5,7 +5,7 @@ from finetune.importing import converting as to
 from finetune.importing.draft import IDLE, Draft
 from finetune.importing.found import Object, Setting, known, with_first
 from finetune.importing.model_arguments import adapter, loftq
-from finetune.importing.rules import apply
+from finetune.importing.rules import apply, converted
 from finetune.importing.unsloth_arguments import ADAPT, ADAPT_DEFAULTS, LOAD, TARGETS
 
 
@@ -68,7 +68,8 @@ def read_fast_adapter(call: Object, draft: Draft) -> None:
     if target is not None and target.value in ("all-linear", "all", ["all-linear"]):
         draft.put("lora_target_linear", True, target)
     elif target is not None and target.value is not None:
-        draft.put("lora_target_modules", to.targets(target.value) if known(target.value) else target.value, target)
+        if names := converted(target, to.targets, draft):
+            draft.put("lora_target_modules", names, target)
     else:
         draft.assume("lora_target_modules", TARGETS, "not written; Unsloth's default")
         if target is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.errors import Where
+from finetune.importing.bounds import TOO_LARGE, too_large
 from finetune.importing.folding import Folder, Function, Names
 from finetune.importing.found import Object, Setting, Symbol, Unread, alike, is_plain, known
 
@@ -87,6 +88,8 @@ class Walker(Folder):
             base, index = self.fold(target.value), self.fold(target.slice)
             if isinstance(base, dict) and isinstance(index, str | int):
                 base[index] = value
+                if too_large(base):  # also where it would hold itself
+                    base[index] = self.unread(target, TOO_LARGE)
             elif ast.unparse(target.value) == "os.environ" and isinstance(index, str):
                 where = self.where(target)
                 self.calls.append(
@@ -183,7 +186,7 @@ class Walker(Folder):
                 self.values.pop(node.name, None)
                 return
         methods = {part.name: Function(part, self.first) for part in node.body if isinstance(part, ast.FunctionDef)}
-        inner = Walker(self.file, self.first, dict(self.values), dict(self.imports), self.calls)
+        inner = Walker(self.file, self.first, dict(self.values), dict(self.imports), self.calls, self.budget)
         inner.opened = self.opened
         inner.walk([part for part in node.body if not isinstance(part, ast.FunctionDef)])
         own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
@@ -276,7 +279,7 @@ class Walker(Folder):
             return
         self.looked_into.add(node)
         values, imports = dict(self.values), dict(self.imports)
-        inner = Walker(self.file, function.first, values, imports, self.calls, nested=self.nested + 1)
+        inner = Walker(self.file, function.first, values, imports, self.calls, self.budget, nested=self.nested + 1)
         inner.looked_into, inner.opened = self.looked_into, self.opened
         inner.bind(node, {}, given)
         inner.walk(node.body)

@@ -4,7 +4,7 @@ thousands. Passes are filled up to a few lengths, for each of which there is one
 Imports torch: only the runner's stages may import it, inside a function."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -135,11 +135,14 @@ class _Layers(nn.Module):  # type: ignore[misc]
 _HOLE = object()
 
 
-def _tensors(given: dict[str, Any]) -> list[Tensor]:
+def _tensors(given: Mapping[Any, Any]) -> list[Tensor]:
+    """In the order in which `_filled_in` asks for them."""
     found: list[Tensor] = []
     for value in given.values():
-        parts = value if isinstance(value, tuple) else (value,)
-        found += [part for part in parts if isinstance(part, Tensor)]
+        if isinstance(value, tuple):
+            found += _tensors(dict(enumerate(value)))
+        elif isinstance(value, Tensor):
+            found.append(value)
     return found
 
 

@@ -24,7 +24,6 @@ FREE = HARMLESS - {"recipe_version"} | {"dataset_prepared_path", "dataset_num_pr
 INPUTS = ("base_model", "tokenizer_config", "lora_model_dir")
 OUTPUT_DIR = "output_dir"
 FROM_ENVIRONMENT = "${oc.env"
-Flat = dict[str, Any]
 
 
 def keys_of(recipe: Recipe) -> dict[str, Any]:

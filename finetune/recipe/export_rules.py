@@ -7,7 +7,6 @@ from finetune.recipe.adapter_rules import VIRTUAL
 
 Values = Mapping[str, Any]
 Finding = tuple[str, str]
-ONE_FILE = ("gguf", "ollama")
 
 
 def exporting(values: Values) -> Iterator[Finding]:

@@ -201,5 +201,3 @@ SHIPPED = {
     "cohere": ("cohere", _COHERE),
     "aya": ("cohere", _COHERE),
 }
-EOS_CLOSES = frozenset(name for name, layout in LAYOUTS.items() if "{{ eos_token }}" in layout.jinja)
-"""Templates that end a turn with the tokenizer's own end of sequence."""
