@@ -12,17 +12,13 @@ from finetune.errors import RecipeError
 from finetune.machine import Machine, assumed
 from finetune.recipe.load import load_recipe
 from finetune.recipe.zero_known import KNOWN
-from tests.test_ranks import SHORT, codes, planned, same, team
+from tests.test_ranks import SHORT, codes, planned, same, team, weights
 
 INSTALLED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="deepspeed is not installed")
 
 
 def config(stage: int, **more: Any) -> dict[str, Any]:
     return {"zero_optimization": {"stage": stage}, **more}
-
-
-def shared_out(stage: int, **more: Any) -> dict[str, Any]:
-    return {"zero_optimization": {"stage": stage, **(IN_PARTS if stage == 3 else {}), **more}}
 
 
 def without_compiler() -> None:
@@ -60,7 +56,6 @@ def judged(tmp_path: Path, lines: str) -> Any:
         ),
         ("deepspeed: {zero_optimization: {stage: 3, overlap_comm: 3}}", "a number, true, false or auto is wanted"),
         ("deepspeed: deepspeed_configs/zero3_bf16.json\nbf16: false", "needs `bf16: true`"),
-        (f"{THREE}\nload_in_4bit: true\nadapter: qlora", "quantized weights are not cut by ZeRO-3 here"),
         (f"{THREE}\nlora_kernels: true\nadapter: lora", "outside of the layer"),
         (f"{THREE}\npeft_autocast_adapter_dtype: true\nadapter: lora", "one number type"),
         (f"{THREE}\npeft_init_lora_weights: pissa\nadapter: lora", "changes the base model's weights"),
@@ -115,7 +110,7 @@ def test_a_plan_has_what_deepspeed_is_told(write_recipe: Any) -> None:
     assert "add --nproc 2" in "\n".join(planned(path, processes=1).blockers)
 
 
-IN_PARTS = {"stage3_param_persistence_threshold": 0}
+IN_PARTS = {"stage": 3, "stage3_param_persistence_threshold": 0}
 """Of a tiny model every weight would else stay whole."""
 
 
@@ -146,6 +141,19 @@ def test_weights_in_parts_are_loaded_trained_and_saved_as_such(write_recipe: Any
     assert "without effect here: zero_optimization.allgather_partitions" in said
 
 
+def test_a_part_of_a_weight_that_is_no_number_is_found() -> None:
+    import torch
+
+    from finetune.progress import bad_weight
+
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data = torch.empty(0)
+    layer.weight.ds_tensor = torch.tensor([1.0, float("nan")])  # where DeepSpeed keeps it
+    assert bad_weight(layer) == "weight"
+    layer.weight.ds_tensor[1] = 0
+    assert bad_weight(layer) is None
+
+
 def test_what_the_file_says_of_the_number_type_is_held_against_the_machine(write_recipe: Any) -> None:
     path = write_recipe(deepspeed="deepspeed_configs/zero3_bf16.json")
     cpu = Machine(packages=assumed().packages, processes=2)
@@ -158,34 +166,68 @@ def test_what_the_file_says_of_the_number_type_is_held_against_the_machine(write
 PACKED = {"sample_packing": True, "sequence_len": 128, "tokens_per_pass": 128}
 
 
+ANSWERING = {
+    "sample_prompts": ["how are you"],
+    "generation_max_new_tokens": 3,
+    "do_causal_lm_eval": True,
+    "eval_table_size": 2,
+    "eval_max_new_tokens": 2,
+}
+AWAY = {f"offload_{name}": {"device": "cpu", "pin_memory": False} for name in ("optimizer", "param")}
+WHOLE = {"adapter": None, "learning_rate": 1e-4}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "1": ({"stage": 1}, {}),
+    "2 packed": ({"stage": 2}, PACKED),
+    "2 whole model": ({"stage": 2}, WHOLE),
+    "2 qlora": ({"stage": 2}, {"adapter": "qlora", "load_in_4bit": True}),
+    "2 padded": ({"stage": 2}, {"attn_implementation": "eager", "batch_flattening": False}),
+    "3 answering": (IN_PARTS, {"gradient_checkpointing": True, **ANSWERING}),
+    "3 whole model packed": (IN_PARTS, WHOLE | PACKED | {"sample_prompts": ["how are you"]}),
+    "3 whole tied model": (IN_PARTS, WHOLE | {"gradient_checkpointing": True, "base_model": "tied"}),
+    "3 in the memory of the CPU": ({**IN_PARTS, **AWAY}, {"lora_modules_to_save": ["embed_tokens", "lm_head"]}),
+    "3 qlora": (IN_PARTS, {"adapter": "qlora", "load_in_4bit": True, "sample_prompts": ["how are you"]}),
+    "3 padded": (IN_PARTS, {"attn_implementation": "eager", "batch_flattening": False}),
+}
+"""What is shared out, and what else the recipe says."""
+
+
+def tied(folder: Path, like: Path) -> Path:
+    """A model whose output layer is its embeddings."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    settings = AutoConfig.from_pretrained(like)
+    settings.tie_word_embeddings = True
+    AutoModelForCausalLM.from_config(settings).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(like).save_pretrained(folder)
+    return folder
+
+
 @INSTALLED
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "changes"),
-    [
-        (1, {"adapter": "lora"}),
-        (2, {"adapter": "lora", **PACKED}),
-        (2, {"adapter": None, "learning_rate": 1e-4}),
-        (2, {"adapter": "qlora", "load_in_4bit": True}),
-        (2, {"adapter": "lora", "attn_implementation": "eager", "batch_flattening": False}),
-        (3, {"adapter": "lora"}),
-        (3, {"adapter": None, "learning_rate": 1e-4, **PACKED}),
-    ],
-    ids=["1", "2 packed", "2 whole model", "2 qlora", "2 padded", "3", "3 whole model packed"],
-)
+@pytest.mark.parametrize(("shared", "changes"), CASES.values(), ids=CASES)
 def test_deepspeed_learns_what_one_process_learns_and_goes_on(
-    stage: int, changes: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: Any
+    shared: dict[str, Any],
+    changes: dict[str, Any],
+    write_recipe: Any,
+    finetune: Any,
+    tiny_models: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: Any,
 ) -> None:
     log = tmp_path / "log"
     monkeypatch.setenv("CRASHING_LOG", str(log))
     both = SHORT | changes | {"save_steps": 3, "max_grad_norm": 0.3}
+    if "base_model" in both:
+        both["base_model"] = str(tied(tmp_path / "tied", tiny_models["chatml"]))
     path = write_recipe(**both)
     assert finetune(path, f"output_dir={tmp_path / 'one'}")[0] == 0
-    path = write_recipe(**(both | {"micro_batch_size": 2, "deepspeed": shared_out(stage)}))
+    path = write_recipe(**(both | {"micro_batch_size": 2, "deepspeed": {"zero_optimization": shared}}))
     found = codes(team([path, f"output_dir={tmp_path / 'two'}"], before=without_compiler))
     assert found == [0, 0], log.read_text()[-5000:]
     same(tmp_path / "two", tmp_path / "one")
-    assert json.loads((tmp_path / "two" / "answers.json").read_text()) is not None
+    assert weights(tmp_path / "two").keys() == weights(tmp_path / "one").keys(), "nothing twice that is tied"
+    answers = [json.loads((tmp_path / run / "answers.json").read_text()) for run in ("one", "two")]
+    assert answers[0] == answers[1]
     three = tmp_path / "two" / "checkpoints" / "checkpoint-3"
     states = sorted(path.name for path in three.glob("global_step*/*optim_states.pt"))
     assert len(states) == 2, "each process wrote its part of the optimizer"

@@ -22,7 +22,7 @@ from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
-from finetune.kernels.zero import compute_with, computing, gathered, in_parts, rows_of, unfinished
+from finetune.kernels.zero import compute_with, computing, gathered, rows_of, stage_of, unfinished
 from finetune.precision import keep_float32
 
 PROBE = (29, 23)
@@ -167,7 +167,7 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
     def _loss_in_parts(self) -> SummedLoss | None:
         """The loss as a module, where weights lie in parts over the processes and are put together for modules."""
         head = self.whole.get_output_embeddings()
-        if head is None or not in_parts(self.whole):
+        if head is None or stage_of(self.accelerator) < 3:
             return None
         loss = SummedLoss(head.weight)
         compute_with(self.whole, loss, head.weight)

@@ -57,12 +57,13 @@ def _is_away(given: Mapping[str, Any], what: str) -> bool:
 
 
 def _held(shape: Shape, work: Work, weights: Weights, among: tuple[int, bool]) -> Weights:
-    """`among`: how many GPUs, and whether the parts lie in the CPU's memory."""
+    """`among`: how many GPUs, and whether the parts lie in the CPU's memory. Scales of 4-bit weights are not cut."""
     assert work.zero is not None
     processes, away = among
-    block = sum(matrix.weights for matrix in shape.matrices)
-    least = AT_A_TIME * block * work.dtype_bytes + shape.embedding_weights * rest_bytes(work)
+    block = sum(matrix.weights for matrix in shape.matrices) * (0.5 if work.bits == 4 else work.dtype_bytes)
+    least = AT_A_TIME * block + shape.embedding_weights * rest_bytes(work)
     live = work.zero.get("stage3_max_live_parameters", LIVE)
-    whole = min(weights.base, max(least, (LIVE if live == "auto" else live) * work.dtype_bytes))
+    # Two numbers of 4 bits count as one of a byte.
+    whole = min(weights.base, max(least, (LIVE if live == "auto" else live) * (1 if work.bits else work.dtype_bytes)))
     kept = 0.0 if away else 1 / processes
     return replace(weights, base=weights.base * kept + whole, adapter=weights.adapter * kept)

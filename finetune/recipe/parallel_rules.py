@@ -27,7 +27,6 @@ WITH_ZERO = (
     ("resume_changed", "a run of DeepSpeed goes on as it was"),
 )
 WITH_ZERO3 = (
-    ("load_in_4bit", "quantized weights are not cut by ZeRO-3 here; `fsdp_version: 2` and ZeRO-2 train them"),
     ("peft_trainable_token_indices", "single rows of a weight lie on several GPUs"),
     ("lora_kernels", "they read a layer's weights outside of the layer, where DeepSpeed does not put them together"),
     ("peft_autocast_adapter_dtype", "weights are put together as one number type; a float32 copy is in the optimizer"),
