@@ -3,7 +3,11 @@ a GGUF file and Ollama's Modelfile, for byte-level tokenizers and those of Sente
 makes of them is in the slow test, and in scripts/template_parity.py with a trained model for each family."""
 
 import functools
+import json
+import os
 import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,13 @@ from finetune.answering.settings import Settings
 from finetune.exporting.gguf_file import Source, write_gguf
 from finetune.exporting.gguf_reading import UNPROVEN, LlamaReader, UnsplitReader
 from finetune.exporting.gguf_tokens import vocabulary_of, write_specials
-from finetune.exporting.go_template import go_of, layout_of, render_go
+from finetune.exporting.go_template import go_of, layout_of, literal, render_go
 from finetune.exporting.llama_split import LlamaSplit
 from finetune.exporting.readers import TransformersReader
 from finetune.formats.meaning import Conversation, Message, Row
 from finetune.generation import Prompt, prompt_ids
 from finetune.rendering.examples import IGNORED, tokenize_rows
+from finetune.rendering.layouts import LAYOUTS
 from finetune.serving.reading import chat_asked
 from tests import tiny
 
@@ -94,6 +99,54 @@ def test_prompts_are_the_same_token_ids_everywhere(family: str, talk: tuple[str,
     assert gguf.ids_of(render_go(made, "", messages)) == trained, "Ollama's Modelfile"
     assert ends <= set(stops) and ends <= written.ends, "what ended the answer in training ends it everywhere"
     assert (gguf.unproven == UNPROVEN) == (family not in tiny.SENTENCEPIECE)
+
+
+GO = """package main
+import ("encoding/json"; "os"; "strings"; "text/template")
+type turn struct { Role, Content string }
+type given struct { System, Template string; Messages []turn }
+func main() {
+  var all []given
+  if err := json.NewDecoder(os.Stdin).Decode(&all); err != nil { panic(err) }
+  found := []string{}
+  for _, one := range all {
+    var text strings.Builder
+    if err := template.Must(template.New("").Parse(one.Template)).Execute(&text, one); err != nil { panic(err) }
+    found = append(found, text.String())
+  }
+  json.NewEncoder(os.Stdout).Encode(found)
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("go") is None, reason="needs go on the path")
+def test_gos_own_template_package_writes_what_the_reader_of_the_proof_does(tmp_path: Path) -> None:
+    (tmp_path / "main.go").write_text(GO)
+    odd = '« a\u00a0b » 👩\u200d🌾 {{ x }} {% y %} "z"\r\n'
+    tokenizer = tiny.tokenizer_of("llama3")
+    asked: list[tuple[str, str, list[dict[str, str]]]] = []
+    for layout in LAYOUTS.values():
+        tokenizer.chat_template = layout.jinja
+        made = literal(odd) + go_of(layout_of(tokenizer, "<|begin_of_text|>"))
+        for talk in TALKS:
+            said = ("user", "assistant", "user")
+            turns = [{"role": role, "content": text} for role, text in zip(said, talk, strict=False)]
+            asked += [(made, system, turns) for system in ("", odd)]
+    rows = [
+        {
+            "Template": template,
+            "System": system,
+            "Messages": [{"Role": turn["role"], "Content": turn["content"]} for turn in turns],
+        }
+        for template, system, turns in asked
+    ]
+    environment = os.environ | {"HOME": str(tmp_path), "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    done = subprocess.run(
+        ["go", "run", "main.go"], input=json.dumps(rows), cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [render_go(*one) for one in asked]
 
 
 def test_a_tokenizer_that_sees_a_space_already_is_told_apart_from_llama_cpp() -> None:

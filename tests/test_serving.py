@@ -114,6 +114,62 @@ def test_settings_of_a_request_are_its_own(served: Served) -> None:
     assert len(text.choices) == 2 and text.usage is not None and text.usage.completion_tokens == 10
 
 
+def test_how_likely_each_token_was_is_told_where_that_is_asked(served: Served) -> None:
+    import torch
+
+    got = served.ask("the sea", max_tokens=12, logprobs=True, top_logprobs=3)
+    told = got.choices[0].logprobs.content
+    ids = served.trained.ids_of(_prompt("the sea"))
+    model, tokenizer = served.trained.loaded.model, served.trained.loaded.tokenizer
+    said = [token for one in told for token in tokenizer.convert_tokens_to_ids([_letters(one.bytes)])]
+    with torch.no_grad():
+        logits_TV = model(input_ids=torch.tensor([[*ids, *said]])).logits[0, len(ids) - 1 : -1].float()
+    wanted_TV = logits_TV.log_softmax(-1)
+    for place, one in enumerate(told):
+        assert one.logprob == pytest.approx(float(wanted_TV[place, said[place]]), abs=1e-4)
+        assert [other.logprob for other in one.top_logprobs] == pytest.approx(
+            wanted_TV[place].topk(3).values.tolist(), abs=1e-4
+        )
+        assert one.top_logprobs[0].token == one.token, "the most likely one was taken"
+    assert bytes(byte for one in told for byte in one.bytes).decode().strip() == got.choices[0].message.content
+    assert len(told) == got.usage.completion_tokens == 12
+    chunks = list(served.ask("the sea", max_tokens=12, logprobs=True, top_logprobs=3, stream=True))
+    pieces = [chunk.choices[0].logprobs for chunk in chunks if chunk.choices[0].logprobs]
+    assert [one for piece in pieces for one in piece.content] == told
+    drawn = served.ask("the sea", max_tokens=12, logprobs=True, temperature=5.0, seed=1).choices[0].logprobs.content
+    assert all(one.top_logprobs == [] for one in drawn) and min(one.logprob for one in drawn) < -3
+    alone = served.trained.writers(1)
+    alone.batch = None  # as of a model that writes one answer after the other
+    row = Writing(ids, Settings(12), others=3)
+    alone.write([row])
+    assert [one.logprob for one in row.likely] == pytest.approx([one.logprob for one in told], abs=1e-4)
+
+
+def _letters(content: list[int]) -> str:
+    from finetune.answering.likely import _byte_letters
+
+    letters = {byte: letter for letter, byte in _byte_letters().items()}
+    return "".join(letters[byte] for byte in content)
+
+
+def test_plain_texts_have_the_chances_of_their_tokens_as_openai_shapes_them(served: Served) -> None:
+    how: Any = {"model": "run", "prompt": "the sea", "max_tokens": 6, "logprobs": 2}
+    told = served.client.completions.create(**how).choices[0].logprobs
+    assert told is not None and told.tokens and told.text_offset
+    assert len(told.tokens) == len(told.token_logprobs or ()) == len(told.top_logprobs or ()) == 6
+    ends = [place + len(token) for place, token in zip(told.text_offset, told.tokens, strict=True)]
+    assert told.text_offset == [0, *ends[:-1]]
+    offsets = [
+        place
+        for chunk in served.client.completions.create(**how, stream=True)
+        if chunk.choices[0].logprobs
+        for place in chunk.choices[0].logprobs.text_offset or ()
+    ]
+    assert offsets == told.text_offset
+    with pytest.raises(openai.BadRequestError, match="from 0 to 5"):
+        served.client.completions.create(**(how | {"logprobs": 6}))
+
+
 def test_clients_at_once_get_each_their_own_answer(served: Served) -> None:
     texts = [f"{word} {number}" for number in range(16) for word in ("the sea", "walk home and talk")]
     draws = [{"max_tokens": 12, "temperature": 1.3 * (number % 4 > 0), "seed": number} for number in range(32)]
@@ -143,7 +199,9 @@ WRONG = (
     ({"max_tokens": 5, "max_completion_tokens": 6}, 400, "leave one out"),
     ({"n": 17}, 400, "no more than 16"),
     ({"stop": [1]}, 400, "stop must be"),
-    ({"logprobs": True}, 400, "not supported"),
+    ({"logprobs": 3}, 400, "logprobs must be true or false"),
+    ({"top_logprobs": 3}, 400, "needs logprobs: true"),
+    ({"logprobs": True, "top_logprobs": 21}, 400, "from 0 to 20"),
     ({"response_format": {"type": "json_object"}}, 400, "not supported"),
     ({"tool_choice": "required"}, 400, "cannot be made to call"),
     ({"extra_body": {"warmth": 1}}, 400, "unknown field: warmth"),

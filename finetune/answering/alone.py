@@ -40,7 +40,8 @@ def write(row: Writing, model: Any, terms: Terms, pad_id: int) -> None:
 
     def drawn(ids_1T: Any, scores_1V: Any) -> Any:
         """What the answer's own chance draws, made the most likely token."""
-        token = row.drawer.draw(scores_1V[0], row.ids, ids_1T[0, len(row.ids) :].tolist())
+        del ids_1T
+        token = row.drawn(scores_1V[0])
         only_1V = torch.full_like(scores_1V, float("-inf"))
         only_1V[0, token] = 0
         return only_1V

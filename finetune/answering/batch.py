@@ -64,12 +64,12 @@ class Batch:
         """One token for each answer; those that end leave."""
         import torch
 
-        plain = [number for number, row in enumerate(self.rows) if row.settings.is_plain]
+        plain = [number for number, row in enumerate(self.rows) if row.is_plain]
         likely = self._logits_BV.argmax(-1).tolist() if plain else []
         for number, row in enumerate(self.rows):
             if row.cancelled:
                 row.end("cancelled")
-            elif row.settings.is_plain:
+            elif row.is_plain:
                 row.take(likely[number])
             else:
                 row.draw(self._logits_BV[number])

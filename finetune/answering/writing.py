@@ -6,17 +6,19 @@ from typing import Any
 
 from finetune.answering.drawing import Drawer
 from finetune.answering.growing import Growing
+from finetune.answering.likely import Likely, likely
 from finetune.answering.settings import Settings
 
 
 @dataclass(frozen=True)
 class Piece:
     """What was written since the last one. `ended`: "stop", "length", "cancelled" or "failed"; None while it goes on.
-    `why`: what failed."""
+    `why`: what failed; `likely`: how likely its tokens were, where that was asked for."""
 
     text: str
     ended: str | None = None
     why: str = ""
+    likely: tuple[Likely, ...] = ()
 
 
 def nobody(piece: Piece) -> None:
@@ -34,12 +36,20 @@ class Terms:
 
 
 class Writing:
-    """`ids`: the prompt; `new`: what was drawn after it. `cancelled` may be set by anybody at any time."""
+    """`ids`: the prompt; `new`: what was drawn after it. `others`: how many other tokens are told with each, and how
+    likely all were; None: nothing of that. `cancelled` may be set by anybody at any time."""
 
     def __init__(
-        self, ids: Sequence[int], settings: Settings, tell: Callable[[Piece], None] = nobody, raw: bool = False
+        self,
+        ids: Sequence[int],
+        settings: Settings,
+        tell: Callable[[Piece], None] = nobody,
+        raw: bool = False,
+        others: int | None = None,
     ) -> None:
-        self.ids, self.settings, self.tell, self.raw = list(ids), settings, tell, raw
+        self.ids, self.settings, self.tell, self.raw, self.others = list(ids), settings, tell, raw, others
+        self.likely: list[Likely] = []
+        self._told = 0
         self.new: list[int] = []
         self.ended: str | None = None
         self.why = ""
@@ -53,8 +63,14 @@ class Writing:
         self._begun = True
         texts, tokens = _stops(self.settings.stop, terms.tokenizer)
         self.stop_ids = terms.stop_ids | tokens
+        self.tokenizer = terms.tokenizer
         self.growing = Growing(terms.tokenizer, texts, self.raw)
         self.drawer = Drawer(self.settings, terms.device)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the most likely token is taken as the model gives it, and nothing is told of it."""
+        return self.settings.is_plain and self.others is None
 
     @property
     def all_ids(self) -> list[int]:
@@ -70,7 +86,14 @@ class Writing:
         return self.growing.answer
 
     def draw(self, logits_V: Any) -> None:
-        self.take(self.drawer.draw(logits_V, self.ids, self.new))
+        self.take(self.drawn(logits_V))
+
+    def drawn(self, logits_V: Any) -> int:
+        """The next token, which is not taken yet."""
+        token = self.drawer.draw(logits_V, self.ids, self.new)
+        if self.others is not None and token not in self.stop_ids:
+            self.likely.append(likely(logits_V, token, self.others, self.tokenizer, self.all_ids))
+        return token
 
     def take(self, token: int) -> None:
         """The next token, drawn."""
@@ -85,7 +108,7 @@ class Writing:
         else:
             text = self.growing.fresh()
             if text:
-                self.tell(Piece(text))
+                self.tell(Piece(text, likely=self._untold()))
 
     def end(self, ended: str, why: str = "") -> None:
         if self.ended is not None:
@@ -96,7 +119,12 @@ class Writing:
             if self.growing.stopped and ended == "length":
                 self.ended = "stop"
             text = self.growing.fresh(closed=True)
-        self.tell(Piece(text, self.ended, why))
+        self.tell(Piece(text, self.ended, why, self._untold()))
+
+    def _untold(self) -> tuple[Likely, ...]:
+        found = tuple(self.likely[self._told :])
+        self._told = len(self.likely)
+        return found
 
 
 def _stops(stop: tuple[str, ...], tokenizer: Any) -> tuple[tuple[str, ...], frozenset[int]]:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from finetune.answering.settings import Settings, changed
+from finetune.answering.writing import Writing
 from finetune.serving.engine import Coming, Engine, failed
 from finetune.serving.reading import Asked, chat_asked, plain_asked
 from finetune.serving.refusing import Refused
@@ -157,7 +158,7 @@ async def _read(request: Request, most: int) -> bytes:
 
 async def _answered(request: Request, engine: Engine, asked: Asked, shape: Shape) -> Response:
     rows = await asyncio.to_thread(_rows, engine, asked)
-    coming = Coming(engine, rows)  # before the first byte goes out: who gets a stream has a place
+    coming = Coming(engine, rows, asked.others)  # before the first byte goes out: who gets a stream has a place
     prompt_tokens = sum(len(ids) for ids, _ in rows) // asked.choices
     if asked.stream:
         return _Stream(coming, _streamed(coming, shape, prompt_tokens if asked.usage else None))
@@ -167,8 +168,9 @@ async def _answered(request: Request, engine: Engine, asked: Asked, shape: Shape
         coming.close()
     if texts is None:
         return Response(status_code=499)
-    usage = usage_of(prompt_tokens, sum(tokens for _, _, tokens in texts))
-    return JSONResponse(shape.whole([(text, ended) for text, ended, _ in texts], usage))
+    usage = usage_of(prompt_tokens, sum(len(row.new) for row, _ in texts))
+    answers = [(row.text, ended, None if asked.others is None else tuple(row.likely)) for row, ended in texts]
+    return JSONResponse(shape.whole(answers, usage))
 
 
 def _rows(engine: Engine, asked: Asked) -> Rows:
@@ -197,15 +199,15 @@ class _Stream(StreamingResponse):
             self._coming.close()
 
 
-async def _whole(coming: Coming) -> list[tuple[str, str, int]]:
-    """(text, how it ended, its tokens) of each answer."""
-    found: dict[int, tuple[str, str, int]] = {}
+async def _whole(coming: Coming) -> list[tuple[Writing, str]]:
+    """Each answer, and how it ended."""
+    found: dict[int, tuple[Writing, str]] = {}
     async for number, piece, row in coming.pieces():
         fault = failed(piece)
         if fault is not None:
             raise fault
         if piece.ended is not None:
-            found[number] = (row.text, piece.ended, len(row.new))
+            found[number] = (row, piece.ended)
     return [found[number] for number in range(len(coming.rows))]
 
 
@@ -238,8 +240,8 @@ async def _streamed(coming: Coming, shape: Shape, prompt_tokens: int | None) -> 
         if fault is not None:
             yield event(fault.as_json())
             return
-        if piece.text:
-            yield shape.piece(number, piece.text)
+        if piece.text or piece.likely:
+            yield shape.piece(number, piece.text, None if row.others is None else piece.likely)
         if piece.ended is not None:
             tokens += len(row.new)
             yield shape.ends(number, piece.ended)

@@ -96,7 +96,7 @@ class Coming:
     """The answers to a request, from their admission on: their pieces as they come. Whoever stops listening closes it,
     which frees the slots."""
 
-    def __init__(self, engine: Engine, asked: list[tuple[list[int], Settings]]) -> None:
+    def __init__(self, engine: Engine, asked: list[tuple[list[int], Settings]], others: int | None = None) -> None:
         loop, self._came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
         self._engine = engine
 
@@ -107,7 +107,9 @@ class Coming:
 
             return tell
 
-        self.rows = [Writing(ids, settings, teller(number)) for number, (ids, settings) in enumerate(asked)]
+        self.rows = [
+            Writing(ids, settings, teller(number), others=others) for number, (ids, settings) in enumerate(asked)
+        ]
         engine.admit(self.rows)
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece, Writing]]:

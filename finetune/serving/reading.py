@@ -17,11 +17,13 @@ WITHOUT_EFFECT = frozenset(
 )
 """Fields by which OpenAI keeps books; no answer hangs on them."""
 DRAWING = "temperature top_p top_k min_p repetition_penalty frequency_penalty presence_penalty seed stop".split()
-SHARED = ("model", "stream", "stream_options", "max_tokens", "n", *DRAWING)
-CHAT = frozenset((*SHARED, "messages", "max_completion_tokens", "tools", "tool_choice", "parallel_tool_calls"))
+SHARED = ("model", "stream", "stream_options", "max_tokens", "n", "logprobs", *DRAWING)
+OF_CHATS = ("messages", "max_completion_tokens", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs")
+CHAT = frozenset((*SHARED, *OF_CHATS))
 PLAIN = frozenset((*SHARED, "prompt"))
+MOST_OTHERS = {True: 20, False: 5}
+"""Other tokens that are told with each, at most: in a chat, else."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
     "top_logprobs": (0,),
     "logit_bias": ({},),
     "response_format": ({"type": "text"},),
@@ -35,13 +37,15 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """`prompts`: one for a chat, one or more for plain texts; `choices`: answers to each."""
+    """`prompts`: one for a chat, one or more for plain texts; `choices`: answers to each; `others`: how many other
+    tokens are told with each one, and how likely all were; None where that was not asked for."""
 
     prompts: tuple[Prompt, ...]
     settings: Settings
     choices: int
     stream: bool
     usage: bool
+    others: int | None
 
 
 def chat_asked(body: Any, names: tuple[str, ...], style: str, settings: Settings) -> Asked:
@@ -55,7 +59,7 @@ def chat_asked(body: Any, names: tuple[str, ...], style: str, settings: Settings
         raise wrong("tool_choice", "tool_choice is honoured as none and auto only: a model cannot be made to call")
     shown = tools if given.get("tool_choice") != "none" else None
     prompt = _chat_prompt(given.get("messages"), style, shown)
-    return _asked(given, (prompt,), settings)
+    return _asked(given, (prompt,), settings, _others_in_chat(given))
 
 
 def plain_asked(body: Any, names: tuple[str, ...], settings: Settings) -> Asked:
@@ -69,7 +73,10 @@ def plain_asked(body: Any, names: tuple[str, ...], settings: Settings) -> Asked:
         refuse_half_characters(*texts)
     except ValueError as error:
         raise wrong("prompt", str(error)) from None
-    return _asked(given, tuple(Prompt(text, text=text) for text in texts), settings)
+    others = given.get("logprobs")
+    if others is not None:
+        others = _count("logprobs", others, MOST_OTHERS[False])
+    return _asked(given, tuple(Prompt(text, text=text) for text in texts), settings, others)
 
 
 def _checked(body: Any, names: tuple[str, ...], known: frozenset[str]) -> dict[str, Any]:
@@ -104,7 +111,23 @@ def _chat_prompt(messages: Any, style: str, tools: tuple[Mapping[str, Any], ...]
     return prompt_for(read[0].content, style)
 
 
-def _asked(given: Mapping[str, Any], prompts: tuple[Prompt, ...], settings: Settings) -> Asked:
+def _others_in_chat(given: Mapping[str, Any]) -> int | None:
+    wanted = given.get("logprobs", False)
+    if not isinstance(wanted, bool):
+        raise wrong("logprobs", "logprobs must be true or false")
+    others = _count("top_logprobs", given.get("top_logprobs", 0), MOST_OTHERS[True])
+    if others and not wanted:
+        raise wrong("top_logprobs", "top_logprobs needs logprobs: true")
+    return others if wanted else None
+
+
+def _count(name: str, value: Any, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise wrong(name, f"{name} must be a whole number from 0 to {most}")
+    return value
+
+
+def _asked(given: Mapping[str, Any], prompts: tuple[Prompt, ...], settings: Settings, others: int | None) -> Asked:
     stream, options = given.get("stream", False), given.get("stream_options")
     if not isinstance(stream, bool):
         raise wrong("stream", "stream must be true or false")
@@ -125,4 +148,4 @@ def _asked(given: Mapping[str, Any], prompts: tuple[Prompt, ...], settings: Sett
         message = str(error).replace("max_new_tokens", next(iter(tokens), "max_tokens"))
         raise wrong(message.split(" ")[0], message) from None
     usage = bool((options or {}).get("include_usage", False))
-    return Asked(prompts, own, choices, stream, usage)
+    return Asked(prompts, own, choices, stream, usage, others)
