@@ -3,17 +3,23 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 
+from finetune.data.prepared import Prepared
 from finetune.formats import KINDS, READERS
 from finetune.formats.meaning import Conversation, Fields
 from finetune.memory.known import _MODELS
+from finetune.proving import checks
 from finetune.proving.families import family_of
-from finetune.proving.lines import Report
+from finetune.proving.lines import Line, Report
 from finetune.proving.made_rows import made_rows
-from finetune.proving.prove import REWARD, _rewards_made_up
+from finetune.proving.prove import REWARD, _rewards_made_up, proved
 from finetune.proving.replaced import CHANGED, DROPPED, ELSEWHERE, KEPT
+from finetune.proving.showing import Shown
 from finetune.proving.tokenizer import marks_of
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import PromptFormat
@@ -107,3 +113,92 @@ def test_functions_that_reward_have_one_beside_them_in_which_answers_differ(tmp_
         assert made.trl is not None
         assert (made.trl.reward_funcs, made.trl.reward_weights) == (found, weighed)
         assert len(report.replaced) == 1 and (tmp_path / REWARD).is_file()
+
+
+def talks(path: Path, turns: list[int]) -> list[dict[str, str]]:
+    """Rows of so many questions and answers each."""
+    said = ("how warm is the {} sea today", "the {} sea is as warm as milk")
+    rows = [
+        [
+            {"role": role, "content": text.format(f"{place}.{turn}")}
+            for turn in range(count)
+            for role, text in zip(("user", "assistant"), said, strict=True)
+        ]
+        for place, count in enumerate(turns)
+    ]
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return [{"path": str(path), "type": "chat_template"}]
+
+
+@pytest.mark.parametrize(
+    ("keys", "answers", "also"),
+    [
+        ({"multiturn": "explode"}, 13, "; rows that make more than one document: 4"),
+        ({"multiturn": "last"}, 7, ""),
+        ({"excess_length_strategy": "split", "sequence_len": 110}, 13, "; rows that make more than one document: "),
+        ({"sequence_len": 140}, 7, "; rows that make none: 2"),
+    ],
+    ids=["explode", "last", "split", "dropped"],
+)
+def test_each_row_is_compared_with_all_documents_that_it_makes(
+    keys: dict[str, Any], answers: int, also: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    values = {"base_model": "Qwen/Qwen2.5-1.5B-Instruct", "adapter": "lora", "learning_rate": 2e-4, "output_dir": "o"}
+    values |= {"datasets": talks(tmp_path / "rows.jsonl", [1, 2, 3, 1, 2, 3, 1])} | keys
+    path.write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(checks, "ORDER", (checks.format,))
+
+    def labels() -> Line:
+        lines = proved(path, [], None).lines
+        return next((line for line in lines if line.check == "labels"), lines[-1])
+
+    line = labels()
+    assert line.state == "passed" and f"the words of {answers} of {answers} answers, of 0 of " in line.said, line
+    assert also in line.said and ("rows that make" in line.said) == bool(also), line
+    right = Prepared.rows
+
+    def unlearned(self: Prepared, purpose: str) -> Any:
+        found = list(right(self, purpose))
+        source, number, ids, found_labels = found[-2]
+        return [*found[:-2], (source, number, ids, [-100] * len(found_labels)), found[-1]]
+
+    def all_learned(self: Prepared, purpose: str) -> Any:
+        return [(source, number, ids, ids) for source, number, ids, _ in right(self, purpose)]
+
+    for wrong in (unlearned, all_learned):
+        monkeypatch.setattr(Prepared, "rows", wrong)
+        assert labels().state == "FAILED", wrong
+
+
+def test_a_report_for_junit_has_a_suite_for_each_recipe_and_a_case_for_each_check() -> None:
+    from xml.etree import ElementTree
+
+    good, bad = Report("good.yaml", seconds=4.2), Report("<bad> & worse.yaml", exit_code=9)
+    good.facts["data"] = "12 rows of a\x00b"
+    good.add("format", True, "12 rows")
+    good.skip("merge", "virtual tokens cannot be merged")
+    bad.add("loss falls", False, '3 -> "4"')
+    suites = ElementTree.fromstring(Shown("junit", 2).end([good, bad])).findall("testsuite")
+    told = [(suite.get("name"), suite.get("tests"), suite.get("failures"), suite.get("skipped")) for suite in suites]
+    assert told == [("good.yaml", "2", "0", "1"), ("<bad> & worse.yaml", "1", "1", "0")]
+    (failure,) = suites[1].findall("testcase/failure")
+    assert failure.get("message") == '3 -> "4"' and suites[1].find("testcase").get("name") == "loss falls"  # type: ignore[union-attr]
+    assert [skipped.get("message") for skipped in suites[0].iter("skipped")] == ["virtual tokens cannot be merged"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "state"),
+    [
+        ([6.9, 4.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.9] + [0.8] * 16, "passed"),
+        ([6.9, 4.0, 2.0, 1.5, 1.2, 1.0, 1.0, 0.9, 14.0] + [0.8] * 15, "FAILED"),
+        ([6.9] * 24, "FAILED"),
+    ],
+    ids=["falls within the first epoch", "jumps", "stays"],
+)
+def test_a_loss_that_falls_from_its_first_step_on_is_no_jump(losses: list[float], state: str) -> None:
+    report = Report("r.yaml")
+    plot = SimpleNamespace(kind="rows", method="sft", whole={"micro_batch_size": 2, "gradient_accumulation_steps": 2})
+    case: Any = SimpleNamespace(report=report, plot=plot, documents=[None] * 32)
+    checks._fell(case, SimpleNamespace(losses=losses))  # type: ignore[arg-type]
+    assert [line.state for line in report.lines] == [state], report.lines

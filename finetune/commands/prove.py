@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 HELP = "prove recipes on a CPU, with a tiny model of the same architecture"
 USE = (("finetune prove recipes/ mine.yaml", "train the architecture, tiny, on a CPU, and check every promise"),)
 LONG = True
-FORMATS = ("text", "json", "github")
+FORMATS = ("text", "json", "github", "junit")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="text, json, or github (annotations)")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text", help="text, json, github (annotations), or junit (XML)"
+    )
     parser.add_argument("--frozen", action="store_true", help="prove only what is as RECIPE.lock has it, rows apart")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the proofs' folders, with their logs, in DIR")
 

@@ -3,13 +3,12 @@ what they say. Trains nothing."""
 
 from finetune import stages
 from finetune.backends.loaded import load_tokenizer, tokenizer_part
-from finetune.data.sources import rows_of
-from finetune.formats import READERS
-from finetune.formats.meaning import BadRow, Meaning
+from finetune.data.sources import meanings, rows_of
+from finetune.formats.meaning import Row
 from finetune.plan import Plan, perform
 from finetune.proving import values
 from finetune.proving.case import Case
-from finetune.proving.learned import Learned, looked_at
+from finetune.proving.learned import Learned, Wish, looked_at
 
 
 def format(case: Case) -> None:
@@ -27,7 +26,8 @@ def format(case: Case) -> None:
             case.plot.whole["sequence_len"] = length
         stages.format_rows(plan, prepared)
         case.documents = [(ids, labels) for _, _, ids, labels in prepared.rows("train")]
-        found = looked_at(prepared, tokenizer, _meanings(plan), bool(case.recipe.train_on_inputs))
+        wish = Wish(bool(case.recipe.train_on_inputs), case.recipe.multiturn == "last")
+        found = looked_at(prepared, tokenizer, _rows(plan), wish)
     case.over = False
     end = ", ".join(sorted(tokenizer.convert_ids_to_tokens(list(prepared.stop_ids))))
     _of_labels(case, found, end)
@@ -45,7 +45,9 @@ def _of_labels(case: Case, found: Learned, end: str) -> None:
     if found.wanted:
         said += f"; the words of {found.found} of {found.wanted} answers, of {found.leaked} of {found.asked} questions"
     elif found.documents and case.plot.kind == "rows":
-        said += "; not compared with the words of the rows, some of which make no document or several"
+        said += "; the rows tell no answers from questions"
+    parts = ((found.several, "more than one document"), (found.none, "none"))
+    said += "".join(f"; rows that make {what}: {count}" for count, what in parts if count)
     lost = found.found < found.wanted and not case.recipe.roles_to_train and not _cuts(case)
     wrong = found.learned == 0 or (found.leaked > 0 and not case.recipe.roles_to_train) or lost
     report.add("labels", not wrong, said + (f"; not learned: {found.missing!r}" if lost else ""))
@@ -58,21 +60,12 @@ def _of_labels(case: Case, found: Learned, end: str) -> None:
 
 
 def _cuts(case: Case) -> bool:
-    """Whether rows may be cut."""
-    return case.recipe.excess_length_strategy != "drop" or case.recipe.multiturn != "all"
+    """Whether rows may lose words."""
+    return case.recipe.excess_length_strategy not in ("drop", "error", "split")
 
 
-def _meanings(plan: Plan) -> list[Meaning]:
-    """Of all rows, as their forms have them; bad ones left out."""
-    found: list[Meaning] = []
-    for call in plan.stage("format"):
-        if not call.target.endswith(".open_source"):
-            continue
-        entry = perform(call)
-        reading = entry.reading()
-        for _, _, raw in rows_of(entry.source):
-            try:
-                found.append(READERS[reading.form].read(raw, reading.fields))
-            except (BadRow, KeyError, TypeError, AttributeError):
-                continue
-    return found
+def _rows(plan: Plan) -> list[Row]:
+    """All that are taken, each with its meaning; bad ones left out."""
+    entries = [perform(call) for call in plan.stage("format") if call.target.endswith(".open_source")]
+    found = (row for entry in entries for row in meanings(rows_of(entry.source), entry.reading()))
+    return [row for row in found if isinstance(row, Row)]

@@ -1,24 +1,34 @@
 """Whether what is learned is what the rows say: each answer's words among the learned tokens, no question's, and the
-token that ends an answer. Looks at token ids and labels beside the rows' own meaning."""
+token that ends an answer. Looks at the token ids and labels of all documents that a row makes, beside its meaning."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from finetune.data.prepared import Prepared
-from finetune.formats.meaning import Conversation, Judged, Meaning, PreferencePair, Segments
+from finetune.formats.meaning import Conversation, Judged, Meaning, PreferencePair, Row, Segments
 from finetune.rendering.lengths import IGNORED
 
-Document = tuple[list[int], list[int]]
+
+@dataclass(frozen=True)
+class Wish:
+    """What a recipe asks for. `asks_too`: questions are learned, too; `last_alone`: of a conversation's answers, only
+    the last."""
+
+    asks_too: bool
+    last_alone: bool
 
 
 @dataclass
 class Learned:
     """Counts over the rows. `wanted`: answers that are to be learned; `found`: those whose words are; `asked`:
     questions of which none is to be learned; `leaked`: those that are; `ended`: answers whose learned tokens hold an
-    end."""
+    end; `several` and `none`: rows that make more than one document, and rows that make none."""
 
     documents: int = 0
+    several: int = 0
+    none: int = 0
     tokens: int = 0
     learned: int = 0
     wanted: int = 0
@@ -29,26 +39,23 @@ class Learned:
     missing: str = ""
 
 
-def looked_at(prepared: Prepared, tokenizer: Any, rows: Sequence[Meaning], asks_too: bool) -> Learned:
-    """`rows`: the meaning of each document, in order, where they stand one to one; `asks_too`: the recipe learns
-    questions too."""
-    made = Learned()
-    documents = [(ids, labels) for _, _, ids, labels in prepared.rows("train")]
-    for ids, labels in documents:
+def looked_at(prepared: Prepared, tokenizer: Any, rows: Sequence[Row], wish: Wish) -> Learned:
+    """Each row is compared with all documents that it makes; `rows`: those that are taken."""
+    made, texts = Learned(), defaultdict(list)
+    for source, number, ids, labels in prepared.rows("train"):
         kept = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
         made.documents += 1
         made.tokens += len(ids)
         made.learned += len(kept)
         made.ended += bool(set(kept) & set(prepared.stop_ids))
-    if len(rows) == len(documents):
-        for (ids, labels), meaning in zip(documents, rows, strict=True):
-            _compare(made, _text(ids, labels, tokenizer), meaning, asks_too)
+        texts[source, number].append(_plain(tokenizer.decode(kept, skip_special_tokens=False)))
+    for row in rows:
+        own = texts[row.source, row.number]
+        made.several += len(own) > 1
+        made.none += not own
+        if own:
+            _compare(made, "".join(own), row.meaning, wish)  # a long row may be split amid an answer
     return made
-
-
-def _text(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> str:
-    kept = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
-    return _plain(tokenizer.decode(kept, skip_special_tokens=False))
 
 
 def _plain(text: str) -> str:
@@ -56,8 +63,12 @@ def _plain(text: str) -> str:
     return "".join(text.split())
 
 
-def _compare(made: Learned, learned: str, meaning: Meaning, asks_too: bool) -> None:
-    for text, wanted in _said(meaning):
+def _compare(made: Learned, learned: str, meaning: Meaning, wish: Wish) -> None:
+    said = list(_said(meaning))
+    if wish.last_alone:
+        answers = [place for place, (_, is_answer) in enumerate(said) if is_answer]
+        said = [one for place, one in enumerate(said) if place not in answers[:-1]]
+    for text, wanted in said:
         plain = _plain(text)
         if not plain:
             continue
@@ -65,7 +76,7 @@ def _compare(made: Learned, learned: str, meaning: Meaning, asks_too: bool) -> N
             made.wanted += 1
             made.found += plain in learned
             made.missing = made.missing or ("" if plain in learned else text[:60])
-        elif not asks_too and len(plain) > 12:
+        elif not wish.asks_too and len(plain) > 12:
             made.asked += 1
             made.leaked += plain in learned
 

@@ -1,5 +1,5 @@
-"""Reports of proofs for people and for programs: a table on a terminal, plain lines elsewhere, JSON, and GitHub's
-annotations. Judges nothing."""
+"""Reports of proofs for people and for programs: a table on a terminal, plain lines elsewhere, JSON, JUnit,
+and GitHub's annotations. Judges nothing."""
 
 import json
 from collections.abc import Sequence
@@ -9,12 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from finetune import __version__
+from finetune.proving.junit import as_junit
 from finetune.proving.lines import FAILED, PASSED, Report
 from finetune.proving.replaced import Replacement
 from finetune.reporting import command
 
 STYLES = {PASSED: "green", FAILED: "bold red"}
 SHOWN = 60
+WHOLE = ("json", "junit")
+"""Forms that are one text at the end."""
 
 
 class Shown:
@@ -25,7 +28,7 @@ class Shown:
         self.console = Console(highlight=False)
 
     def report(self, report: Report) -> None:
-        if self.form == "json":
+        if self.form in WHOLE:
             return
         if self.form == "github":
             self.console.print(f"::group::{report.path}", markup=False, soft_wrap=True)
@@ -62,6 +65,8 @@ class Shown:
         if self.form == "json":
             made = {"version": __version__, "recipes": [report.as_json() for report in reports]}
             return json.dumps(made, indent=2) + "\n"
+        if self.form == "junit":
+            return as_junit(reports)
         if len(reports) < 2:
             return ""
         return f"{sum(report.passed for report in reports)} of {len(reports)} recipes are proved\n"
