@@ -57,7 +57,7 @@ def test_the_sdist_holds_what_building_and_testing_need() -> None:
 
 
 def test_the_version_stands_in_one_place_and_heads_the_list_of_changes() -> None:
-    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
+    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version", "readme"]
     assert WheelBuilder(str(ROOT)).metadata.version == __version__
     headings = re.findall(r"^## (\S+) \((.*)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0][0] == __version__
@@ -211,3 +211,23 @@ def test_an_installed_release_does_without_a_clone(installed: Path, tmp_path: Pa
     )
     run(program, "new", "mine.yaml", "--model", "recipes/quickstart/base", "--data", "talks.jsonl", "--gpu", "none")
     run(program, "validate", "mine.yaml")
+
+
+RELATIVE = re.compile(r"\]\((?!https?:|#)")
+
+
+def test_no_link_of_the_page_on_pypi_leads_nowhere() -> None:
+    """Without a repository they are words; with one, each file that is named is there."""
+    from hatch_build import page
+
+    readme = (ROOT / "README.md").read_text()
+    shown = WheelBuilder(str(ROOT)).metadata.core.readme
+    assert len(RELATIVE.findall(readme)) > 20, "there is something to mend"
+    assert not RELATIVE.search(shown) and "The tutorial goes from" in shown.replace("\n", " ")
+    fences = re.findall(r"^```.*?^```$", readme, re.MULTILINE | re.DOTALL)
+    assert all(fence in shown for fence in fences), "examples stay as they are"
+    linked = page(readme, "https://github.com/o/n/", "1.2.0")
+    assert not RELATIVE.search(linked)
+    targets = re.findall(r"\]\(https://github.com/o/n/blob/v1.2.0/([^)#]+)(?:#[^)]*)?\)", linked)
+    assert len(targets) == len(RELATIVE.findall(readme)) and all((ROOT / name).is_file() for name in targets)
+    assert page("[a [b] `c|d`](x.md) [w](https://h/x) [h](#x)\n", None, "1") == "a [b] `c|d` [w](https://h/x) [h](#x)\n"

@@ -113,7 +113,7 @@ def test_the_image_is_given_all_that_the_wheel_is_built_of() -> None:
     given = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     files = WheelBuilder(str(ROOT)).recurse_included_files()
     tops = {Path(file.path).resolve().relative_to(ROOT.resolve()).parts[0] for file in files}
-    assert tops | {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]} == given
+    assert tops | {"pyproject.toml", "README.md", "hatch_build.py", *PROJECT["license-files"]} == given
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ FORMATS = ("text", "json", "github", "junit")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="text, json, github (annotations), or junit (XML)"
-    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="text, json, github or junit")
     parser.add_argument("--frozen", action="store_true", help="prove only what is as RECIPE.lock has it, rows apart")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the proofs' folders, with their logs, in DIR")
 

@@ -1,5 +1,5 @@
-"""Reports as JUnit's XML, which GitLab, Jenkins and others show beside a change: a suite for each recipe, a case for each
-check. Decides nothing."""
+"""Reports as JUnit's XML, which GitLab, Jenkins and others show beside a change: a suite for each recipe, a case for
+each check. Decides nothing."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ def as_junit(reports: Sequence[Report]) -> str:
     for report in reports:
         states = [line.state for line in report.lines]
         counts = {"tests": len(states), "failures": states.count(FAILED), "skipped": states.count(SKIPPED), "errors": 0}
-        named = {name: str(count) for name, count in counts.items()}
-        suite = ElementTree.SubElement(whole, "testsuite", name=report.path, time=f"{report.seconds:.1f}", **named)
+        about = {"name": report.path, "time": f"{report.seconds:.1f}"} | {name: str(n) for name, n in counts.items()}
+        suite = ElementTree.SubElement(whole, "testsuite", about)
         facts = ElementTree.SubElement(suite, "properties")
         for name, fact in report.facts.items():
             ElementTree.SubElement(facts, "property", name=name, value=_clean(fact))
