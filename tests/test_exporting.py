@@ -492,6 +492,7 @@ def test_an_adapter_on_a_folder_that_nobody_else_has_is_not_published(run: Path,
         ("output_dir: {here}/outputs/run", "output_dir: outputs/run"),
         ("base_model: ../models/tiny  # mine", "base_model: maker/tiny  # mine"),
         ("base_model_config: x/y", "base_model_config: x/y"),
+        ("#!/bin/sh or /usr/bin/env python", "#!/bin/sh or /usr/bin/env python"),
         ("see https://x.org/a/b and and/or {home}more", "see https://x.org/a/b and and/or {home}more"),
     ],
 )
@@ -500,8 +501,10 @@ def test_a_published_text_names_no_path_of_this_machine(before: str, after: str,
     public = Public("../models/tiny", Base("maker/tiny"), here, here / "outputs" / "run")
     told = {"home": str(Path.home()), "here": str(here)}
     assert public.text(before.format(**told)) == after.format(**told)
-    spaced = json.dumps({"a": [f"{Path.home()}/My Data/é.jsonl", "../models/tiny", "/no_think", 3]})
-    assert json.loads(public.json(spaced)) == {"a": ["é.jsonl", "maker/tiny", "/no_think", 3]}
+    spaced = json.dumps(
+        {f"{Path.home()}/k.jsonl": [f"{Path.home()}/My Data/é.jsonl", "../models/tiny", "/no_think", 3]}
+    )
+    assert json.loads(public.json(spaced)) == {"k.jsonl": ["é.jsonl", "maker/tiny", "/no_think", 3]}
 
 
 def test_a_model_that_the_hub_keeps_here_is_called_as_on_the_hub(tmp_path: Path) -> None:

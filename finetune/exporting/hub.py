@@ -23,8 +23,8 @@ BESIDE = ("recipe.yaml", "recipe.composed.yaml", "plan.json", "machine.json", "m
 """Files of the run that go along, into the folder `finetune` of the repository."""
 PREVIEW = "push"
 LISTED = "files.json"
-TEXTS = (".yaml", ".json", ".jsonl", ".txt", ".sh")
-"""Endings of files that may say something of this machine, and a secret."""
+TEXTS = (".yaml", ".json", ".jsonl", ".txt")
+"""Endings of files that may say something of this machine."""
 WHOLE = ("tokenizer.json", "vocab.json", "model.safetensors.index.json")
 OWN = ("README.md",)
 """Files that peft leaves beside the weights and the card takes the place of."""
@@ -174,7 +174,7 @@ def _yaml(text: str) -> dict[str, Any]:
 
 def _refuse_secrets(files: Mapping[str, Path | str]) -> None:
     for name, what in files.items():
-        if isinstance(what, Path) and what.suffix not in (*TEXTS, ".jinja"):
+        if isinstance(what, Path) and what.suffix not in (*TEXTS, ".sh", ".jinja"):
             continue
         if name == "tokenizer.json":
             continue

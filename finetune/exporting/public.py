@@ -14,6 +14,8 @@ _KEPT_BY_HUB = re.compile(r"models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40
 _PART = r"[^\s/\"'`,;()\[\]{}<>|\\]*"
 _PATH = re.compile(rf"(?<![\w.~:/<])(?:file://)?(?:~|/{_PART})(?:/{_PART})+")
 """What looks like an absolute path of several parts, in running text."""
+OF_EVERYBODY = ("/bin/", "/dev/", "/etc/", "/lib/", "/proc/", "/sbin/", "/sys/", "/usr/")
+"""Where paths begin that say nothing of a machine's owner."""
 _BASE_LINE = re.compile(r"^(base_model\s*:[ \t]*)[^#\n]*?([ \t]*(?:#.*)?)$", re.MULTILINE)
 
 
@@ -68,7 +70,7 @@ class Public:
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: self._value(one) for key, one in value.items()}
+            return self._mapping(value)
         if isinstance(value, list):
             return [self._value(one) for one in value]
         if not isinstance(value, str) or not value:
@@ -80,6 +82,15 @@ class Public:
             return self._named(value)
         return self.text(value)
 
+    def _mapping(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Two files of one name in different folders are told apart by a number."""
+        found: dict[str, Any] = {}
+        for key, one in value.items():
+            name = str(self._value(key))
+            same = sum(known == name or known.startswith(f"{name} (") for known in found)
+            found[f"{name} ({same + 1})" if same else name] = self._value(one)
+        return found
+
     @property
     def _of_this_machine(self) -> list[str]:
         """Folders by whose names their owner is known, the longest first."""
@@ -88,7 +99,7 @@ class Public:
 
     def _is_here(self, path: str) -> bool:
         plain = path.removeprefix("file://")
-        return plain.startswith("~/") or Path(plain).exists()
+        return plain.startswith("~/") or (not plain.startswith(OF_EVERYBODY) and Path(plain).exists())
 
     def _named(self, path: str) -> str:
         """Where it lies below the folder in which the run was begun; else its last name."""
