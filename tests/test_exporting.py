@@ -501,10 +501,10 @@ def test_a_published_text_names_no_path_of_this_machine(before: str, after: str,
     public = Public("../models/tiny", Base("maker/tiny"), here, here / "outputs" / "run")
     told = {"home": str(Path.home()), "here": str(here)}
     assert public.text(before.format(**told)) == after.format(**told)
-    spaced = json.dumps(
-        {f"{Path.home()}/k.jsonl": [f"{Path.home()}/My Data/é.jsonl", "../models/tiny", "/no_think", 3]}
-    )
-    assert json.loads(public.json(spaced)) == {"k.jsonl": ["é.jsonl", "maker/tiny", "/no_think", 3]}
+    home = Path.home()
+    said = {f"{home}/a/k.jsonl": [f"{home}/My Data/é.jsonl", "../models/tiny", "/no_think", 3], f"{home}/b/k.jsonl": 4}
+    published = {"k.jsonl": ["é.jsonl", "maker/tiny", "/no_think", 3], "k.jsonl (2)": 4}
+    assert json.loads(public.json(json.dumps(said))) == published
 
 
 def test_a_model_that_the_hub_keeps_here_is_called_as_on_the_hub(tmp_path: Path) -> None:

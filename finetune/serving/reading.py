@@ -23,6 +23,7 @@ CHAT = frozenset((*SHARED, *OF_CHATS))
 PLAIN = frozenset((*SHARED, "prompt"))
 MOST_OTHERS = {True: 20, False: 5}
 """Other tokens that are told with each, at most: in a chat, else."""
+WAY_OUT = {"response_format": ". vLLM can bind what a model writes: finetune serve RUN --engine vllm"}
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "logit_bias": ({},),
@@ -88,7 +89,8 @@ def _checked(body: Any, names: tuple[str, ...], known: frozenset[str]) -> dict[s
             continue
         if name in NEUTRAL:
             if value not in NEUTRAL[name]:
-                raise Refused(400, f"{name} is not supported here: leave it out", name, "unsupported_parameter")
+                why = f"{name} is not supported here: leave it out{WAY_OUT.get(name, '')}"
+                raise Refused(400, why, name, "unsupported_parameter")
             continue
         raise Refused(400, f"unknown field: {name}", name, "unknown_parameter")
     model = given.get("model")
