@@ -238,6 +238,21 @@ def test_the_more_gpus_share_a_model_the_less_each_holds() -> None:
     assert shared_out(8, **(one_pass | again)).activations == shared_out(8, **one_pass).activations
 
 
+def test_no_change_is_advised_that_the_recipe_would_be_refused_with() -> None:
+    keys = {
+        "adapter": None,
+        "backend": "transformers",
+        "bf16": True,
+        "gradient_checkpointing": True,
+        "micro_batch_size": 1,
+    }
+    machine = machine_with("A100-40GB")
+    machine = replace(machine, gpus=machine.gpus * 2, processes=2)
+    assert smallest_change(recipe(**keys), machine, resolve, Data()) == {"optimizer": "adamw_8bit"}
+    shared = recipe(**keys, deepspeed={"zero_optimization": {"stage": 1}})
+    assert "optimizer" not in (smallest_change(shared, machine, resolve, Data()) or {})
+
+
 def test_each_stage_of_zero_leaves_a_gpu_what_it_does_not_share_out() -> None:
     keys = {
         "adapter": None,

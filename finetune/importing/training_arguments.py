@@ -138,7 +138,7 @@ AROUND: dict[str, Rule] = {
     "skip_memory_metrics": _SHOWN,
     "debug": _SHOWN,
     "local_rank": Idle("the launcher sets it"),
-    "deepspeed": Lost("DeepSpeed is not used here", _MANY),
+    "deepspeed": Lost("a file of DeepSpeed's may say what the recipe says", "write `deepspeed: FILE.json` by hand"),
     "fsdp": Read("any value but none asks for sharing: `fsdp_version: 2` is near"),
     "fsdp_config": Lost("FSDP's settings are other ones here", _MANY, off=(None, {}, "")),
     "fsdp_min_num_params": Lost("FSDP's settings are other ones here", _MANY),

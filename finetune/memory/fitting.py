@@ -11,6 +11,7 @@ from finetune.memory.estimate import GIB, Estimate, Pass
 from finetune.memory.foreseeing import Foresight, foresee
 from finetune.plan import Plan
 from finetune.recipe.recipe import Recipe
+from finetune.recipe.rules import broken_rules
 
 Resolve = Callable[[Recipe, Machine], Plan]
 SMALLEST = 64
@@ -60,8 +61,11 @@ def verdict(known: Foresight, machine: Machine, data: Data) -> Verdict | None:
 def smallest_change(recipe: Recipe, machine: Machine, resolve: Resolve, data: Data) -> dict[str, Any] | None:
     """The keys with which it would fit; None where none of the known changes is enough."""
     for change in _changes(recipe):
+        changed = recipe.model_copy(update=change)
+        if broken_rules(changed.model_dump(exclude_unset=True, exclude_none=True)):
+            continue  # what the way of sharing a model out does not go with
         try:
-            known = foresee(resolve(recipe.model_copy(update=change), machine), machine.processes)
+            known = foresee(resolve(changed, machine), machine.processes)
         except FinetuneError:
             continue
         found = verdict(known, machine, data) if isinstance(known, Foresight) else None
