@@ -175,6 +175,8 @@ ANSWERING = {
 }
 AWAY = {f"offload_{name}": {"device": "cpu", "pin_memory": False} for name in ("optimizer", "param")}
 WHOLE = {"adapter": None, "learning_rate": 1e-4}
+BEST = {"load_best_model_at_end": True, "greater_is_better": True, "eval_steps": 3}
+"""As if the greatest loss were the best, which an early checkpoint has."""
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "1": ({"stage": 1}, {}),
     "2 packed": ({"stage": 2}, PACKED),
@@ -186,6 +188,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "3 whole tied model": (IN_PARTS, WHOLE | {"gradient_checkpointing": True, "base_model": "tied"}),
     "3 in the memory of the CPU": ({**IN_PARTS, **AWAY}, {"lora_modules_to_save": ["embed_tokens", "lm_head"]}),
     "3 qlora": (IN_PARTS, {"adapter": "qlora", "load_in_4bit": True, "sample_prompts": ["how are you"]}),
+    "2 best": ({"stage": 2}, BEST),
+    "3 best": (IN_PARTS, BEST),
+    "3 best tied model": (IN_PARTS, BEST | WHOLE | {"base_model": "tied"}),
     "3 padded": (IN_PARTS, {"attn_implementation": "eager", "batch_flattening": False}),
 }
 """What is shared out, and what else the recipe says."""

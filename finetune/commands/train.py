@@ -129,7 +129,8 @@ def _refuse_other_plans() -> None:
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
             raise MachineError(
                 f"accelerate's own configuration asks for {name}, which would change what the recipe plans: start "
-                f"accelerate launch --multi_gpu -m finetune RECIPE, and write fsdp_version: 2 or deepspeed in the recipe"
+                "accelerate launch --multi_gpu -m finetune RECIPE, and write fsdp_version: 2 in the recipe, or "
+                "deepspeed: FILE.json"
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from finetune import ranks
-from finetune.kernels.zero import gathered
+from finetune.kernels.zero import gathered, in_parts
 
 OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
 WRAPPED = "_checkpoint_wrapped_module."
@@ -70,7 +70,7 @@ class ShardedCheckpoints:
         deal_out(self.model, Path(resume_from_checkpoint))
 
     def _load_best_model(self) -> None:
-        if not self.is_fsdp_enabled:
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             super()._load_best_model()  # type: ignore[misc]
             return
         deal_out(self.model, Path(self.state.best_model_checkpoint))
@@ -97,7 +97,7 @@ def deal_out(model: Any, checkpoint: Path) -> None:
     saved = dict(_saved(checkpoint))
     for name, weight in _named_as_saved(model):
         value = saved[name].to(weight.dtype)
-        with torch.no_grad():
+        with torch.no_grad(), gathered(model, [weight], changes=True):
             weight.copy_(_dealt(value, weight) if isinstance(weight, DTensor) else value)
 
 
@@ -110,12 +110,18 @@ def _named_as_saved(model: Any) -> Iterator[tuple[str, Any]]:
     """The weights that a checkpoint holds, under the names that it has for them."""
     if not hasattr(model, "peft_config"):
         tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-        yield from ((name, weight) for name, weight in model.state_dict().items() if name not in tied)
+        yield from ((name, weight) for name, weight in _state(model).items() if name not in tied)
         return
     from peft import get_peft_model_state_dict
 
-    held: Mapping[str, Any] = get_peft_model_state_dict(model)
+    held: Mapping[str, Any] = get_peft_model_state_dict(model, state_dict=_state(model))
     yield from held.items()
+
+
+def _state(model: Any) -> Mapping[str, Any]:
+    """Where DeepSpeed keeps parts, the weights themselves: it knows nothing of other views of them."""
+    state: Mapping[str, Any] = model.state_dict(keep_vars=in_parts(model))
+    return state
 
 
 def _whole(value: Any) -> Any:

@@ -84,14 +84,16 @@ def compute_with(model: Any, module: Any, weight: Any) -> None:
     model.add_module(type(module).__name__, module)
 
 
-def gathered(model: Any, weights: Sequence[Any]) -> AbstractContextManager[Any]:
-    """Inside, the weights are whole, in every process; all of them ask at once."""
-    parted = [weight for weight in weights if hasattr(weight, "ds_id") and not _is_whole(model, weight)]
+def gathered(model: Any, weights: Sequence[Any], changes: bool = False) -> AbstractContextManager[Any]:
+    """Inside, the weights are whole, in every process; all of them ask at once. `changes`: what the first process makes
+    of them is dealt out after."""
+    parted = [weight for weight in weights if hasattr(weight, "ds_id")]
+    parted = [weight for weight in parted if not _is_whole(model, weight) or changes]
     if not parted:
         return nullcontext()
     import deepspeed
 
-    found: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(parted)
+    found: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(parted, modifier_rank=0 if changes else None)
     return found
 
 

@@ -22,10 +22,7 @@ WHOLE_WEIGHTS = (
     ("device_map", "each process has a part of every layer"),
     ("lr_groups", "it is not tested with weights in parts"),
 )
-WITH_ZERO = (
-    ("load_best_model_at_end", "DeepSpeed's engine cannot go back to an earlier checkpoint while it runs"),
-    ("resume_changed", "a run of DeepSpeed goes on as it was"),
-)
+WITH_ZERO = (("resume_changed", "a run of DeepSpeed goes on as it was"),)
 WITH_ZERO3 = (
     ("peft_trainable_token_indices", "single rows of a weight lie on several GPUs"),
     ("lora_kernels", "they read a layer's weights outside of the layer, where DeepSpeed does not put them together"),
