@@ -38,7 +38,7 @@ def notes(recipe: Recipe, machine: Machine) -> tuple[str, ...]:
 def _of_zero(recipe: Recipe, config: dict[str, Any]) -> Iterator[str]:
     kept = [name for name in ("optimizer", "param") if offloads(config, name)]
     if kept:
-        yield f"deepspeed: {' and '.join(OFFLOADED[name] for name in kept)} are kept in the CPU's memory"
+        yield f"deepspeed: kept in the CPU's memory: {', '.join(OFFLOADED[name] for name in kept)}"
     if zero_stage(config) == 3 and recipe.adapter is not None and recipe.lora_kernels:
         yield "lora_kernels: not with ZeRO-3, which puts a layer's weights together only while the layer computes"
     if without := list(idle(config)):
