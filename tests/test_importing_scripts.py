@@ -256,3 +256,78 @@ def test_code_behind_an_exit_or_an_import_that_fails_is_still_read(tmp_path: Pat
     )
     draft = drafted(tmp_path, HEAD + text)
     assert draft.value("max_steps") == 4
+
+
+def test_a_projects_own_modules_are_read_and_their_lines_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text("MODEL = 'org/base'\nclass Run:\n    steps = 6\n")
+    (tmp_path / "rows.py").write_text(
+        "from datasets import load_dataset\nNAME = 'org/rows'\n\n\ndef made(count):\n"
+        "    return load_dataset(NAME, split='train').select(range(count))\n"
+    )
+    text = (
+        "import settings\nfrom settings import Run\nfrom rows import made\n"
+        "SFTTrainer(settings.MODEL, args=SFTConfig(max_steps=Run.steps), train_dataset=made(5)).train()\n"
+    )
+    draft = drafted(tmp_path, HEAD + text)
+    assert (draft.value("base_model"), draft.value("max_steps")) == ("org/base", 6)
+    assert entries(draft)[0] == {"path": "org/rows", "split": "train[:5]"}
+    assert draft.datasets[0]["split"].why == "line 6 of rows.py: select"
+
+
+def test_of_two_branches_that_only_running_would_tell_apart_the_one_that_is_read_is_named(tmp_path: Path) -> None:
+    rows = "ds = load_dataset('org/a') if local() else load_dataset('org/b')\n"
+    branch = "if local():\n    ds = load_dataset('org/a')\nelse:\n    ds = load_dataset('org/b')\n"
+    assert "which rows these are is not read" in told(trained(tmp_path, rows), UNREAD)
+    assert "it is another one (line 8) unless `local()`; this one is read" in told(trained(tmp_path, branch), UNREAD)
+
+
+def test_the_model_and_the_adapter_are_those_that_the_trainer_gets(tmp_path: Path) -> None:
+    text = (
+        "from transformers import AutoModelForCausalLM, BitsAndBytesConfig\nfrom peft import LoraConfig\n"
+        "from peft import get_peft_model\n"
+        "judge = AutoModelForCausalLM.from_pretrained('org/judge')\nother = LoraConfig(r=2)\n"
+        "bits = BitsAndBytesConfig(load_in_4bit=True)\n"
+        "model = AutoModelForCausalLM.from_pretrained('org/base', quantization_config=bits)\n"
+        "model = get_peft_model(model, LoraConfig(r=9))\nSFTTrainer(model, args=SFTConfig(max_steps=1)).train()\n"
+    )
+    draft = drafted(tmp_path, HEAD + text)
+    assert [draft.value(key) for key in ("base_model", "load_in_4bit", "lora_r")] == ["org/base", True, 9]
+    assert "LoraConfig(r=2): it was not seen to belong to this training" in told(draft, UNREAD)
+
+
+def test_local_rows_tell_whether_prompts_are_learned(tmp_path: Path) -> None:
+    rows = "ds = load_dataset('json', data_files='rows.jsonl', split='train')\n"
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    assert trained(tmp_path, rows).value("train_on_inputs") is False
+    (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
+    draft = trained(tmp_path, rows)
+    assert draft.value("train_on_inputs") is True and "train_on_inputs" not in told(draft, TO_DO)
+    (tmp_path / "rows.jsonl").unlink()
+    assert "train_on_inputs" in told(trained(tmp_path, rows), TO_DO)
+
+
+def test_a_trainer_with_a_loss_of_its_own_is_told(tmp_path: Path) -> None:
+    text = (
+        "class Mine(SFTTrainer):\n    def compute_loss(self, model, inputs):\n        return 0\n"
+        "Mine('org/base', args=SFTConfig(max_steps=1))\n"
+    )
+    assert "class Mine: its own compute_loss has no counterpart" in told(drafted(tmp_path, HEAD + text), LOST)
+
+
+def test_names_that_are_left_empty_are_a_task_and_a_switch_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    rows = "ds = load_dataset('json', data_files='')\n"
+    draft = trained(tmp_path, rows, config="output_dir='', assistant_only_loss=asked()")
+    assert draft.value("output_dir") == "outputs/train" and "your_data" in entries(draft)[0]["path"]
+    assert "assistant_only_loss=" in told(draft, UNREAD)
+    assert draft.lines["train_on_inputs"].why.startswith("TO DO")
+
+
+def test_compared_answers_are_read_as_such(tmp_path: Path) -> None:
+    text = (
+        "from trl import ORPOConfig, ORPOTrainer\ndef put(row):\n"
+        "    row['chosen'] = tok.apply_chat_template(row['chosen'], tokenize=False)\n    return row\n"
+        "ds = load_dataset('org/pairs', split='train').map(put)\n"
+        "ORPOTrainer('org/base', args=ORPOConfig(max_steps=1), train_dataset=ds)\n"
+    )
+    draft = drafted(tmp_path, HEAD + text)
+    assert entries(draft) == [{"path": "org/pairs", "split": "train"}]

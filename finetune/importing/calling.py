@@ -28,7 +28,7 @@ def call(folder: Folder, node: ast.Call) -> Any:
             return found
         if isinstance(base, Names) and function.attr in base.methods:
             return _of_instance(folder, base, function.attr, settings, positional)
-        if isinstance(base, Unread) and function.attr == "get" and base.why != Unread("").why:
+        if isinstance(base, Unread) and function.attr in ("get", *TEXT_METHODS) and base.why != Unread("").why:
             return folder.unread(node, base.why)
         if isinstance(base, Symbol):
             return _named(folder, node, f"{base.text}.{function.attr}", settings, positional)
@@ -211,15 +211,17 @@ def _inside(folder: Folder, function: Function, settings: dict[str, Setting], po
     if isinstance(node, ast.Lambda) or nested >= DEEPEST or len(folder.calls) > 5_000 or not folder.budget.looks:
         return Unread(function.text)
     folder.budget.looks -= 1
-    names = dict(folder.values), dict(folder.imports)
-    walker = Walker(folder.file, function.first, *names, folder.calls, folder.budget)
+    home = function.home or folder
+    names = dict(home.values), dict(home.imports)
+    walker = Walker(home.file, function.first, *names, folder.calls, folder.budget)
+    walker.elsewhere, walker.modules = home.elsewhere, folder.modules
     walker.nested = nested + 1
     walker.looked_into = getattr(folder, "looked_into", set())
     walker.opened = folder.opened
     walker.looked_into.add(node)
     walker.bind(node, settings, positional)
     walker.walk(node.body)
-    walker.the_rest(folder.values)
+    walker.the_rest(home.values)
     return walker.returned(function.text)
 
 

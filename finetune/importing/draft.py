@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.errors import Where
-from finetune.importing.found import Setting, Unread, known, unread_in, value_text
+from finetune.importing.found import Elsewhere, LineElsewhere, Setting, Unread, known, line_of, unread_in, value_text
 
 CARRIED = "carried"
 """The recipe says the same."""
@@ -77,7 +77,9 @@ class Draft:
 
     def say(self, kind: str, line: int, shown: str, message: str, advice: str = "") -> None:
         """The same of something that is no setting; line 0 for the file as a whole."""
-        self._once(Told(kind, Where(self.file, line, 1 if line else 0), shown, message, advice))
+        file = line.file if isinstance(line, LineElsewhere) else self.file
+        place = Where(Elsewhere(file) if file != self.file else file, int(line), 1 if line else 0)
+        self._once(Told(kind, place, shown, message, advice))
 
     def switch(self, setting: Setting | None, key: str, value: Any, note: str = "") -> None:
         """A line from a switch that is on; off, it asks for nothing; not written, nothing is told."""
@@ -91,12 +93,12 @@ class Draft:
         if not known(value):
             self.unread(setting, value)
             return
-        if value is None:
+        if value is None or (value == "" and key in NAMES):
             self.tell(IDLE, setting, "asks for nothing")
             return
         old = self.lines.get(key)
         if old is not None and not same(old.value, value):
-            place = f" (line {old.where.line})" if old.where and old.where.line else ""
+            place = f" (line {line_of(old.where)})" if old.where and old.where.line else ""
             message = f"`{key}` is {value_text(old.value)} already{place}; that one is kept"
             self.tell(CONFLICT, setting, message, f"if this one is meant, write `{key}: {value_text(value)}`")
             return
@@ -116,7 +118,7 @@ class Draft:
             self.lines[key] = Line(value, why)
             return
         default = why.removeprefix("not written; ") if why.startswith("not written; ") else "our own"
-        self.lines[key] = Line(value, f"TO DO: line {missed.line} says it and could not be read; this is {default}")
+        self.lines[key] = Line(value, f"TO DO: line {line_of(missed)} says it and could not be read; this is {default}")
 
     def unread(self, setting: Setting, value: Any = None) -> None:
         part = unread_in(setting.value if value is None else value) or Unread(value_text(setting.value))
@@ -151,6 +153,7 @@ class Draft:
         return True
 
 
+NAMES = ("base_model", "output_dir", "chat_template", "wandb_project", "wandb_name")
 NEEDED = ("base_model", "output_dir", "rl", "reward_model", "adapter", "trl.reward_funcs")
 """Without these it would be another training."""
 
@@ -162,7 +165,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def origin(setting: Setting) -> str:
-    place = f"line {setting.where.line}: " if setting.where.line else ""
+    place = f"line {line_of(setting.where)}: " if setting.where.line else ""
     return f"{place}{setting.shown}"
 
 

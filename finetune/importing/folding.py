@@ -6,11 +6,12 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from finetune.errors import Where
 from finetune.importing.bounds import GROWING, LONGEST, TOO_LARGE, WIDE, Budget, too_large
-from finetune.importing.found import Object, Setting, Symbol, Unread, known
+from finetune.importing.found import Elsewhere, Object, Setting, Symbol, Unread, known
 
 LARGEST_POWER = 64
 LARGEST_BASE = 256
@@ -50,6 +51,8 @@ class Function:
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     first: int = 0
     """Lines of the file before the text that it stands in."""
+    home: Any = field(default=None, compare=False, repr=False)
+    """The file that it stands in, where that is another one."""
 
     @property
     def text(self) -> str:
@@ -81,9 +84,14 @@ class Folder:
     depth: int = 0
     opened: set[str] = field(default_factory=set)
     """Files of settings that the script opens."""
+    elsewhere: bool = False
+    """Whether this is another file than the one that is imported."""
+    modules: dict[Path, Any] = field(default_factory=dict)
+    """Files of the same project that have been read."""
 
     def where(self, node: ast.AST) -> Where:
-        return Where(self.file, getattr(node, "lineno", 0) + self.first, getattr(node, "col_offset", 0) + 1)
+        file = Elsewhere(self.file) if self.elsewhere else self.file
+        return Where(file, getattr(node, "lineno", 0) + self.first, getattr(node, "col_offset", 0) + 1)
 
     def unread(self, node: ast.AST, why: str = "") -> Unread:
         try:
@@ -127,7 +135,7 @@ class Folder:
         if isinstance(base, Symbol):
             return Symbol(f"{base.text}.{node.attr}")
         if isinstance(base, Object):
-            return Symbol(f"{_source(node.value)}.{node.attr}")
+            return Symbol(f"{ast.unparse(node.value)}.{node.attr}")
         return self.unread(node)
 
     def _list(self, node: ast.List) -> Any:
@@ -185,7 +193,7 @@ class Folder:
         if isinstance(node.op, ast.USub) and isinstance(value, int | float):
             return -value
         if isinstance(value, Object | Symbol):
-            return Unread(_source(node), "it is asked when the file runs")
+            return Unread(ast.unparse(node), "it is asked when the file runs")
         return self.unread(node)
 
     def _binop(self, node: ast.BinOp) -> Any:
@@ -228,8 +236,12 @@ class Folder:
         value: Any = None
         for part in node.values:
             value = self.fold(part)
+            if isinstance(value, Names | Object):
+                if wanted:
+                    return value
+                continue
             if not known(value):
-                return self.unread(node)
+                return self.unread(node, value.why if isinstance(value, Unread) else "")
             if bool(value) is wanted:
                 return value
         return value
@@ -270,7 +282,7 @@ class Folder:
         return comprehension(self, node)
 
     def _lambda(self, node: ast.Lambda) -> Any:
-        return Function(node, self.first)
+        return Function(node, self.first, self if self.elsewhere else None)
 
     def _namedexpr(self, node: ast.NamedExpr) -> Any:
         value = self.fold(node.value)
@@ -284,7 +296,3 @@ class Folder:
         from finetune.importing.calling import call
 
         return call(self, node)
-
-
-def _source(node: ast.AST) -> str:
-    return ast.unparse(node)

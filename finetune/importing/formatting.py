@@ -28,6 +28,8 @@ class Form:
 def form_of(function: Function, folder: Folder) -> Form | None:
     """The form of rows that a function reads; None where it is not one of the usual ones."""
     node = function.node
+    if function.home is not None:
+        folder = Folder(function.home.file, 0, dict(function.home.values))
     columns = _Columns(node)
     for call in (part for part in ast.walk(node) if isinstance(part, ast.Call)):
         if isinstance(call.func, ast.Attribute) and call.func.attr == "apply_chat_template" and call.args:

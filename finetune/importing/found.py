@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from finetune.errors import Where
@@ -9,6 +10,31 @@ from finetune.recipe.secrets import KEYS, SHAPES
 
 SHOWN = 70
 """Characters of a value that are shown."""
+
+
+class Elsewhere(str):
+    """The path of another file of the project than the one that is imported."""
+
+
+class LineElsewhere(int):
+    """A line of such a file, which says so in every text: `12 of data.py`."""
+
+    file = ""
+
+    def __str__(self) -> str:
+        return f"{int(self)} of {Path(self.file).name}"
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+
+def line_of(where: Where) -> int:
+    """The line of a place, as it is named in texts."""
+    if not isinstance(where.file, Elsewhere):
+        return where.line
+    made = LineElsewhere(where.line)
+    made.file = where.file
+    return made
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,10 @@ class Object:
     line: int = 0
     base: Any = None
     where: Where | None = None
+
+    def __post_init__(self) -> None:
+        if self.where is not None:
+            object.__setattr__(self, "line", line_of(self.where))
 
     @property
     def name(self) -> str:
@@ -81,6 +111,11 @@ class Setting:
         return f"{self.key}={value_text(self.value)}"
 
 
+OWN_TRAINER = "a trainer of the script's own"
+GUESS = "one of two"
+"""Name of a note among the calls: which of two values holds hangs on what only running would tell."""
+
+
 def value_text(value: Any) -> str:
     """A value on one short line, as Python would write it; secrets by their shape alone."""
     text = " ".join(_plain_text(value).split())
@@ -94,13 +129,17 @@ def _plain_text(value: Any) -> str:
         return str(value.text)
     if isinstance(value, Object) and value.name == "[]":
         return f"{_plain_text(value.base)}[{', '.join(_plain_text(one.value) for one in value.positional)}]"
+    if isinstance(value, Object) and value.name in ("int", "float", "str", "bool") and len(value.positional) == 1:
+        return f"{value.name}({_plain_text(value.positional[0].value)})"
+    if isinstance(value, Object) and value.name == "get" and isinstance(value.base, Object) and value.positional:
+        return f"{_plain_text(value.base)}[{_plain_text(value.positional[0].value)}]"
     if isinstance(value, Object):
         return f"{value.name}(…)"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_plain_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return "[" + ", ".join(map(_plain_text, value)) + "]"
-    return repr(value)
+    return repr(value) if isinstance(value, str | int | float | bytes | None) else f"{type(value).__name__}(…)"
 
 
 def known(value: Any) -> bool:

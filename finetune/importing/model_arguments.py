@@ -64,6 +64,7 @@ TRL_MODEL: dict[str, Rule] = {
     "dtype": Read("`bf16` and `fp16`, with the flags of training"),
     "trust_remote_code": Carry("trust_remote_code", to.flag, off=(None, False)),
     "attn_implementation": Carry("attn_implementation", to.attention),
+    "use_flash_attention_2": Read("`attn_implementation: flash_attention_2`"),
     "use_peft": Read("`adapter: lora`, or qlora with load_in_4bit"),
     "lora_r": Carry("lora_r", to.whole),
     "lora_alpha": Carry("lora_alpha", to.whole),

@@ -73,6 +73,8 @@ def apply_one(setting: Setting, rule: Rule, draft: Draft) -> None:
     value = setting.value
     if isinstance(rule, Idle):
         draft.tell(IDLE, setting, rule.why)
+    elif isinstance(rule, Lost) and isinstance(value, Unread | Object):
+        draft.tell(LOST, setting, rule.why, rule.advice)
     elif isinstance(rule, Read):
         raise AssertionError(f"{setting.key} is read by code of its own")
     elif isinstance(value, Unread | Object) or (unread_in(value) and not isinstance(value, Symbol)):

@@ -103,6 +103,10 @@ def _refuse_bare(calls: Sequence[Object], draft: Draft) -> None:
     if parser is not None and "base_model" not in draft.lines:
         message = f"this script takes its settings from its command line ({parser.name}): import the YAML or the shell"
         raise RecipeError(Fault(f"{message} script that starts it; nothing was written", parser.where))
+    told = draft.lines.keys() & {"base_model", "learning_rate", "num_epochs", "max_steps", "lora_r", "sequence_len"}
+    if not (told or draft.datasets or draft.missed):
+        message = "no setting of this training is in this file or those beside it; nothing was written"
+        raise RecipeError(Fault(message, next((call.where for call in calls if call.where), None)))
 
 
 def _unsloth_only() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from finetune.importing import converting as to
 from finetune.importing.draft import CHANGED, IDLE, LOST, UNREAD, Draft
-from finetune.importing.found import Object, Setting, known
+from finetune.importing.found import GUESS, OWN_TRAINER, Object, Setting, known
 from finetune.importing.rules import Carry, Idle, Lost, Only, Table, apply
 
 _INPUT = Idle("what is asked: `sample_prompts` are questions of your own")
@@ -35,6 +35,8 @@ GENERATE: Table = {
     "stopping_criteria": Lost("", "generation_stop"),
 }
 CONFIGURED = ("LoraConfig", "BitsAndBytesConfig", "EarlyStoppingCallback", "get_peft_model", "AdaLoraConfig")
+CHOSEN = ("from_pretrained", "load_dataset", "load_from_disk", "TrainingArguments", "SFTConfig", "DPOConfig",
+          "GRPOConfig", "map", "filter", "select", "concatenate_datasets", "train_test_split")  # fmt: skip
 SAVES: Mapping[str, str] = {
     "save_pretrained": "the run folder holds model and tokenizer",
     "save_model": "the run folder holds model and tokenizer",
@@ -172,8 +174,25 @@ def read_callbacks(trainer: Object | None, draft: Draft) -> None:
             draft.tell(IDLE, least, "asks for nothing")
 
 
+def guessed(calls: Sequence[Object], draft: Draft) -> None:
+    """Where two branches make a configuration, a model or rows, and only running would tell which is taken."""
+    made = {call.where: call.name for call in calls if call.call != GUESS}
+    for call in calls:
+        if call.call != GUESS or made.get(call.where) not in (*CONFIGURED, *CHOSEN):
+            continue
+        for name, note in call.arguments.items():
+            test = note.name.partition(".")[2]
+            message = f"it is another one (line {note.value}) unless `{test[:60]}`; this one is read"
+            draft.say(UNREAD, call.line, f"{name} = {made[call.where]}(…)", message, "check it")
+
+
 def unused(calls: Sequence[Object], draft: Draft) -> None:
     """Configurations in the script that were not seen to belong to the training that is imported."""
+    guessed(calls, draft)
+    for call in calls:
+        for name, own in call.arguments.items() if call.call == OWN_TRAINER else ():
+            message = f"its own {', '.join(own.value)} has no counterpart: here the method's usual one is used"
+            draft.say(LOST, call.line, f"class {name}", message, "another recipe than the script's, if that matters")
     done = set()
     for call in calls:
         settings = list(call.arguments.values())

@@ -123,8 +123,8 @@ def source_of(root: Object, draft: Draft) -> dict[str, Line] | None:
         return None
     first = root.setting("path", 0) or root.setting("dataset_path", 0) or root.setting("dataset_name", 0)
     files = root.setting("data_files", 3)
-    if first is None or not isinstance(first.value, str):
-        if first is not None:
+    if first is None or not isinstance(first.value, str) or not first.value:
+        if first is not None and first.value:
             draft.unread(first)
         return None
     entry = _place(first, files, draft)
@@ -170,9 +170,9 @@ def _place(first: Setting, files: Setting | None, draft: Draft) -> dict[str, Lin
     elif files is not None:
         draft.tell("carried", files, f"`datasets`: {value_text(value)}")
     draft.tell("carried", first, f"`datasets.path: {path}`")
-    if path in KINDS and isinstance(value, str):
+    if path in KINDS and isinstance(value, str) and value:
         return {"path": Line(value, origin(files or first), first.where)}
-    if path in KINDS and value is None:
+    if path in KINDS and not value:
         draft.say(
             TO_DO, first.where.line, f"load_dataset({path!r})", "the file it reads is not known", "write its path"
         )
@@ -189,7 +189,7 @@ def _file(root: Object, draft: Draft) -> dict[str, Line]:
     kind = FILES[root.name]
     first = next((one for name in ("path_or_buf", "filepath_or_buffer", "path", "path_or_paths")
                   if (one := root.setting(name, 0))), None)  # fmt: skip
-    if first is not None and isinstance(first.value, str):
+    if first is not None and isinstance(first.value, str) and first.value:
         entry = {"path": Line(first.value, origin(first), first.where)}
         draft.tell("carried", first, f"`datasets.path: {first.value}`")
     else:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune.importing.draft import IDLE, LOST, OUTDATED, TO_DO, UNREAD, Draft, Line, origin
+from finetune.importing.draft import CHANGED, IDLE, LOST, OUTDATED, TO_DO, UNREAD, Draft, Line, origin
 from finetune.importing.folding import Function
 from finetune.importing.formatting import Form, form_of
 from finetune.importing.found import Object, Setting, known, unread_in
@@ -13,6 +13,7 @@ from finetune.importing.script_steps import read_steps
 from finetune.importing.unsloth_arguments import RESPONSES, TEMPLATE
 from finetune.recipe.template_names import SPELLINGS, refusal
 
+COMPARED = ("dpo", "orpo", "cpo", "kto", "reward", "grpo", "rloo")
 ANSWERS_ONLY = ("DataCollatorForCompletionOnlyLM",)
 
 
@@ -66,7 +67,10 @@ def read_form(entry: dict[str, Line], form: Form | None, read: Read, draft: Draf
     elif given is not None:
         draft.tell(IDLE, given, "asks for nothing") if given.value is None else draft.unread(given)
     column = read.settings.get("dataset_text_field")
-    if form is not None:
+    if form is not None and read.method in COMPARED:
+        message = "what the script does to compared answers; here their template is put around them as they are read"
+        draft.say(CHANGED, entry["path"].where.line if entry["path"].where else 0, "map(…)", message)
+    elif form is not None:
         _form_lines(entry, form)
     if column is not None and form is not None:
         draft.tell(IDLE, column, "the column that the script writes; here a row is rendered as it is read")
@@ -89,7 +93,10 @@ def _form_lines(entry: dict[str, Line], form: Form) -> None:
 
 
 def read_templates(entry: dict[str, Line] | None, read: Read, draft: Draft) -> None:
-    for call in read.named("get_chat_template")[:1]:
+    named = [
+        call for call in read.named("get_chat_template") if call.call.startswith("unsloth") or "." not in call.call
+    ]
+    for call in [call for call in named if call.call.startswith("unsloth") or call.setting("chat_template", 1)][:1]:
         apply(call.arguments.values(), TEMPLATE, draft)
         name, mapping = call.setting("chat_template", 1), call.setting("mapping", 2)
         if name is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from finetune.importing.draft import CHANGED, IDLE, LOST, TO_DO, Draft, Line
 from finetune.importing.found import Setting, known
+from finetune.importing.peeking import columns
 from finetune.importing.training_arguments import DEFAULTS as COMMON
 from finetune.importing.trl_arguments import DEFAULTS
 
@@ -143,6 +144,10 @@ def _sft(settings: Mapping[str, Setting], draft: Draft) -> None:
 def learned_tokens(settings: Mapping[str, Setting], draft: Draft) -> None:
     """train_on_inputs of an SFT whose rows are conversations or have a prompt and a completion."""
     answers, completion = settings.get("assistant_only_loss"), settings.get("completion_only_loss")
+    for setting in (answers, completion):
+        if setting is not None and not known(setting.value):
+            draft.unread(setting)
+    answers, completion = (one if one is not None and known(one.value) else None for one in (answers, completion))
     if answers is not None and answers.value is True:
         draft.put("train_on_inputs", False, answers)
     elif answers is not None:
@@ -162,6 +167,13 @@ def assume_learned(draft: Draft, rows: str = "") -> None:
     }
     if forms and forms <= {"prompt_completion", "completion"}:
         return
+    there = columns(draft) if not forms else frozenset()
+    if {"prompt", "completion"} <= there and "messages" not in there:
+        draft.assume(
+            "train_on_inputs", False, "the rows have a prompt and a completion, of which TRL learns the latter"
+        )
+        return
+    given = "train_on_inputs" in draft.lines
     message = "not written; TRL learns every token of a conversation, and of prompt and completion the latter alone"
     draft.assume("train_on_inputs", True, rows or message)
     if draft.value("train_on_inputs") is True:
@@ -169,7 +181,7 @@ def assume_learned(draft: Draft, rows: str = "") -> None:
         draft.say(CHANGED, 0, "train_on_inputs", "every turn is learned, but not the marks before a turn", advice)
         wording = any("type" in entry for entry in draft.datasets)
         asked = any(told.kind == TO_DO and told.shown.startswith(("map(", "formatting_func")) for told in draft.told)
-        if not forms and not wording and not asked:
+        if not forms and not wording and not asked and not there and not given:
             pairs = "rows with a prompt and a completion would have their prompts learned, which TRL does not"
             draft.say(TO_DO, 0, "train_on_inputs", pairs, "look at the rows; if they have those columns, write false")
 

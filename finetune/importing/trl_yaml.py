@@ -110,6 +110,7 @@ def read_trl(settings: Mapping[str, Setting], method: str, draft: Draft) -> None
     apply(model.values(), TRL_MODEL, draft)
     if "model_name_or_path" in model:
         draft.put("base_model", model["model_name_or_path"].value, model["model_name_or_path"])
+    draft.switch(model.get("use_flash_attention_2"), "attn_implementation", "flash_attention_2")
     apply(script.values(), SCRIPT, draft)
     read_arguments(rest.values(), draft, {**own, **_others(own, rest)})
     _peft(model, draft)

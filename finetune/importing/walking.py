@@ -9,12 +9,13 @@ from typing import Any
 
 from finetune.errors import Where
 from finetune.importing.bounds import TOO_LARGE, too_large
+from finetune.importing.classes import CONFIGURATIONS, read_class
 from finetune.importing.folding import Folder, Function, Names
-from finetune.importing.found import Object, Setting, Symbol, Unread, alike, is_plain, known
+from finetune.importing.found import GUESS, Object, Setting, Symbol, Unread, alike, is_plain, known
+from finetune.importing.modules import import_modules, import_names
 
 MOST_CALLS = 20_000
 DEEPEST_UNCALLED = 3
-CONFIGURATIONS = ("TrainingArguments", "Config", "Arguments")
 
 
 @dataclass
@@ -50,14 +51,10 @@ class Walker(Folder):
             self.walk([part for part in getattr(statement, name, []) if isinstance(part, ast.stmt)])
 
     def on_import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self.imports[alias.asname or alias.name.split(".")[0]] = (
-                alias.name if alias.asname else alias.name.split(".")[0]
-            )
+        import_modules(self, node)
 
     def on_importfrom(self, node: ast.ImportFrom) -> None:
-        for alias in node.names:
-            self.imports[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+        import_names(self, node)
 
     def on_assign(self, node: ast.Assign) -> None:
         value = self.fold(node.value)
@@ -142,9 +139,17 @@ class Walker(Folder):
                 other[name] = one if name in taken else two
             elif one is not two and not alike(one, two):
                 plain = is_plain(one) and is_plain(two)
+                if isinstance(one, Object) and isinstance(two, Object) and one is not before.get(name):
+                    self._guessed(name, test, one, two)
                 other[name] = (
                     Unread(name, f"it hangs on `{test[:60]}`") if plain else one if one is not before.get(name) else two
                 )
+
+    def _guessed(self, name: str, test: str, one: Object, two: Object) -> None:
+        """Which of two holds cannot be told: the first is taken, and that is noted among the calls."""
+        where = one.where or Where(self.file)
+        note = Setting(f"{name}.{test}", two.line, where)
+        self.calls.append(Object(GUESS, {name: note}, (), where.line, None, where))
 
     def on_for(self, node: ast.For) -> None:
         self.fold(node.iter)
@@ -173,40 +178,12 @@ class Walker(Folder):
         self.walk([*node.orelse, *node.finalbody])
 
     def on_functiondef(self, node: ast.FunctionDef) -> None:
-        self.values[node.name] = Function(node, self.first)
+        self.values[node.name] = Function(node, self.first, self if self.elsewhere else None)
 
     on_asyncfunctiondef = on_functiondef
 
     def on_classdef(self, node: ast.ClassDef) -> None:
-        """A class of settings has values; one that stands on a library's class is that one by another name."""
-        for base in node.bases:
-            value = self.fold(base)
-            if isinstance(value, Symbol) and value.text.endswith(("Trainer", *CONFIGURATIONS)):
-                self.imports[node.name] = value.text
-                self.values.pop(node.name, None)
-                return
-        methods = {part.name: Function(part, self.first) for part in node.body if isinstance(part, ast.FunctionDef)}
-        inner = Walker(self.file, self.first, dict(self.values), dict(self.imports), self.calls, self.budget)
-        inner.opened = self.opened
-        inner.walk([part for part in node.body if not isinstance(part, ast.FunctionDef)])
-        own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
-        values = {name: self._default(value) for name, value in inner.values.items() if name in own}
-        for parent in reversed([self.fold(one) for one in node.bases]):
-            if isinstance(parent, Names):
-                values, methods = {**parent.values, **values}, {**parent.methods, **methods}
-        self.values[node.name] = Names(values, f"{node.name} has no such value", methods)
-
-    def _default(self, value: Any) -> Any:
-        """Of a field of a dataclass: its default."""
-        if not isinstance(value, Object) or value.name not in ("field", "Field"):
-            return value
-        made = value.get("default_factory")
-        if isinstance(made, Function) and isinstance(made.node, ast.Lambda):
-            return self.fold(made.node.body)
-        if isinstance(made, Unread) and made.text in ("list", "dict"):
-            return [] if made.text == "list" else {}
-        given = value.setting("default", 0)
-        return given.value if given is not None else Unread("a field", "it has no default")
+        read_class(self, node)
 
     def on_return(self, node: ast.Return) -> None:
         self.ways.append(self.fold(node.value) if node.value is not None else None)
@@ -230,9 +207,6 @@ class Walker(Folder):
         if made and all(way is None or way in made for way in self.ways):
             return made[0]
         return Unread(name, f"it hangs on `{self.hangs[:60]}`")
-
-    def on_delete(self, node: ast.Delete) -> None:
-        del node
 
     def bind(self, node: Any, settings: dict[str, Setting], positional: Sequence[Setting]) -> None:
         """A function's parameters: as given, else their defaults."""
@@ -266,6 +240,8 @@ class Walker(Folder):
         for name, value in list(self.values.items()):
             if seen is not None and seen.get(name) is value:
                 continue
+            if getattr(value, "home", None) is not (self if self.elsewhere else None):
+                continue
             if isinstance(value, Function):
                 self._uncalled(value, ())
             elif isinstance(value, Names) and any(one.node not in self.looked_into for one in value.methods.values()):
@@ -280,7 +256,8 @@ class Walker(Folder):
         self.looked_into.add(node)
         values, imports = dict(self.values), dict(self.imports)
         inner = Walker(self.file, function.first, values, imports, self.calls, self.budget, nested=self.nested + 1)
-        inner.looked_into, inner.opened = self.looked_into, self.opened
+        inner.looked_into, inner.opened, inner.modules = self.looked_into, self.opened, self.modules
+        inner.elsewhere = self.elsewhere
         inner.bind(node, {}, given)
         inner.walk(node.body)
         inner.the_rest(self.values)

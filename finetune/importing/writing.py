@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.importing.draft import CARRIED, CHANGED, CONFLICT, IDLE, LOST, OUTDATED, TO_DO, UNREAD, Draft, Line, Told
+from finetune.importing.found import line_of
 from finetune.recipe.recipe import SECTIONS
 from finetune.starting.text import scalar
 
@@ -144,7 +145,7 @@ def _tail(draft: Draft) -> list[str]:
 
 def sentence(told: Told) -> str:
     """`line 3: fsdp=True: ...; what to do`."""
-    place = f"line {told.where.line}: " if told.where.line else ""
+    place = f"line {line_of(told.where)}: " if told.where.line else ""
     message = f"{told.shown}: {told.message}" if told.message else told.shown
     stop = " " if message.endswith("?") else ". "
     return f"{place}{message}{stop + _capital(told.advice) if told.advice else ''}"
