@@ -3,6 +3,7 @@ the files is tested by the slow ones, where llama-cpp-python is installed."""
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import transformers
 import yaml
 
 from finetune.errors import MachineError, ModelError, RecipeError, RunFolderError, UsageError
-from finetune.exporting import gguf_export, gguf_tools, ollama, targets
+from finetune.exporting import gguf_export, gguf_tools, llama_server, ollama, targets
 from finetune.exporting.finished import finished_run
 from finetune.exporting.gguf_file import Source, sampling_facts, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
@@ -44,6 +45,7 @@ def without_tools(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
         monkeypatch.setattr("finetune.exporting.gguf_reading.llama_cpp_there", lambda: False)
         monkeypatch.setattr(gguf_tools, "llama_cpp_there", lambda: False)
         monkeypatch.setattr(gguf_tools.shutil, "which", lambda *_, **__: None)
+        monkeypatch.setattr(llama_server, "server", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +324,47 @@ def test_a_modelfile_holds_template_ends_and_sampling(run: Path, finetune: Any) 
     assert 'PARAMETER stop "<|eot_id|>"' in text and "PARAMETER temperature 0" in text
     assert "<|start_header_id|>user<|end_header_id|>" in text
     assert "<|begin_of_text|>" not in text, "Ollama puts it there, since the GGUF file says so"
+
+
+STAND_IN = """#!{python}
+import http.server, json, sys
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({{"status": "ok"}})
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer({{"prompt": asked["messages"][0]["content"] + "!"}})
+    def answer(self, said):
+        text = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+if not sys.argv[2].endswith(".gguf"):
+    sys.exit("error: no such model")
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Server).serve_forever()
+"""
+
+
+def test_llama_cpps_server_is_asked_what_it_makes_of_prompts(
+    run: Path, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "llama-server"
+    tool.write_text(STAND_IN.format(python=sys.executable))
+    tool.chmod(0o755)
+    talks = [[{"role": "user", "content": text}] for text in ("a", "b")]
+    assert llama_server.prompts_of(str(tool), tmp_path / "x.gguf", talks) == ["a!", "b!"]
+    with pytest.raises(MachineError, match="did not start: error: no such model"):
+        llama_server.prompts_of(str(tool), tmp_path / "x.txt", talks)
+    assert not list(tmp_path.glob("*.log"))
+    monkeypatch.setattr(llama_server, "server", lambda: str(tool))
+    code, _, err = finetune("export", run, "--to", "gguf", "--prompts", 2, "--output", tmp_path / "out")
+    assert code == 9 and "llama-server makes other prompts of 2 of 2 conversations" in err
+    render = renderer_of(transformers.AutoTokenizer.from_pretrained(run / "adapter"))
+    monkeypatch.setattr(llama_server, "prompts_of", lambda _, __, asked: [render(talk, None, True) for talk in asked])
+    code, _, err = finetune("export", run, "--to", "gguf", "--prompts", 2, "--output", tmp_path / "out")
+    assert code == 0, err
+    assert json.loads((tmp_path / "out" / "proof.json").read_text())["prompts_of_llama_server"] == "2 of 2 equal"
 
 
 def test_a_modelfile_that_asks_otherwise_fails_the_proof(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import ModelError
-from finetune.exporting import gguf_tools
+from finetune.errors import MachineError, ModelError
+from finetune.exporting import gguf_tools, llama_server
 from finetune.exporting.finished import Finished, attention_of
 from finetune.exporting.flow import Reference, Wish, merge_into, prove
 from finetune.exporting.gguf_file import FILE_TYPES, Source, sampling_facts, text_config, write_gguf
@@ -18,6 +18,8 @@ from finetune.exporting.merging import load_tokenizer
 from finetune.exporting.places import check_space
 from finetune.exporting.proof import Proof
 from finetune.exporting.readers import Reader
+from finetune.generation import prompt_text
+from finetune.rendering.template import as_dicts
 from finetune.screen import Screen
 
 QUANTIZATIONS = (*FILE_TYPES, *gguf_tools.NEEDS_TOOL)
@@ -127,7 +129,7 @@ def prove_gguf(
         "written_by": written.tool,
         "files": {"size": written.path.stat().st_size},
     }
-    proof = prove(wish, put(written.reader), written.reference, NUMBERS[quantization], facts)
+    proof = _with_server(written, prove(wish, put(written.reader), written.reference, NUMBERS[quantization], facts))
     if gguf_facts(written.path).get(PREFIX) and any(not row.ids_equal for row in proof.compared):
         proof = replace(proof, failures=(*proof.failures, PREFIXED))
     if not isinstance(written.reader, LlamaReader):
@@ -138,3 +140,24 @@ def prove_gguf(
     if dead:
         return replace(proof, failures=(*proof.failures, f"llama.cpp does not stop at {', '.join(dead)}"))
     return proof
+
+
+def _with_server(written: Written, proof: Proof) -> Proof:
+    """The proof, with what llama.cpp's own server makes of the prompts, where it is found: its jinja is its own."""
+    prompts = [prompt for prompt in written.reference.prompts if prompt.messages]
+    tool = llama_server.server()
+    if tool is None or not prompts:
+        return proof
+    tokenizer = written.reader.templated
+    begin = str(tokenizer.special_tokens_map.get("bos_token") or "")
+    try:
+        theirs = llama_server.prompts_of(tool, written.path, [as_dicts(prompt.messages) for prompt in prompts])
+    except MachineError as error:
+        return replace(proof, warnings=(*proof.warnings, f"llama-server could not be asked: {error}"))
+    ours = [prompt_text(prompt, tokenizer) for prompt in prompts]
+    same = [one.removeprefix(begin) == other.removeprefix(begin) for one, other in zip(ours, theirs, strict=True)]
+    if all(same):
+        return replace(proof, facts={**proof.facts, "prompts_of_llama_server": f"{len(same)} of {len(same)} equal"})
+    shown = theirs[same.index(False)][:200]
+    why = f"llama-server makes other prompts of {same.count(False)} of {len(same)} conversations, such as {shown!r}"
+    return replace(proof, failures=(*proof.failures, why))

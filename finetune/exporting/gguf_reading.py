@@ -58,7 +58,8 @@ class LlamaReader:
         self._adds_begin = facts.get("tokenizer.ggml.add_bos_token") == "true"
         names = {"bos_token": self._piece(self._model.token_bos()), "eos_token": self._piece(self._model.token_eos())}
         self._begin = names["bos_token"]
-        self._render = renderer_of(_Named(facts[TEMPLATE], names)) if TEMPLATE in facts else None
+        self.templated = _Named(facts.get(TEMPLATE), names)
+        self._render = renderer_of(self.templated) if TEMPLATE in facts else None
 
     def close(self) -> None:
         self._model.close()
@@ -119,12 +120,12 @@ class UnsplitReader(TransformersReader):
         super().__init__(model, tokenizer, stop_ids, official=True)
         self.by += " (not llama.cpp)"
         self._begin = str(tokenizer.bos_token or "") if facts.get("tokenizer.ggml.add_bos_token") else ""
-        self._named = _Named(tokenizer.chat_template, tokenizer.special_tokens_map)
+        self.templated = _Named(tokenizer.chat_template, tokenizer.special_tokens_map)
         self._split = _split_of(facts) if facts.get("tokenizer.ggml.model") == "llama" else None
         self.unproven = SPLIT if self._split else UNPROVEN
 
     def ids(self, prompt: Prompt) -> list[int]:
-        return self.ids_of(prompt_text(prompt, self._named if prompt.messages else self.tokenizer))
+        return self.ids_of(prompt_text(prompt, self.templated if prompt.messages else self.tokenizer))
 
     def ids_of(self, text: str) -> list[int]:
         text = self._begin + text.removeprefix(self._begin)

@@ -32,11 +32,16 @@ def converter() -> Path | None:
 
 def quantizer() -> str | None:
     """llama-quantize: in the folder that LLAMA_CPP names, or on the path."""
+    return in_folder("llama-quantize") or shutil.which("llama-quantize")
+
+
+def in_folder(tool: str) -> str | None:
+    """One of llama.cpp's programs in the folder that LLAMA_CPP names."""
     folder = os.environ.get(FOLDER)
     for place in ("", "build/bin", "bin"):
-        if folder and (found := shutil.which("llama-quantize", path=str(Path(folder) / place))):
+        if folder and (found := shutil.which(tool, path=str(Path(folder) / place))):
             return found
-    return shutil.which("llama-quantize")
+    return None
 
 
 def refuse_missing(quantization: str) -> None:
