@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from finetune import checkpoints, mending, progress
-from finetune.errors import RecipeError, RewardError, RunFolderError, TrainingError
+from finetune.errors import ModelError, RecipeError, RewardError, RunFolderError, TrainingError
 
-NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "HIP out of memory", "Cannot allocate memory")
+NO_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "CUDA out of memory", "HIP out of memory"),
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "'out of memory'"),
+)
 """What the libraries say where the memory of a GPU, or of the machine, is full."""
 
 
@@ -33,6 +36,12 @@ def explained(keeper: Any) -> Iterator[None]:
         goes_on = bool(keeper.goes_on)
         if is_no_memory(error):
             raise _no_memory(error, keeper, keys) from error
+        if "DataLoader worker" in str(error):
+            mended = mending.told(mending.of_reading(keys), goes_on)
+            raise TrainingError(
+                f"a process that reads rows was ended in step {keeper.at + 1}, often by the system, whose memory was "
+                f"full: {first_of(error)}{mended}"
+            ) from error
         if checkpoints.is_disk_full(error):
             checkpoints.clear_aside(keeper.folder)
             mended = mending.told(mending.of_disk(keys, len(checkpoints.by_step(keeper.folder))), goes_on)
@@ -64,6 +73,10 @@ def _no_memory(error: Exception, keeper: Any, keys: Mapping[str, Any]) -> Traini
         mended = mending.told(mending.of_measuring(keys), goes_on)
         return TrainingError(f"the memory is full while measuring, at step {keeper.reached}: {first_of(error)}{mended}")
     mended = mending.told(mending.of_memory(keys), goes_on)
+    if (keeper.folder / checkpoints.ASIDE / f"checkpoint-{keeper.reached}").exists():
+        checkpoints.clear_aside(keeper.folder)
+        where = f"while the checkpoint of step {keeper.reached} is written"
+        return TrainingError(f"the memory is full {where}: {first_of(error)}{mended}")
     return TrainingError(f"the memory is full in step {keeper.at + 1}: {first_of(error)}{rows_of(keeper)}{mended}")
 
 
@@ -73,15 +86,16 @@ def first_of(error: BaseException) -> str:
 
 
 @contextmanager
-def room_to(do: str, changed: Mapping[str, Any]) -> Iterator[None]:
+def room_to(do: str, changed: Mapping[str, Any], otherwise: str = ". Take a smaller base_model") -> Iterator[None]:
     """TrainingError, with the change of the recipe, where the memory is full outside of training."""
     try:
         yield
-    except (RuntimeError, MemoryError, OSError) as error:
-        if not is_no_memory(error):
+    except (RuntimeError, MemoryError, OSError, ModelError) as error:
+        raised = (error.__cause__ or error) if isinstance(error, ModelError) else error
+        if not is_no_memory(raised):
             raise
-        hint = mending.told(changed, goes_on=False) or ". Take a smaller base_model"
-        raise TrainingError(f"the memory does not suffice to {do}: {first_of(error)}{hint}") from error
+        hint = mending.told(changed, goes_on=False) or otherwise
+        raise TrainingError(f"the memory does not suffice to {do}: {first_of(raised)}{hint}") from error
 
 
 def is_no_memory(error: BaseException) -> bool:

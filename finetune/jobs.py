@@ -1,4 +1,4 @@
-"""The file of a job that trains on several machines: a Slurm script or a SkyPilot task around torchrun. Writes text,
+"""The file of a job that trains on several machines: a Slurm script, or a SkyPilot task around torchrun. Writes text,
 and submits nothing."""
 
 import re
@@ -10,7 +10,9 @@ from pathlib import Path
 from finetune.errors import UsageError
 
 PORT = 29500
-"""Where the processes meet on the first machine."""
+"""Where the processes meet on the first machine, which SkyPilot gives to one job alone."""
+SAVING_S = 120
+"""Seconds before a Slurm job's time is up in which a run ends its step and saves."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Job:
 
     @property
     def command(self) -> str:
-        """What each machine runs, after torchrun's own arguments. --resume begins where there is nothing yet."""
-        words = ["-m", "finetune", "train", str(self.recipe), *self.overrides, "--resume"]
+        """What each process runs. --resume begins where there is nothing yet."""
+        words = ["train", str(self.recipe), *self.overrides, "--resume"]
         return " ".join(shlex.quote(word) for word in words)
 
     @property
@@ -53,26 +55,46 @@ def gpus_of(given: str) -> tuple[str, int]:
 
 
 def slurm(job: Job) -> str:
+    """Each process is a task of its own: a signal reaches it once, and its exit code is the job's."""
     kind = f"{job.kind.lower()}:" if job.kind else ""
+    saved = shlex.quote(f"{job.output_dir}/checkpoints")
     lines = [
         "#!/bin/bash",
         f"#SBATCH --job-name={job.name}",
         f"#SBATCH --nodes={job.nodes}",
-        "#SBATCH --ntasks-per-node=1",
+        f"#SBATCH --ntasks-per-node={job.gpus}",
         f"#SBATCH --gpus-per-node={kind}{job.gpus}",
         "#SBATCH --output=%x-%j.log",
         "#SBATCH --open-mode=append",
         "#SBATCH --requeue",
+        f"#SBATCH --signal=B:USR1@{SAVING_S}",
         *job.header,
-        "# Submit it with: sbatch FILE. It stands for no partition, account or time: add them, here or to that line.",
+        "# Submit it with: sbatch FILE. It stands for no partition, account, time or cores (--cpus-per-task): add them,",
+        "# here or to that line.",
         "",
         "set -euo pipefail",
-        'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)',
-        # torchrun hands SIGTERM on to its processes, which save and end.
-        "srun --kill-on-bad-exit=1 torchrun \\",
-        f"  --nnodes={job.nodes} --nproc-per-node={job.gpus} --max-restarts=0 \\",
-        f'  --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d --rdzv-endpoint="$head:{PORT}" \\',
-        f"  {job.command}",
+        "command -v finetune > /dev/null || {",
+        '  echo "finetune is not found on $(hostname): activate its environment before sbatch, or above this line" >&2',
+        "  exit 6",
+        "}",
+        'MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)',
+        "MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))",
+        "export MASTER_ADDR MASTER_PORT",
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
+        '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+        "told=0",
+        "trap 'told=1; scancel --signal=TERM \"$SLURM_JOB_ID.0\"' USR1",
+        "srun --kill-on-bad-exit=1 bash -c '",
+        "  export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID",
+        f'  export LOCAL_WORLD_SIZE={job.gpus}; exec "$@"\' - \\',
+        f"  finetune {job.command} &",
+        "step=$!",
+        "while code=0; wait $step || code=$?; [ $code = 138 ]; do :; done  # the trap ends a wait",
+        f"# {SAVING_S} s before its time is up the run is told to stop: it has saved all, and goes on in its next turn.",
+        f'if [ $told = 1 ] && [ $code = 143 ] && [ -n "$(ls -A {saved} 2> /dev/null)" ]; then',
+        '  scontrol requeue "$SLURM_JOB_ID"',
+        "fi",
+        "exit $code",
     ]
     return "\n".join(lines) + "\n"
 
@@ -85,6 +107,8 @@ def skypilot(job: Job) -> str:
         )
     lines = [
         *job.header,
+        "# SkyPilot copies this folder to each machine, so what one writes there no other sees: name a shared folder as",
+        "# output_dir, such as one under `volumes:` or `file_mounts:` of this file.",
         "# Start it with: sky launch FILE",
         f"name: {job.name}",
         f"num_nodes: {job.nodes}",
@@ -98,7 +122,7 @@ def skypilot(job: Job) -> str:
         "  torchrun \\",
         f"    --nnodes={job.nodes} --nproc-per-node={job.gpus} --max-restarts=0 \\",
         f'    --node-rank="$SKYPILOT_NODE_RANK" --master-addr="$head" --master-port={PORT} \\',
-        f"    {job.command}",
+        f"    -m finetune {job.command}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,6 +14,7 @@ from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
 from finetune.going import Surroundings, growing
 from finetune.trainers import virtual
+from finetune.workers import undisturbed, undisturbed_measuring
 
 STATE = "trainer_state.json"
 
@@ -52,6 +53,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
     def attach(self, around: Surroundings) -> None:
         self.around = around
         self.folder = around.folder / "checkpoints"
+        undisturbed_measuring(around.trainer)
         self.last = around.resumed if around.resumed and around.resumed.path.parent == self.folder else None
         self.trigger = None if self.trigger_file is None else around.folder / self.trigger_file
 
@@ -106,7 +108,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         ranks.wait()
         args.output_dir = str(self.folder / ASIDE)
         progress.order_by_seed(kwargs.get("train_dataloader"), self.around.seed)
-        self.loader = kwargs.get("train_dataloader")
+        self.loader = undisturbed(kwargs.get("train_dataloader"))
         resumed, trainer = self.around.resumed, self.around.trainer
         progress.draw_apart(args.seed, self.rank, resumed)
         if resumed is None:

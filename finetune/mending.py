@@ -62,6 +62,12 @@ def of_measuring(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def of_reading(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Fewer processes that read rows."""
+    workers = keys.get("dataloader_num_workers") or 0
+    return {"dataloader_num_workers": workers // 2} if workers else {}
+
+
 def of_answers(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Shorter sample answers, else none."""
     tokens = keys.get("generation_max_new_tokens") or 0

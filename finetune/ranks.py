@@ -58,6 +58,11 @@ def this_rank() -> Rank:
     return Rank(number, of, local) if of > 1 else Rank()
 
 
+def several_machines() -> bool:
+    """Whether processes of this run are on other machines, as its launcher says."""
+    return os.environ.get("LOCAL_WORLD_SIZE", str(this_rank().of)) != str(this_rank().of)
+
+
 @functools.cache
 def _store() -> Any:
     """Where processes leave word for each other before they are a group. MachineError if they do not meet."""

@@ -199,7 +199,8 @@ def _train_and_save(plan: Plan, prepared: _Prepared, going: Going, desk: stages.
         trained = stages.train(plan, loaded, data, desk, going)
         stop.agreed()
         screen.say("saving")
-        save(plan, trained.model, loaded.tokenizer, config)
+        with room_to("save what was trained", {}, trained.goes_on or "; no checkpoint is there to go on from"):
+            save(plan, trained.model, loaded.tokenizer, config)
         folder.write("data.json", {purpose: asdict(counted) for purpose, counted in data.counted.items()})
         folder.write("generation.json", {"style": data.style, "stop_ids": list(data.stop_ids)})
     if stop.signal is not None:
@@ -238,6 +239,7 @@ def _interrupted(folder: RunDir, screen: Screen, trained: stages.Trained, number
     report(folder, screen, facts_of(trained, []), "interrupted")
     write_page(folder.path)
     screen.say(f"stopped by {signal.Signals(number).name} after step {trained.steps}; all is saved{trained.goes_on}")
+    ranks.wait()  # a launcher that sees one process end with this code ends the others
     return 128 + number
 
 

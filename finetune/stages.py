@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from finetune import ranks
+from finetune import mending, ranks
+from finetune.aftermath import room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
@@ -162,7 +163,8 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     keeper = perform(keep)
     with desk.screen.training() as line:
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
-        trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
+        with room_to("begin to train", mending.of_loading(going.facts["recipe"])):
+            trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
         for remark in getattr(trainer, "remarks", ()):
             desk.screen.say(remark)
         labels_survive(trainer, data.prepared)

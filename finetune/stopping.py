@@ -3,6 +3,7 @@ Knows no trainer."""
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,6 +12,9 @@ from finetune import ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+SAME_S = 1.0
+"""A signal within so many seconds of another is the same one: Slurm and systemd send it to every process of a run, and
+launchers hand theirs on."""
 NOTED = b"\nstopping after this step; what is trained will be saved. Once more to stop at once, unsaved\n"
 
 
@@ -38,6 +42,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.asked = 0.0
 
     def agreed(self) -> int | None:
         """The signal, once any process of the run has been sent one; asked by all of them at the same step."""
@@ -46,13 +51,16 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator["StopRequest"]:
-        """The protected part: the first signal is noted and acknowledged, the second raises Stopped."""
+        """The protected part: the first signal is noted and acknowledged, the second raises Stopped, if it is not
+        the first once more."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             del frame
             if self.signal is not None:
+                if time.monotonic() - self.asked < SAME_S:
+                    return
                 raise Stopped(number)
-            self.signal = number
+            self.signal, self.asked = number, time.monotonic()
             # Not through the screen or a log: the signal may have come while they held their own locks.
             if ranks.this_rank().first:
                 os.write(2, NOTED)

@@ -137,6 +137,56 @@ def test_a_full_memory_while_measuring_or_loading_names_what_would_fit_there(
     assert "does not suffice to load the model" in err and pasted(err) == {"adapter": "qlora", "load_in_4bit": True}
 
 
+def no_room(*given: Any, **named: Any) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more")
+
+
+@pytest.mark.parametrize(
+    ("place", "says", "changed"),
+    [
+        ("transformers.AutoModelForCausalLM.from_pretrained", "not suffice to load the model", "4-bit"),
+        ("transformers.Trainer._move_model_to_device", "not suffice to begin to train", "4-bit"),
+        ("torch.save", "full while the checkpoint of step 1 is written", "rows"),
+        ("finetune.saving.perform", "not suffice to save what was trained", None),
+    ],
+    ids=["loading", "beginning", "checkpoint", "saving"],
+)
+def test_a_full_memory_is_named_wherever_it_happens(
+    place: str, says: str, changed: str | None, write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    import peft  # noqa: F401 - before what it takes from the others is another
+    import trl  # noqa: F401
+
+    monkeypatch.setattr(place, no_room)
+    code, _, err = finetune(write_recipe(max_steps=1, save_steps=1))
+    assert code == TrainingError.exit_code
+    assert says in err and "Tried to allocate 2.00 GiB" in err and "and more" not in err
+    run = tmp_path / "run"
+    if changed is None:
+        assert f"`--resume` goes on from {run}/checkpoints/checkpoint-1" in err or "is there to go on from" in err
+    else:
+        both = {"4-bit": {"adapter": "qlora", "load_in_4bit": True}}
+        both["rows"] = {"micro_batch_size": 1, "gradient_accumulation_steps": 2}
+        assert pasted(err) == both[changed]
+    left = [path for path in (run / "checkpoints").glob(".*") if path.exists()] if run.exists() else []
+    assert left == [], "half a checkpoint takes room"
+
+
+def test_a_reader_of_rows_that_the_system_ended_is_named(write_recipe: Any, finetune: Any, monkeypatch: Any) -> None:
+    import psutil
+
+    from finetune.watch import Watcher
+
+    def ended(self: Any, args: Any, state: Any, control: Any, **named: Any) -> None:
+        for reader in psutil.Process().children():
+            reader.kill()
+
+    monkeypatch.setattr(Watcher, "on_step_end", ended)
+    code, _, err = finetune(write_recipe(max_steps=20, dataloader_num_workers=1))
+    assert code == TrainingError.exit_code
+    assert "a process that reads rows was ended in step" in err and pasted(err) == {"dataloader_num_workers": 0}
+
+
 def test_a_training_that_is_done_is_not_lost_by_its_sample_answers(
     write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

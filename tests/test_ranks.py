@@ -18,7 +18,7 @@ import yaml
 from finetune import ranks
 from finetune.commands.checking import gpu_count, planned_machine, resolved
 from finetune.errors import MachineError, RecipeError, TrainingError, UsageError
-from finetune.jobs import KINDS, gpus_of
+from finetune.jobs import gpus_of
 from finetune.launching import launch
 from finetune.machine import Gpu, Machine, assumed
 from finetune.ranks import Rank
@@ -396,47 +396,99 @@ def test_keys_of_several_gpus_are_judged_with_the_recipe(lines: str, says: str, 
     assert says in str(caught.value)
 
 
-def test_a_job_for_several_machines_is_one_that_torchrun_takes(
-    write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def commands(folder: Path, **does: str) -> str:
+    """A PATH on which these commands come first."""
+    folder.mkdir(exist_ok=True)
+    for name, script in does.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def job(write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """The file that `finetune launch` writes for two machines with four GPUs each."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(to: str) -> str:
+        words = ["launch", write_recipe(), "learning_rate=2e-3", "--dry-run", "--to", to, "--nodes", "2"]
+        code, out, err = finetune(*words, "--gpus", "H100:4")
+        assert code == 0, err
+        text = (tmp_path / out.split(":")[0]).read_text()
+        assert "x 8 processes = 16" in text
+        return text
+
+    return write
+
+
+ARGUMENTS = 'printf "%s\\n" "$@"'
+SLURM = {"SLURM_JOB_ID": "40007", "SLURM_JOB_NODELIST": "h", "SLURM_CPUS_PER_TASK": "6"}
+TASK = "export SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1; shift; "
+
+
+def test_a_task_of_skypilot_is_one_that_torchrun_takes(job: Any, tmp_path: Path) -> None:
     from torch.distributed.run import get_args_parser
 
-    monkeypatch.chdir(tmp_path)
-    path = write_recipe()
-    (tmp_path / "bin").mkdir()
-    for name, does in (
-        ("srun", 'shift; "$@"'),
-        ("scontrol", "echo host1; echo host2"),
-        ("torchrun", 'printf "%s\\n" "$@"'),
-    ):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{does}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    here = {
-        **os.environ,
-        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
-        "SLURM_JOB_ID": "7",
-        "SLURM_JOB_NODELIST": "h",
-    }
-    here |= {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NODE_RANK": "1"}
-    for to in KINDS:
-        words = ["launch", path, "learning_rate=2e-3", "--dry-run", "--to", to, "--nodes", "2", "--gpus", "H100:4"]
-        code, out, err = finetune(*words)
-        assert code == 0, err
-        written = tmp_path / out.split(":")[0]
-        text = written.read_text()
-        assert "x 8 processes = 16" in text
-        script = text if to == "slurm" else yaml.safe_load(text)["run"]
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=here, check=True)
-        given = get_args_parser().parse_args(done.stdout.split("\n")[:-1])
-        assert (given.nnodes, given.nproc_per_node, given.module, given.training_script) == ("2", "4", True, "finetune")
-        assert given.training_script_args == ["train", str(path), "learning_rate=2e-3", "--resume"]
-        where = given.rdzv_endpoint if to == "slurm" else (given.node_rank, given.master_addr)
-        assert where == ("host1:29500" if to == "slurm" else (1, "10.0.0.1"))
+    task = yaml.safe_load(job("skypilot"))
+    assert (task["num_nodes"], task["resources"]) == (2, {"accelerators": "H100:4"})
+    here = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NODE_RANK": "1"}
+    here["PATH"] = commands(tmp_path / "bin", torchrun=ARGUMENTS)
+    done = subprocess.run(
+        ["bash", "-c", task["run"]], capture_output=True, text=True, env=os.environ | here, check=True
+    )
+    given = get_args_parser().parse_args(done.stdout.split("\n")[:-1])
+    assert (given.nnodes, given.nproc_per_node, given.module, given.training_script) == ("2", "4", True, "finetune")
+    assert given.training_script_args == ["train", str(tmp_path / "recipe.yaml"), "learning_rate=2e-3", "--resume"]
+    assert (given.node_rank, given.master_addr) == (1, "10.0.0.1")
+
+
+def test_each_task_of_a_slurm_job_is_a_process_that_knows_its_number(job: Any, tmp_path: Path) -> None:
+    says = "env | grep -E '^(RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|MASTER_.*|OMP_.*|SRUN_.*)=' | sort"
+    path = commands(
+        tmp_path / "bin", srun=TASK + '"$@"', scontrol="echo host1; echo host2", finetune=f"{ARGUMENTS}; {says}"
+    )
+    here = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | SLURM | {"PATH": path}
+    done = subprocess.run(["bash", "-c", job("slurm")], capture_output=True, text=True, env=here, check=True)
+    assert done.stdout.splitlines() == [
+        *("train", str(tmp_path / "recipe.yaml"), "learning_rate=2e-3", "--resume"),
+        *("LOCAL_RANK=1", "LOCAL_WORLD_SIZE=4", "MASTER_ADDR=host1", "MASTER_PORT=20007", "OMP_NUM_THREADS=6"),
+        *("RANK=5", "SRUN_CPUS_PER_TASK=6", "WORLD_SIZE=8"),
+    ]
+    done = subprocess.run(
+        ["/bin/bash", "-c", job("slurm")], capture_output=True, text=True, env=SLURM | {"PATH": "/bin"}, check=False
+    )
+    assert done.returncode == MachineError.exit_code and "activate its environment" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("signalled", "code", "saved", "again"),
+    [(True, 143, True, True), (True, 143, False, False), (False, 143, True, False), (True, 8, True, False)],
+    ids=["its time is up", "nothing saved", "one process was ended", "it failed"],
+)
+def test_a_slurm_job_goes_on_in_another_turn_if_its_time_was_up_and_all_is_saved(
+    signalled: bool, code: int, saved: bool, again: bool, job: Any, tmp_path: Path
+) -> None:
+    if saved:
+        (tmp_path / "run" / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    told = "kill -USR1 $PPID; while [ ! -e told ]; do sleep 0.05; done; " if signalled else ""
+    path = commands(
+        tmp_path / "bin",
+        srun=f"{told}exit {code}",
+        scancel='echo "$@" > told',
+        scontrol='[ "$1" = requeue ] && echo "$@" > again || echo host1',
+        finetune="exit 1",
+    )
+    done = subprocess.run(["bash", "-c", job("slurm")], env=os.environ | SLURM | {"PATH": path}, check=False)
+    assert done.returncode == code
+    assert (tmp_path / "told").exists() == signalled and (tmp_path / "again").exists() == again
+
+
+def test_jobs_that_cannot_be_written_are_refused(write_recipe: Any, finetune: Any) -> None:
     assert gpus_of("8") == ("", 8)
-    for wrong in (["--gpus", "many"], ["--gpus", "4"]):
-        code, _, err = finetune(*words[:-2], *wrong)
+    words = ["launch", write_recipe(), "--to", "skypilot", "--nodes", "2", "--gpus"]
+    for wrong in (["many", "--dry-run"], ["4", "--dry-run"], ["H100:4"]):
+        code, _, err = finetune(*words, *wrong)
         assert code == UsageError.exit_code, err
-    assert finetune(*[word for word in words if word != "--dry-run"])[0] == UsageError.exit_code
 
 
 def on_gloo() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from finetune import stopping
 from finetune.errors import DataError, MachineError, RecipeError, RunFolderError
 from finetune.rundir import birth_of
 from tests.conftest import ROOT
@@ -122,6 +123,7 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_no_checkpoint(
     path, run = killed, tmp_path / "run"
     shutil.rmtree(run)
     sealed = checkpoints.seal
+    monkeypatch.setattr(stopping, "SAME_S", 0.0)
 
     def impatient(folder: Path, facts: Any) -> None:
         if folder.name == "checkpoint-4":
@@ -136,6 +138,40 @@ def test_a_second_signal_ends_the_run_at_once_and_costs_no_checkpoint(
     assert [path.name for path in (run / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
     assert finetune(path, "--resume")[0] == 0
     assert differences(tmp_path / "plain", run) == []
+
+
+def test_a_signal_that_comes_by_two_ways_is_one() -> None:
+    with stopping.StopRequest().listening() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        assert stop.signal == signal.SIGTERM
+
+
+def test_a_signal_to_all_processes_of_a_run_takes_none_that_reads_rows_along(
+    write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Slurm, systemd and a terminal send it."""
+    import psutil
+
+    from finetune.watch import Watcher
+
+    ended, found = Watcher.on_step_end, []
+
+    def told(self: Any, args: Any, state: Any, control: Any, **named: Any) -> None:
+        if state.global_step == 2:
+            readers = psutil.Process().children()
+            found.append(len(readers))
+            for process in (*readers, psutil.Process()):
+                process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            found.append(sum(reader.is_running() and reader.status() != "zombie" for reader in readers))
+        ended(self, args, state, control, **named)
+
+    monkeypatch.setattr(Watcher, "on_step_end", told)
+    code, out, err = finetune(write_recipe(max_steps=20, dataloader_num_workers=1))
+    assert code == 143, err
+    assert "all is saved" in out and found == [1, 1]
 
 
 FINISHED: list[Path] = []

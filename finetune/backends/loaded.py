@@ -109,6 +109,9 @@ def load_tokenizer(calls: tuple[Call, ...]) -> tuple[Any, tuple[str, ...]]:
     return tokenizer, new
 
 
+NO_MEMORY = ("out of memory", "allocate memory", "alloc_failed")
+
+
 def guarded(call: Call, **runtime: Any) -> Any:
     """Perform a loading call; what the libraries raise for a user's mistake becomes a ModelError."""
     name = call.arguments.get("pretrained_model_name_or_path") or call.arguments.get("model_name")
@@ -125,7 +128,7 @@ def guarded(call: Call, **runtime: Any) -> Any:
     except Exception as error:  # tokenizers raises bare Exceptions, safetensors and config readers types of their own
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        if "out of memory" in str(error).lower():
+        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
             raise ModelError(f"base_model {name!r} does not fit the memory: set load_in_4bit: true") from error
         raise ModelError(_explained(str(name), error)) from error
 

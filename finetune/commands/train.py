@@ -3,6 +3,7 @@ line."""
 
 import argparse
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -148,6 +149,8 @@ def _one_voice(rank: ranks.Rank) -> Iterator[None]:
         yield
     except FinetuneError as error:
         if not isinstance(error, ranks.OtherFailed) and ranks.speaks():
+            if ranks.several_machines():
+                error.add_note(f"said by process {rank.number + 1} of {rank.of}, on {socket.gethostname()}")
             raise
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt as stop:
