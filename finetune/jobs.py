@@ -69,7 +69,7 @@ def slurm(job: Job) -> str:
         "#SBATCH --requeue",
         f"#SBATCH --signal=B:USR1@{SAVING_S}",
         *job.header,
-        "# Submit it with: sbatch FILE. It stands for no partition, account, time or cores (--cpus-per-task): add them,",
+        "# Submit it with: sbatch FILE. It stands for no partition, account, time or --cpus-per-task: add them,",
         "# here or to that line.",
         "",
         "set -euo pipefail",
@@ -90,7 +90,7 @@ def slurm(job: Job) -> str:
         f"  finetune {job.command} &",
         "step=$!",
         "while code=0; wait $step || code=$?; [ $code = 138 ]; do :; done  # the trap ends a wait",
-        f"# {SAVING_S} s before its time is up the run is told to stop: it has saved all, and goes on in its next turn.",
+        f"# {SAVING_S} s before its time is up the run is told to stop: all is saved, and it goes on in its next turn.",
         f'if [ $told = 1 ] && [ $code = 143 ] && [ -n "$(ls -A {saved} 2> /dev/null)" ]; then',
         '  scontrol requeue "$SLURM_JOB_ID"',
         "fi",
@@ -107,7 +107,7 @@ def skypilot(job: Job) -> str:
         )
     lines = [
         *job.header,
-        "# SkyPilot copies this folder to each machine, so what one writes there no other sees: name a shared folder as",
+        "# SkyPilot copies this folder to each machine: what one writes there no other sees. Name a shared folder as",
         "# output_dir, such as one under `volumes:` or `file_mounts:` of this file.",
         "# Start it with: sky launch FILE",
         f"name: {job.name}",

@@ -1,5 +1,5 @@
-"""Processes that read rows beside a training: they end with it, and by no signal that is meant for it. Slurm, systemd and
-terminals send theirs to all processes of a run; a reader that ended of it would take the training along, unsaved."""
+"""Processes that read rows beside a training: they end with it, and by no signal that is meant for it. Slurm, systemd
+and terminals send theirs to all processes of a run; a reader that ended of it would take it along, unsaved."""
 
 import signal
 from collections.abc import Callable
