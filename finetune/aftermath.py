@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune import checkpoints, mending, progress
 from finetune.errors import ModelError, RecipeError, RewardError, RunFolderError, TrainingError
+from finetune.workers import lost_reader
 
 NO_MEMORY = (
     *("can't allocate memory", "Cannot allocate memory", "CUDA out of memory", "HIP out of memory"),
@@ -36,7 +37,7 @@ def explained(keeper: Any) -> Iterator[None]:
         goes_on = bool(keeper.goes_on)
         if is_no_memory(error):
             raise _no_memory(error, keeper, keys) from error
-        if "DataLoader worker" in str(error):
+        if lost_reader(error, keys):
             mended = mending.told(mending.of_reading(keys), goes_on)
             raise TrainingError(
                 f"a process that reads rows was ended in step {keeper.at + 1}, often by the system, whose memory was "

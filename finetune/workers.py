@@ -2,7 +2,7 @@
 and terminals send theirs to all processes of a run; a reader that ended of it would take it along, unsaved."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from finetune.stopping import SIGNALS
@@ -33,3 +33,14 @@ def undisturbed_measuring(trainer: Any) -> None:
     """The loaders that a trainer makes whenever it measures."""
     made = trainer.get_eval_dataloader
     trainer.get_eval_dataloader = lambda *given, **named: undisturbed(made(*given, **named))
+
+
+def lost_reader(error: BaseException, keys: Mapping[str, Any]) -> bool:
+    """Whether a training ended because a process that reads its rows did. torch says so wherever the program is just
+    then, and may say it twice; the second time is kept from it."""
+    if not keys.get("dataloader_num_workers"):
+        return False
+    found = "DataLoader worker" in str(error) or isinstance(error, ConnectionError | EOFError)
+    if found:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return found
