@@ -57,7 +57,6 @@ def gpus_of(given: str) -> tuple[str, int]:
 def slurm(job: Job) -> str:
     """Each process is a task of its own: a signal reaches it once, and its exit code is the job's."""
     kind = f"{job.kind.lower()}:" if job.kind else ""
-    saved = shlex.quote(f"{job.output_dir}/checkpoints")
     lines = [
         "#!/bin/bash",
         f"#SBATCH --job-name={job.name}",
@@ -72,6 +71,15 @@ def slurm(job: Job) -> str:
         "# Submit it with: sbatch FILE. It stands for no partition, account, time or --cpus-per-task: add them,",
         "# here or to that line.",
         "",
+        *_tasks(job),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tasks(job: Job) -> list[str]:
+    """The lines that begin the processes, and put the job back into the queue."""
+    saved = shlex.quote(f"{job.output_dir}/checkpoints")
+    return [
         "set -euo pipefail",
         "command -v finetune > /dev/null || {",
         '  echo "finetune is not found on $(hostname): activate its environment before sbatch, or above this line" >&2',
@@ -96,7 +104,6 @@ def slurm(job: Job) -> str:
         "fi",
         "exit $code",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def skypilot(job: Job) -> str:

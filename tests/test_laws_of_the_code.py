@@ -33,6 +33,7 @@ LAYERS = (
         "trackers",
         "screen",
         "stopping",
+        "workers",
         "noise",
         "checkpoints",
         "progress",
