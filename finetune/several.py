@@ -32,6 +32,7 @@ def notes(recipe: Recipe, machine: Machine) -> tuple[str, ...]:
         f"rows per optimizer step: micro_batch_size {micro} x gradient_accumulation_steps {each} x {machine.processes} "
         f"processes = {effective_batch(recipe, machine.processes)}",
         *(_of_zero(recipe, given) if given else ()),
+        *(("deepspeed: a checkpoint goes on with as many processes as wrote it",) if given else ()),
     )
 
 

@@ -138,6 +138,7 @@ def test_weights_in_parts_are_loaded_trained_and_saved_as_such(write_recipe: Any
     assert "state_dict" in plan.stage("save")[0].runtime, "gathered before it is saved"
     said = "\n".join(plan.notes)
     assert "kept in the CPU's memory: weights" in said and "lora_kernels: not with ZeRO-3" in said
+    assert "a checkpoint goes on with as many processes" in said
     assert "without effect here: zero_optimization.allgather_partitions" in said
 
 
