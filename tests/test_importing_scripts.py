@@ -195,6 +195,11 @@ def test_settings_in_a_file_beside_the_script_are_read_and_a_missing_one_is_name
     draft = drafted(tmp_path, HEAD + text)
     found = [draft.value(key) for key in ("base_model", "learning_rate", "max_steps")]
     assert found == ["org/base", 2e-5, 9]
+    for name in ("configs/../configs/sft.yaml", "configs/.hidden/sft.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("model: {name: org/base}\n")
+        draft = drafted(tmp_path, HEAD + text.replace("configs/sft.yaml", name))
+        assert draft.value("base_model") != "org/base" and f"it is in {name}, which" in told(draft, UNREAD)
 
 
 def test_tokens_that_a_script_makes_itself_say_where_rows_are_cut(tmp_path: Path) -> None:

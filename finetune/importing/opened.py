@@ -45,8 +45,8 @@ def settings_in(script: str, name: str) -> Any:
 
 def _found(script: str, name: str) -> Path | None:
     given = Path(name)
-    if given.is_absolute():
-        return None
+    if given.is_absolute() or any(part.startswith(".") for part in given.parts):
+        return None  # a stranger's script does not get at `../../.config/…`
     start = Path(script).resolve().parent
     for folder in (start, *list(start.parents)[:ABOVE]):
         path = folder / given
