@@ -18,7 +18,7 @@ from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 
 from finetune import __version__
-from finetune.recipe import shipped
+from finetune.recipe import copying, shipped
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -110,7 +110,7 @@ def test_every_shipped_recipe_can_be_copied_and_stands_where_it_is_copied(tmp_pa
     from finetune.recipe.load import load_recipe
 
     for name, path in shipped.recipes().items():
-        made = shipped.copy(name, tmp_path, "{}")
+        made = copying.copy(name, tmp_path, "{}")
         assert made.recipe.read_bytes() == path.read_bytes()
         assert [note.message for note in load_recipe(made.recipe).notes] == [
             note.message for note in load_recipe(path).notes

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    from finetune.recipe.shipped import copy
+    from finetune.recipe.copying import copy
     from finetune.schema import schema_text
 
     if parsed.name is None:

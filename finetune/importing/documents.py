@@ -14,6 +14,7 @@ from typing import Any
 
 from finetune.errors import Fault, RecipeError, UsageError, Where
 from finetune.importing import llamafactory, trl_yaml
+from finetune.importing.configuration import read_configuration
 from finetune.importing.draft import CARRIED, CHANGED, IDLE, LOST, UNREAD, Draft
 from finetune.importing.found import Unread
 from finetune.importing.opened import settings_in
@@ -227,8 +228,6 @@ def _configured(
     path: Path, blocks: Sequence[Block], lines: Sequence[Command], method: str | None, draft: Draft
 ) -> Draft | None:
     """A configuration in a text, or on a command line."""
-    from finetune.importing.reading import read_configuration
-
     for block in blocks:
         if block.language in CONFIGURATION:
             try:

@@ -45,6 +45,8 @@ class Line:
     value: Any
     why: str
     where: Where | None = None
+    assumed: bool = False
+    """No setting of the file gave it; `spelled.own_up` says of which there is one that could not be read."""
 
 
 @dataclass
@@ -109,16 +111,8 @@ class Draft:
 
     def assume(self, key: str, value: Any, why: str) -> None:
         """A line that no setting of the file gave, or one that could not be read."""
-        if key in self.lines:
-            return
-        from finetune.importing.spelled import names_of
-
-        missed = next((self.missed[name] for name in names_of(key) if name in self.missed), None)
-        if missed is None:
-            self.lines[key] = Line(value, why)
-            return
-        default = why.removeprefix("not written; ") if why.startswith("not written; ") else "our own"
-        self.lines[key] = Line(value, f"TO DO: line {line_of(missed)} says it and could not be read; this is {default}")
+        if key not in self.lines:
+            self.lines[key] = Line(value, why, assumed=True)
 
     def unread(self, setting: Setting, value: Any = None) -> None:
         part = unread_in(setting.value if value is None else value) or Unread(value_text(setting.value))

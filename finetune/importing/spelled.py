@@ -1,8 +1,19 @@
-"""Which names of other tools' settings are behind a key of the recipe, from the tables. Knows no file."""
+"""Which names of other tools' settings are behind a key of the recipe, from the tables, and which assumed lines of a
+draft are such as the file says and could not be read. Knows no file."""
 
 import functools
 from collections.abc import Mapping
 
+from finetune.importing import (
+    llamafactory_arguments,
+    model_arguments,
+    peft_arguments,
+    training_arguments,
+    trl_arguments,
+    unsloth_arguments,
+)
+from finetune.importing.draft import Draft
+from finetune.importing.found import line_of
 from finetune.importing.rules import Carry
 
 TOGETHER: Mapping[str, tuple[str, ...]] = {
@@ -27,18 +38,19 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@functools.cache
-def names_of(key: str) -> tuple[str, ...]:
-    """`micro_batch_size` -> per_device_train_batch_size."""
-    from finetune.importing import (
-        llamafactory_arguments,
-        model_arguments,
-        peft_arguments,
-        training_arguments,
-        trl_arguments,
-        unsloth_arguments,
-    )
+def own_up(draft: Draft) -> None:
+    """Say of every assumed line what could not be read that would have given it."""
+    for key, line in draft.lines.items():
+        names = _names_of(key) if line.assumed else ()
+        missed = next((draft.missed[name] for name in names if name in draft.missed), None)
+        if missed is not None:
+            default = line.why.removeprefix("not written; ") if line.why.startswith("not written; ") else "our own"
+            line.why = f"TO DO: line {line_of(missed)} says it and could not be read; this is {default}"
 
+
+@functools.cache
+def _names_of(key: str) -> tuple[str, ...]:
+    """`micro_batch_size` -> per_device_train_batch_size."""
     tables = (training_arguments.TABLE, *trl_arguments.METHODS.values(), peft_arguments.LORA, peft_arguments.BITS,
               model_arguments.MODEL, model_arguments.TRL_MODEL, unsloth_arguments.ADAPT, unsloth_arguments.LOAD,
               llamafactory_arguments.TABLE)  # fmt: skip

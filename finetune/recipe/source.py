@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from finetune.errors import Fault, RecipeError, Where
+from finetune.recipe.shipped import hint
 
 Path_ = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
@@ -214,8 +215,6 @@ def read_file(path: Path) -> Source:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        from finetune.recipe.shipped import hint
-
         raise RecipeError(_fault(f"there is no such file{hint(name)}", Where(name))) from None
     except IsADirectoryError:
         raise RecipeError(_fault("this is a folder; name the recipe file in it", Where(name))) from None
