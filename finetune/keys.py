@@ -204,13 +204,13 @@ VALUES: tuple[Any, ...] = (True, 4, 2048, "bfloat16", "nf4", "name", {"load_in_4
 
 def _notes_of_keys() -> Iterator[str]:
     old = {name for table in vars(spellings).values() if isinstance(table, Mapping) for name in table}
-    old |= set(getattr(spellings, "OTHER_OLD_KEYS", ())) | set(getattr(spellings, "QUANTIZATION", ()))
+    old |= {*spellings.OTHER_OLD_KEYS, *spellings.QUANTIZATION}
     for key in sorted(str(name) for name in old):
-        new = getattr(spellings, "RENAMED", {}).get(key)
+        new = spellings.RENAMED.get(key)
         values = (*(alternatives(Recipe.model_fields[new]) if new else ()), *VALUES)
         if key not in Recipe.model_fields:
             yield from _first(_notes({**MINIMUM, key: value}) for value in values)
-        for value in getattr(spellings, "VALUES", {}).get(key, ()):
+        for value in spellings.VALUES.get(key, ()):
             yield from _notes({**MINIMUM, key: value})
 
 
@@ -220,7 +220,7 @@ def _notes_of_entries() -> Iterator[str]:
     for key in sorted(names - set(keys_of(DatasetEntry))):
         values = ("json", "chatml", "name")
         yield from _first(_notes({**MINIMUM, "datasets": [{"path": "d", key: value}]}) for value in values)
-    for kind in (*sorted(spellings.FILE_TYPES), "sharegpt"):
+    for kind in (*sorted(dataset_spellings.FILE_TYPES), "sharegpt"):
         yield from _notes({**MINIMUM, "datasets": [{"path": "d", "type": kind}]})
 
 

@@ -43,7 +43,7 @@ def _or_off(*shapes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _old_entries(entry: dict[str, Any]) -> None:
-    kinds = f"^({'|'.join(sorted(spellings.FILE_TYPES))}|sharegpt([._:].*)?|chat_template\\.(default|load))$"
+    kinds = f"^({'|'.join(sorted(dataset_spellings.FILE_TYPES))}|sharegpt([._:].*)?|chat_template\\.(default|load))$"
     entry["type"]["anyOf"].append({"type": "string", "pattern": kinds, "deprecated": True})
     text = {"type": ["string", "null"]}
     entry["ds_type"]["anyOf"].append({"enum": [*dataset_spellings.OTHER_KINDS], "deprecated": True})

@@ -7,8 +7,8 @@ from finetune.errors import Fault
 from finetune.recipe.rewrite import Found, Rewrite
 from finetune.recipe.rows import Form
 from finetune.recipe.source import Path_
-from finetune.recipe.spellings import FILE_TYPES
 
+FILE_TYPES = frozenset({"json", "jsonl", "csv", "parquet", "text", "arrow"})
 CONVERSATIONS = {
     "chatml": "chatml",
     "llama3": "llama3",

@@ -6,6 +6,7 @@ from typing import Any
 
 from finetune.errors import Fault
 from finetune.recipe import old_keys
+from finetune.recipe.dataset_spellings import rewrites_of_entry
 from finetune.recipe.foreign import is_off
 from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved, show
 from finetune.recipe.source import Path_, Source
@@ -44,7 +45,6 @@ DTYPES = {
     "fp32": ("bf16", False),
 }
 QUANTIZATION = ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage")
-FILE_TYPES = frozenset({"json", "jsonl", "csv", "parquet", "text", "arrow"})
 # Values of a key that Axolotl spells otherwise.
 VALUES: Mapping[str, Mapping[Any, Any]] = {
     "gradient_checkpointing": {"offload": "unsloth"},
@@ -203,8 +203,6 @@ def _templates(data: Mapping[str, Any]) -> Found:
 
 
 def _entries(data: Mapping[str, Any]) -> Found:
-    from finetune.recipe.dataset_spellings import rewrites_of_entry
-
     for key in ("datasets", "test_datasets"):
         entries = data.get(key)
         for number, entry in enumerate(entries if isinstance(entries, list) else ()):
