@@ -279,12 +279,18 @@ def abandon(run: RunDir) -> None:
 
 
 def publish(*, partial: str, final: str) -> None:
-    """Move a finished folder to its name, so that nobody ever sees half of it."""
+    """Move a finished folder to its name, so that nobody ever sees half of it. One of that name waits aside until then,
+    and has its name again if the folder cannot take it."""
     old = Path(f"{partial}.old")
     shutil.rmtree(old, ignore_errors=True)
     if Path(final).exists():
         Path(final).rename(old)
-    Path(partial).rename(final)
+    try:
+        Path(partial).rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -22,12 +22,14 @@ from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
 from finetune.exporting.gguf_reading import LlamaReader, by_transformers, gguf_facts
 from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of
 from finetune.exporting.go_template import go_of, layout_of, literal, printed, render_go
+from finetune.exporting.hub import _sendable
 from finetune.exporting.llama_template import GIVEN, as_trained
 from finetune.exporting.older import for_older_readers
 from finetune.exporting.public import Base, Public, base_of
 from finetune.exporting.servers import vllm_defaults
 from finetune.rendering.layouts import LAYOUTS
 from finetune.rendering.template import renderer_of
+from finetune.rundir import publish
 from tests import tiny
 from tests.finished import finished
 
@@ -516,6 +518,24 @@ def test_a_dry_run_writes_the_card_and_the_list_of_what_would_be_sent(
             assert str(run.parent) not in said and str(Path.cwd()) not in said and str(Path.home()) not in said, path
     loads = json.loads((run / "push" / "finetune" / "plan.json").read_text())["stages"]["load"]
     assert {call["arguments"].get("pretrained_model_name_or_path", "maker/tiny") for call in loads} == {"maker/tiny"}
+
+
+def test_what_was_not_made_to_be_sent_is_not_sent(tmp_path: Path) -> None:
+    sent = tmp_path / "sent"
+    (sent / ".git").mkdir(parents=True)
+    for name in ("adapter.safetensors", ".git/config", ".hidden", "README.md", "../other"):
+        (sent / name).write_text(name)
+    assert list(_sendable(sent)) == ["adapter.safetensors"]
+    (sent / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(RunFolderError, match="is a link to"):
+        _sendable(sent)
+
+
+def test_a_folder_that_cannot_take_its_name_leaves_the_old_one_there(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(FileNotFoundError):
+        publish(partial=str(tmp_path / "new"), final=str(tmp_path / "old"))
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_an_adapter_on_a_folder_that_nobody_else_has_is_not_published(run: Path, finetune: Any) -> None:

@@ -105,6 +105,6 @@ class _silent:
 
 
 def _ran(command: list[str], tool: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise ModelError(f"{tool} failed: {(done.stdout + done.stderr).strip()[-TOLD:]}")

@@ -68,17 +68,27 @@ def pack(run: Finished, order: Order) -> Package:
     kind = "adapter" if folder == run.weights and run.plan.has_adapter else order.kind or "model"
     base = _base(run, order.base, kind)
     sent = Sent(run, kind, folder, order.repo, _license(run, order.license), base)
-    files: dict[str, Path | str] = {
-        str(path.relative_to(folder)): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in OWN and not path.name.startswith(".")
-    }
+    files: dict[str, Path | str] = {**_sendable(folder)}
     files |= {f"finetune/{name}": run.folder.path / name for name in BESIDE if (run.folder.path / name).is_file()}
     cleaned = _cleaned(files, _public(run, base, order.base is not None), base)
     files |= cleaned
     files["README.md"] = _public(run, None, False).text(card(sent))
     _refuse_secrets(files)
     return Package(order.repo, not order.public, files, tuple(cleaned))
+
+
+def _sendable(folder: Path) -> dict[str, Path]:
+    """The files of a folder but hidden ones and those in hidden folders. RunFolderError for a link that leads out of
+    it: what lies there was not made to be sent."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if not path.is_file() or path.name in OWN or any(part.startswith(".") for part in inside.parts):
+            continue
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise RunFolderError(f"{path} is a link to {path.resolve()}: put the file itself there, or remove it")
+        found[str(inside)] = path
+    return found
 
 
 def _base(run: Finished, given: str | None, kind: str) -> Base | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from finetune.checkpoints import is_disk_full
 from finetune.errors import RunFolderError
+from finetune.rundir import publish
 
 PROOF = "proof.json"
 SPARE_BYTES = 64 * 2**20
@@ -27,11 +28,11 @@ class Place:
         return self.final.with_name(f"{self.final.name}.failed")
 
     def publish(self) -> None:
-        _move(self.partial, self.final)
+        publish(partial=str(self.partial), final=str(self.final))
         shutil.rmtree(self.failed, ignore_errors=True)  # of an earlier try
 
     def keep_failed(self) -> None:
-        _move(self.partial, self.failed)
+        publish(partial=str(self.partial), final=str(self.failed))
 
 
 def check_place(final: Path, overwrite: bool) -> None:
@@ -84,12 +85,3 @@ def check_space(folder: Path, needed: int) -> None:
             f"the disk of {folder.parent} has {free / 2**20:,.0f} MiB free, and {(needed + SPARE_BYTES) / 2**20:,.0f} "
             "are needed. Free some, or name a folder elsewhere with --output"
         )
-
-
-def _move(folder: Path, final: Path) -> None:
-    """One of that name waits aside until the folder has its place."""
-    old = final.with_name(f".{final.name}.old-{os.getpid()}")
-    if final.exists():
-        final.rename(old)
-    folder.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
