@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.errors import DriftError, RunFolderError, UsageError
-from finetune.recipe.source import Path_
+from finetune.recipe.source import Path_, path_of
 from finetune.rundir import RunDir, refuse_if_running
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _elsewhere(overrides: list[str]) -> dict[Path_, Any]:
     found: dict[Path_, Any] = {}
     for text in overrides:
         key, _, value = text.partition("=")
-        parts: Path_ = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+        parts = path_of(key)
         entry = len(parts) == 3 and parts[0] in ("datasets", "test_datasets") and parts[2] in OF_ENTRIES
         if not value or not (entry or key in INPUTS):
             raise UsageError(

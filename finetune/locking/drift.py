@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.locking.lock import Lock
-from finetune.locking.meaning import flat
-from finetune.recipe.source import Path_
+from finetune.locking.meaning import FROM_ENVIRONMENT, flat
+from finetune.recipe.source import Path_, path_of
 
 LIBRARIES = "libraries"
 ABSENT = "not written"
@@ -52,11 +52,11 @@ def _recipe(was: Lock, now: Lock) -> Iterator[Moved]:
     before, after = dict(flat(was.recipe["keys"])), dict(flat(now.recipe["keys"]))
     different = [key for key in {**before, **after} if _whole(before, key) != _whole(after, key)]
     for key in different:
-        yield Moved(key, *_texts(before, after, key), _parts(key))
+        yield Moved(key, *_texts(before, after, key), path_of(key))
     if not different and was.recipe.get("sha256") != now.recipe.get("sha256"):
-        variables = [key for key, value in after.items() if isinstance(value, str) and "${oc.env" in value]
+        variables = [key for key, value in after.items() if isinstance(value, str) and FROM_ENVIRONMENT in value]
         what = ", ".join(variables) or "the recipe"
-        yield Moved(what, "another value", "the one that its variable has here", _parts((variables or [""])[0]))
+        yield Moved(what, "another value", "the one that its variable has here", path_of((variables or [""])[0]))
     if list(was.recipe.get("extends") or ()) != list(now.recipe.get("extends") or ()):
         before_files, files = (", ".join(lock.recipe.get("extends") or ()) or "nothing" for lock in (was, now))
         yield Moved("extends", before_files, files, ("extends",))
@@ -79,10 +79,6 @@ def _texts(before: Mapping[str, Any], after: Mapping[str, Any], key: str) -> tup
 def _cut(text: str, begin: int) -> str:
     end = begin + SHOWN - 1
     return "…" * bool(begin) + text[begin:end] + "…" * (end < len(text))
-
-
-def _parts(key: str) -> Path_:
-    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
 def moved_inputs(was: Lock, now: Lock) -> Iterator[Moved]:

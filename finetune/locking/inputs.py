@@ -19,7 +19,7 @@ from finetune.recipe.data import DatasetEntry
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.reward_models import weights_folder
 from finetune.recipe.rewards import FunctionName
-from finetune.recipe.source import Path_
+from finetune.recipe.source import Path_, path_of
 
 ON_HUB = re.compile(r"hf://datasets/(?P<name>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<rest>.*)")
 BASE = "base"
@@ -205,10 +205,10 @@ def absent(key: str, recipe: Recipe) -> FinetuneError:
 def place_of(item: str) -> Path_:
     """Where the recipe names an input, or the input that a part of it belongs to (`model.config.json`)."""
     known = {"model": "base_model", "tokenizer": "tokenizer_config", "adapter": "lora_model_dir"}
-    first, *rest = item.split(".")
+    parts = path_of(item)
+    first = str(parts[0])
     if first in known:
         return (known[first],)
-    parts: Path_ = (first, *(int(part) if part.isdecimal() else part for part in rest))
     if first == "trl":
         return parts[:3]
     if first in ("datasets", "test_datasets"):

@@ -26,7 +26,7 @@ from finetune.recipe.recipe import Recipe
 from finetune.recipe.rows import MessageProperties, PromptFormat
 from finetune.recipe.rules import broken_rules
 from finetune.recipe.secrets import refuse_secrets
-from finetune.recipe.source import Path_, Source
+from finetune.recipe.source import Path_, Source, path_of
 from finetune.recipe.spellings import today
 from finetune.recipe.surviving import LIBRARIES
 from finetune.recipe.sweep import SweepSection
@@ -90,7 +90,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     recipe, values, wrong = _validated(values, source)
     # What stays in its old spelling is no unknown key.
     faults += [*found, *wrong_sweep, *(fault for fault in wrong if fault.where not in spelt)]
-    faults += [Fault(message, source.where(_path(key)), code="FT005") for key, message in _broken(values)]
+    faults += [Fault(message, source.where(path_of(key)), code="FT005") for key, message in _broken(values)]
     faults += _no_keys(values, source)
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
@@ -149,11 +149,6 @@ def _off_path(path: Path_, values: Mapping[str, Any]) -> Path_ | None:
 def _nothing(value: Any) -> bool:
     """Whether a value asks for nothing."""
     return value is None or value is False or value in ("", [], {}, 0)
-
-
-def _path(key: str) -> Path_:
-    """`datasets.0.type` -> its parts."""
-    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
 def _model_of(path: Path_) -> tuple[type[Section], int]:

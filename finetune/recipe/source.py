@@ -12,6 +12,7 @@ from finetune.errors import Fault, RecipeError, Where
 from finetune.recipe.shipped import hint
 
 Path_ = tuple[str | int, ...]
+"""Of a value in a recipe: keys, and numbers of list items."""
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
 MAX_NODES = 50_000
@@ -26,6 +27,11 @@ _WORDS |= dict.fromkeys(("null", "Null", "NULL"), None)
 _WORDS |= dict.fromkeys(("true", "True", "TRUE"), True)
 _WORDS |= dict.fromkeys(("false", "False", "FALSE"), False)
 _WORDS |= dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan"))
+
+
+def path_of(key: str) -> Path_:
+    """`datasets.0.type` -> its parts."""
+    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
 def _fault(message: str, where: Where) -> Fault:
