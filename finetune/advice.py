@@ -3,12 +3,13 @@ model as far as a moment allows; knows no plan and loads nothing."""
 
 import functools
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.advice_modules import no_such_modules
+from finetune.advice_values import Finding, far_off
 from finetune.backends.checkpoints import verdict
 from finetune.backends.quantized import asked_of
 from finetune.errors import Fault
@@ -20,9 +21,6 @@ from finetune.recipe.recipe import Recipe
 from finetune.recipe.source import Path_
 from finetune.templates_planned import several
 
-Finding = tuple[str, str, str]
-"""The key to point at, the message, the code."""
-
 RATES = {"an adapter": (5e-6, 2e-3), "a whole model": (1e-7, 2e-4)}
 """Learning rates outside of which AdamW mostly diverges or learns nothing."""
 SMALL_HIDDEN, SMALL_MOST = 1024, 5e-3
@@ -33,31 +31,6 @@ RECURRENT = frozenset(
     "qwen3_next qwen3_5 qwen3_5_moe lfm2 lfm2_moe plamo2 kimi_linear olmo_hybrid".split()
 )
 """`model_type` of models with layers that carry a state along the row, across the documents packed into it."""
-
-_LLAMA = frozenset("q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split())
-_NEOX = frozenset("query_key_value dense dense_h_to_4h dense_4h_to_h".split())
-MODULES = {
-    **dict.fromkeys(
-        "llama mistral qwen2 qwen3 gemma gemma2 gemma3 gemma3_text olmo olmo2 cohere cohere2 granite smollm3 stablelm "
-        "ministral seed_oss".split(),
-        _LLAMA,
-    ),
-    "phi3": frozenset("qkv_proj o_proj gate_up_proj down_proj".split()),
-    "phi": frozenset("q_proj k_proj v_proj dense fc1 fc2".split()),
-    "opt": frozenset("q_proj k_proj v_proj out_proj fc1 fc2 project_in project_out".split()),
-    "gpt2": frozenset("c_attn c_proj c_fc".split()),
-    "gptj": frozenset("q_proj k_proj v_proj out_proj fc_in fc_out".split()),
-    "gpt_bigcode": frozenset("c_attn c_proj c_fc".split()),
-    "starcoder2": frozenset("q_proj k_proj v_proj o_proj c_fc c_proj".split()),
-    "gpt_neox": _NEOX,
-    "falcon": _NEOX,
-    "bloom": _NEOX,
-    "mpt": frozenset("Wqkv out_proj up_proj down_proj".split()),
-}
-"""`model_type` -> the linear layers of its blocks, as transformers names them."""
-SLOW = re.compile(r"\)[*+{?]|([*+{].*){5}", re.DOTALL)
-"""Regular expressions that can take longer than the world has time; they are left to peft, unjudged."""
-EVERYWHERE = frozenset("all-linear embed_tokens lm_head wte wpe embed_in embed_out".split())
 
 
 @dataclass(frozen=True)
@@ -90,10 +63,15 @@ class Case:
     @functools.cached_property
     def is_small(self) -> bool:
         """Whether the model is known to be one of the smallest."""
+        width = self.architecture.get("hidden_size")
+        return isinstance(width, int) and width <= SMALL_HIDDEN
+
+    @functools.cached_property
+    def architecture(self) -> dict[str, Any]:
+        """config.json of a local base_model or, by its name, of one that is known."""
         from finetune.memory.known import config_of_name  # a table that few recipes need
 
-        width = (self.config or config_of_name(self.recipe.base_model) or {}).get("hidden_size")
-        return isinstance(width, int) and width <= SMALL_HIDDEN
+        return self.config or dict(config_of_name(self.recipe.base_model) or {})
 
 
 def advice(checked: Checked) -> list[Fault]:
@@ -205,23 +183,7 @@ def _templates(case: Case) -> Iterator[Finding]:
 
 
 def _modules(case: Case) -> Iterator[Finding]:
-    wanted, kind = case.recipe.lora_target_modules, str(case.config.get("model_type"))
-    there = MODULES.get(kind)
-    if there is None or not case.recipe.adapter or case.recipe.lora_target_linear or not wanted:
-        return
-    if isinstance(wanted, str):
-        if SLOW.search(wanted):
-            return
-        # A regular expression is matched against whole names, whose last part is the module's.
-        names = [f"model.layers.0.{part}.{name}" for name in there for part in ("self_attn", "mlp", "attn")]
-        if any(re.fullmatch(wanted, name) for name in names) or wanted in EVERYWHERE | there:
-            return
-        missing = [wanted]
-    else:
-        missing = [name for name in wanted if name.split(".")[-1] not in there | EVERYWHERE]
-    if missing:
-        message = f"a {kind} model has no module {', '.join(repr(name) for name in missing)}"
-        yield "lora_target_modules", f"{message}; its layers are {', '.join(sorted(there))}", "FT019"
+    yield from no_such_modules(case.recipe, case.config)
 
 
 def _checkpoint(case: Case) -> Iterator[Finding]:
@@ -272,6 +234,10 @@ ADAPTERS_OF: dict[str, tuple[str, ...]] = {
 """Beginning of a key -> the adapters that heed it."""
 
 
+def _values(case: Case) -> Iterator[Finding]:
+    yield from far_off(case.recipe, case.architecture)
+
+
 def _packages(case: Case) -> Iterator[Finding]:
     """Only where the training libraries are: a machine that just checks recipes needs none of them."""
     recipe = case.recipe
@@ -295,5 +261,6 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _modules,
     _checkpoint,
     _overruled,
+    _values,
     _packages,
 )

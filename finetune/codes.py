@@ -179,12 +179,25 @@ CODES: dict[str, Code] = {
         "that quantize do not, or contradict it. Where nothing can be trained on such weights, training refuses the "
         "recipe; the message says what to write instead.",
     ),
+    "FT029": Code(
+        "warning",
+        "rows longer than the model's positions",
+        "`sequence_len` is more than `max_position_embeddings` of the model's config.json (or of what is known of a "
+        "model of that name). Some models fail on such rows, others learn them badly.",
+    ),
     "FT030": Code(
         "warning",
         "training would not fit the GPU",
         "The estimated peak of memory, with what the driver takes, is more than the GPU named with --gpu, or the one "
         "found, has. The message holds the smallest change of the recipe with which it would fit. docs/memory.md says "
         "what is counted and how exactly.",
+    ),
+    "FT031": Code(
+        "warning",
+        "a value far off what trains",
+        "A legal value with which hardly any model learns: a scale of the adapter (lora_alpha / lora_r) above 32, "
+        "`weight_decay` above 1, `max_grad_norm` below 0.001, `neftune_noise_alpha` above 50. Most are a misplaced "
+        "decimal point.",
     ),
     "FT040": Code(
         "error",

@@ -43,6 +43,10 @@ def found(folder: Path, lines: str) -> list[tuple[str, int]]:
         ("lora_alpha: 3", "FT011", 4),
         ("flash_attention: true", "FT010", 4),
         ("dataset_keep_in_memory: true", "FT023", 4),
+        ("adapter: lora\nlora_r: 8\nlora_alpha: 4096", "FT031", 6),
+        ("weight_decay: 10", "FT031", 4),
+        ("max_grad_norm: 1e-6", "FT031", 4),
+        ("neftune_noise_alpha: 500", "FT031", 4),
     ],
 )
 def test_each_mistake_is_warned_of_at_its_line(tmp_path: Path, lines: str, code: str, line: int) -> None:

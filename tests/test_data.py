@@ -109,11 +109,13 @@ def test_bad_data_is_named_by_file_row_and_turn(text: str, says: str, write: Any
     assert says in str(caught.value) and str(path) in str(caught.value)
 
 
-def test_many_bad_rows_are_counted_and_the_first_are_listed(write: Any) -> None:
+def test_reasons_are_listed_once_with_the_rows_they_hold_of(write: Any) -> None:
+    reasons = [f'{{"messages": [{{"role": "r{number}", "content": "x"}}]}}\n' for number in range(10)]
     with pytest.raises(DataError) as caught:
-        read(write('{"messages": []}\n' * 25))
+        read(write('{"messages": []}\n' * 25 + "".join(reasons * 2)))
     assert len(caught.value.faults) == 11 and "on_bad_row: skip" in str(caught.value)
-    assert "15 more rows" in str(caught.value)
+    assert "rows 1, 2, 3, 4, 5 and 20 more: `messages` is empty" in str(caught.value)
+    assert "rows 26, 36: turn 1: role 'r0'" in str(caught.value) and "2 more rows are bad too" in str(caught.value)
 
 
 @pytest.mark.parametrize(

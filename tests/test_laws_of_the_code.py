@@ -69,7 +69,7 @@ LAYERS = (
     ),
     ("readable",),
     ("resolve", "stages", "memory"),
-    ("outcome", "advice", "report", "together", "told", "saving", "locking"),
+    ("outcome", "advice", "advice_modules", "advice_values", "report", "together", "told", "saving", "locking"),
     ("judge", "runner", "previewing", "sweeping", "reproducing"),
     ("effects",),
     ("explain", "keys", "forms_page", "gallery", "exporting"),

@@ -23,6 +23,7 @@ FORMATS = ("text", "json", "github", "junit")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parser.add_argument("--format", choices=FORMATS, default="text", help="text, json, github or junit")
+    parser.add_argument("--strict", action="store_true", help="a recipe with warnings does not pass either")
     parser.add_argument("--frozen", action="store_true", help="prove only what is as RECIPE.lock has it, rows apart")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the proofs' folders, with their logs, in DIR")
 
@@ -43,6 +44,7 @@ def run(parsed: argparse.Namespace) -> int:
     for number, path in enumerate(files):
         keep = parsed.keep / f"{number:03}-{path.stem}" if parsed.keep else None
         reports.append(proved(path, [], keep))
+        reports[-1].strict = parsed.strict
         shown.report(reports[-1])
     sys.stdout.write(shown.end(reports))
     codes = {report.exit_code or ProofError.exit_code for report in reports if not report.passed}

@@ -53,6 +53,7 @@ def fitted(sides: Sequence[Side], lengths: Lengths, lost: Lost) -> list[Side]:
         cut = _cut(cut, longest, lengths)
     if not cut:
         lost.too_long += 1
+        lost.long_tokens += longest
         lost.trained_tokens += _answers(sides)
     elif sum(len(side.ids) for side in cut) < sum(len(_without_tail(side, lengths).ids) for side in sides):
         lost.truncated += 1

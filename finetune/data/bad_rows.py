@@ -8,6 +8,9 @@ from typing import Any
 from finetune.errors import DataError, Fault, Where
 
 SHOWN = 10
+"""Reasons that are listed."""
+NAMED = 5
+"""Rows that are named for each."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,32 @@ class BadRows:
     policy: str = "error"
     rows: list[BadOne] = field(default_factory=list)
 
-    def settle(self, what: str = "") -> list[BadOne]:
-        """The rows to leave out. DataError if there are any and the recipe does not skip them; `what` then names what
-        is not used for them."""
+    def settle(self) -> list[BadOne]:
+        """The rows to leave out. DataError if there are any and the recipe does not skip them."""
         if not self.rows or self.policy == "skip":
             return self.rows
-        more = len(self.rows) - SHOWN
-        last = [what] * bool(what) + [f"{more} more rows are bad too"] * (more > 0)
+        alike = _alike(self.rows)
+        more = sum(map(len, alike[SHOWN:]))
+        last = [f"{more} more rows are bad too"] * (more > 0)
         advice = "mend them, or leave them out with on_bad_row: skip"
-        raise DataError(*(bad.fault() for bad in self.rows[:SHOWN]), Fault("; ".join([*last, advice])))
+        raise DataError(*map(_fault, alike[:SHOWN]), Fault("; ".join([*last, advice])))
+
+
+def _alike(rows: list[BadOne]) -> list[list[BadOne]]:
+    """Rows of one source that are bad for one reason, in the order of their first."""
+    found: dict[object, list[BadOne]] = {}
+    for bad in rows:
+        found.setdefault((bad.source, bad.line or bad.why, bad.column), []).append(bad)
+    return list(found.values())
+
+
+def _fault(alike: list[BadOne]) -> Fault:
+    if len(alike) == 1 or alike[0].line:
+        return alike[0].fault()
+    numbers = list(dict.fromkeys(str(bad.row) for bad in alike))
+    more = len(numbers) - NAMED
+    named = ", ".join(numbers[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return Fault(f"row{'s' * (len(numbers) > 1)} {named}: {alike[0].why}", Where(alike[0].source))
 
 
 def counts(rows: list[BadOne]) -> Mapping[str, int]:

@@ -27,13 +27,12 @@ LONG_TEXT = 2**16
 @dataclass(frozen=True)
 class Setup:
     """What every process is told once. `readings`: one for each entry of the recipe's data; `labels`: the settings of
-    LabelSettings that an entry's group names; `digests`: whether each row's is wanted."""
+    LabelSettings that an entry's group names."""
 
     facts: Facts
     readings: Sequence[Reading]
     labels: Sequence[Mapping[str, Any]]
     lengths: Lengths
-    digests: bool
     exact: bool = False
 
 
@@ -71,7 +70,7 @@ class Maker:
             self.encoder, self.why = CallEncoder(tokenizer), "it does more than its tokenizer.json says"
 
     def chunk(self, stretch: Stretch) -> Chunk:
-        made = Growing(Chunk(stretch.entry), self.setup.lengths, self.setup.digests)
+        made = Growing(Chunk(stretch.entry), self.setup.lengths)
         rows: list[Row] = []
         for row in meanings(made.passing(stretch.found()), self.setup.readings[stretch.entry]):
             if isinstance(row, BadOne):
@@ -159,8 +158,8 @@ class Maker:
         except BadRow as bad:
             made.chunk.refused.append((number, str(bad)))
             return number, []
-        if texts and texts[0].unwritten:
-            made.lost(number).without(texts[0].unwritten)
+        if texts and texts[0].noted:
+            made.lost(number).note(texts[0].noted)
         if not texts:
             made.lost(number).too_short += 1
         elif texts[0].special and not texts[0].plain:

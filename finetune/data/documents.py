@@ -63,7 +63,7 @@ def documents_of(table: Table, rows: Any, lengths: Lengths, on_bad_row: str) -> 
     return made
 
 
-def finish(made: Documents, table: Table, rows: Any, lengths: Lengths) -> Documents:
+def finish(made: Documents, table: Table, rows: Any, lengths: Lengths, purpose: str = "") -> Documents:
     """The same with its sums. DataError if no row is left."""
     counted = made.counted
     counted.kept, counted.tokens = len(made.lengths), int(made.lengths.sum())
@@ -71,7 +71,7 @@ def finish(made: Documents, table: Table, rows: Any, lengths: Lengths) -> Docume
     for name, attribute in (("dropped", "dropped"), ("truncated", "truncated"), ("lost_tokens", "trained_tokens")):
         setattr(counted, name, sum(getattr(lost, attribute) for lost in counted.sources.values()))
     if not counted.kept:
-        raise nothing_left(counted, lengths)
+        raise nothing_left(counted, lengths, purpose)
     for row, _ in _often(table.special, rows):
         counted.special.setdefault(table.sources[table.names[row]], {})[int(table.numbers[row])] = table.special[row]
     return made

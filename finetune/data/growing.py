@@ -66,8 +66,8 @@ class _Labels(Sequence[int]):
 class Growing:
     """A chunk while it is made."""
 
-    def __init__(self, chunk: Chunk, lengths: Lengths, digests: bool) -> None:
-        self.chunk, self._lengths, self._wants_digests, self.checked = chunk, lengths, digests, False
+    def __init__(self, chunk: Chunk, lengths: Lengths) -> None:
+        self.chunk, self._lengths, self.checked = chunk, lengths, False
         self._numbers: list[int] = []
         self._files: list[int] = []
         self._plain: list[bool] = []
@@ -93,8 +93,7 @@ class Growing:
         self._numbers.append(row.number)
         self._plain.append(is_plain_text(row.meaning))
         self._examples.append(0)
-        if self._wants_digests:
-            self._digests.append(bytes.fromhex(row.digest()))
+        self._digests.append(bytes.fromhex(row.digest()))
         return len(self._numbers) - 1
 
     def lost(self, number: int) -> Lost:

@@ -19,7 +19,7 @@ from finetune.data.encoding import CallEncoder, difference
 from finetune.data.entries import STRETCH, Entry
 from finetune.data.prepared import TOKENS, Prepared, write
 from finetune.data.prepared import facts_of as facts_of_documents
-from finetune.data.selecting import Selected, needs_digests, selected
+from finetune.data.selecting import Selected, selected
 from finetune.data.sources import meanings, rows_of
 from finetune.data.table import Collector, Table
 from finetune.errors import ModelError
@@ -69,14 +69,13 @@ class Place:
         facts = facts_of(tokenizer)
         own = [*self.templates, *[None] * (len(labels) - len(self.templates))]
         labels = [one if text is None else {**one, "template": text} for one, text in zip(labels, own, strict=True)]
-        digests = needs_digests(sources, selection)
         work = _Work(self, sources, selection, Lengths(**lengths), tokenizer)
         key = key_of(sources, facts, {"selection": selection, "lengths": lengths, "labels": labels})
         folder = Path(self.folder).expanduser() if self.folder else default_folder()
 
         def make(partial: Path) -> None:
             readings = [entry.reading() for entry in sources]
-            work.make(partial, Setup(facts, readings, labels, work.lengths, digests))
+            work.make(partial, Setup(facts, readings, labels, work.lengths))
 
         return cached(folder, key, make)
 
@@ -167,7 +166,7 @@ class _Work:
 
                     plain = numpy.repeat(table.plain[rows], table.examples[rows])
                     found = join(found, plain, tokens, self.lengths.sequence_len)
-                made[purpose] = finish(found, table, rows, self.lengths)
+                made[purpose] = finish(found, table, rows, self.lengths, purpose if purpose != "train" else "")
         return made
 
     def _first(self, table: Table, rows: Any, setup: Setup) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from finetune.data.bad_rows import BadOne, BadRows
 from finetune.data.choosing import copies
 from finetune.data.entries import Entry
+from finetune.data.equals import said_again
 from finetune.data.sources import Taken, none_taken, refuse_too_many
 from finetune.data.split import nothing_left
 from finetune.data.table import Table, examples_of, twice
@@ -38,11 +39,6 @@ class _Digests(Sequence[str]):
         return self._digests[place].astype(">u8").tobytes().hex()
 
 
-def needs_digests(entries: Sequence[Entry], selection: Mapping[str, Any]) -> bool:
-    drawn = any(not entry.source.draw.takes_all for entry in entries)
-    return drawn or bool(selection["val_set_size"]) or bool(selection["deduplicate"])
-
-
 def selected(table: Table, entries: Sequence[Entry], selection: Mapping[str, Any]) -> Selected:
     """DataError for bad rows that are not skipped, and where nothing is left of an entry or of a purpose."""
     import numpy
@@ -64,7 +60,8 @@ def selected(table: Table, entries: Sequence[Entry], selection: Mapping[str, Any
         left = count - len(training) - len(validation)
         notes.append(f"{left} of {count} rows say what another says and were dropped")
     training, held_out = _split(table, training, selection["val_set_size"])
-    return Selected(training, validation if len(validation) else held_out, skipped, notes)
+    validation = validation if len(validation) else held_out
+    return Selected(training, validation, skipped, [*notes, *said_again(table, training, validation)])
 
 
 def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
@@ -72,7 +69,7 @@ def _taken(table: Table, number: int, entry: Entry) -> tuple[Taken, Any]:
     import numpy
 
     said = table.said[number]
-    skipped = BadRows(entry.on_bad_row, said.bad).settle(f"no row of {entry.path} was used")
+    skipped = BadRows(entry.on_bad_row, said.bad).settle()
     refuse_too_many(skipped, said.seen, entry.max_dropped_share)
     rows = numpy.arange(said.first, said.last)
     if not len(rows):

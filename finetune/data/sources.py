@@ -180,7 +180,7 @@ def read_rows(
             rows.append(row)
         else:
             bad.rows.append(row)
-    skipped = bad.settle(f"no row of {path} was used")
+    skipped = bad.settle()
     refuse_too_many(skipped, ids.rows, source.get("max_dropped_share", 1.0))
     if not rows:
         raise none_taken(path, ids.rows, skipped)

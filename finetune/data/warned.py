@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune.formats.meaning import BadRow, Message
 from finetune.rendering.examples import Counted
+from finetune.rendering.odd import odd_texts
 from finetune.rendering.specials import special_text
 from finetune.rendering.template import render
 from finetune.rendering.unwritten import REASONING, TOOLS, unwritten_texts
@@ -21,6 +22,7 @@ def warnings_of(counted: Counted, said: Collection[str] = ()) -> Iterator[str]:
         yield special_text(source, rows)
     for source, lost in [one for one in counted.sources.items() if one[0] not in said][:SOURCES_SHOWN]:
         yield from unwritten_texts(source, {TOOLS: lost.tools, REASONING: lost.reasoning})
+        yield from odd_texts(source, lost.rows, lost.empty, lost.open, lost.garbled)
 
 
 def dated(tokenizer: Any) -> Iterator[str]:

@@ -79,7 +79,7 @@ class Answered:
             whole = (*before, *answer)
         if whole[-1].role != "assistant":
             raise BadRow(f"`{column}` ends with a turn of {whole[-1].role}, not with an answer")
-        if len(whole) == 1:
+        if all(message.role == "system" for message in whole[:-1]):
             raise BadRow(
                 f"there is no question before the answer in `{column}`; the row has {names_of(row)}. Name its column "
                 "with field_prompt, or with field_messages"

@@ -1,6 +1,7 @@
 """Row -> Conversation for lists of messages: OpenAI's role/content, ShareGPT's from/value, any mapping. Knows columns
 and roles; knows no tokenizer and no model."""
 
+import difflib
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -108,9 +109,10 @@ def _missing(wanted: str, name: str | None, turn: Mapping[str, Any], number: int
 def _role(role: Any, number: int, known: Mapping[str, str]) -> str:
     ours = (known.get(role) or known.get(role.strip().lower())) if isinstance(role, str) else None
     if ours is None:
+        near = difflib.get_close_matches(str(role).lower(), known, n=1)
         raise BadRow(
             f"turn {number}: role {role!r} is not known ({', '.join(sorted(known))}). "
-            f"Add it under datasets.roles, for example roles: {{user: [{role}]}}"
+            f"Add it under datasets.roles, for example roles: {{{known[near[0]] if near else 'user'}: [{role}]}}"
         )
     return ours
 

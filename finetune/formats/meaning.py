@@ -1,5 +1,6 @@
 """What one row of data means, before any tokenizer. Knows no file and no template."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -111,13 +112,23 @@ class Row:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+_OURS = (Conversation, Segments, Tokens, PreferencePair, Judged, Asked, Message)
+
+
+@functools.cache
+def _compared(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """(name, default) of the fields that tell two of a kind from one another."""
+    return tuple((one.name, one.default) for one in fields(kind) if one.compare)
+
+
 def _plain(thing: Any) -> Any:
     """Dataclasses as mappings without what is at its default, so that a field added later moves no row."""
-    if isinstance(thing, Meaning | Message):
+    if isinstance(thing, _OURS):
+        kind: Any = type(thing)
         return {
-            one.name: _plain(value)
-            for one in fields(thing)
-            if one.compare and (value := getattr(thing, one.name)) != one.default and value != {}
+            name: _plain(value)
+            for name, default in _compared(kind)
+            if (value := getattr(thing, name)) != default and value != {}
         }
     return [_plain(part) for part in thing] if isinstance(thing, tuple) else thing
 

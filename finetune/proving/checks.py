@@ -13,6 +13,7 @@ from finetune.exporting.places import written
 from finetune.proving import values
 from finetune.proving.case import Case
 from finetune.proving.ending import endings
+from finetune.proving.every_row import every_row
 from finetune.proving.formatting import format
 from finetune.proving.runs import Made
 from finetune.screen import Screen
@@ -225,4 +226,4 @@ def generation(case: Case) -> None:
     case.report.add("generation stops", passed, said)
 
 
-ORDER: Sequence[Callable[[Case], None]] = (format, training, resume, accumulation, merge, generation)
+ORDER: Sequence[Callable[[Case], None]] = (format, every_row, training, resume, accumulation, merge, generation)

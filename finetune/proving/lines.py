@@ -8,7 +8,7 @@ from typing import Any
 from finetune.errors import Fault, FinetuneError
 from finetune.proving.replaced import Replacement
 
-PASSED, FAILED, SKIPPED = "passed", "FAILED", "skipped"
+PASSED, FAILED, SKIPPED, WARNED = "passed", "FAILED", "skipped", "warning"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Line:
 @dataclass
 class Report:
     """The proof of one recipe. `facts`: what it stands on (architecture, tokenizer, data), by name; `exit_code`: of
-    what stopped it before anything could be proved, or of the proof; `folder`: where it was made, if that is kept."""
+    what stopped it before anything could be proved, or of the proof; `folder`: where it was made, if that is kept;
+    `strict`: warnings count as well."""
 
     path: str
     lines: list[Line] = field(default_factory=list)
@@ -32,20 +33,29 @@ class Report:
     seconds: float = 0.0
     exit_code: int = 0
     folder: str = ""
+    strict: bool = False
 
     @property
     def passed(self) -> bool:
-        return self.exit_code == 0 and not self.failed
+        return self.exit_code == 0 and not self.failed and not (self.strict and self.warned)
 
     @property
     def failed(self) -> list[Line]:
         return [line for line in self.lines if line.state == FAILED]
+
+    @property
+    def warned(self) -> list[Line]:
+        return [line for line in self.lines if line.state == WARNED]
 
     def add(self, check: str, passed: bool, said: str) -> None:
         self.lines.append(Line(check, PASSED if passed else FAILED, said))
 
     def skip(self, check: str, why: str) -> None:
         self.lines.append(Line(check, SKIPPED, why))
+
+    def warn(self, check: str, said: str) -> None:
+        """What breaks no promise and is hardly meant so."""
+        self.lines.append(Line(check, WARNED, said))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -64,7 +74,7 @@ def guarded(report: Report, check: str, reword: Callable[[str], str], make: Call
     try:
         make()
     except FinetuneError as error:
-        report.add(check, False, reword(" ".join(map(_placed, error.faults))))
+        report.add(check, False, reword("; ".join(map(_placed, error.faults))))
     except Exception as error:  # noqa: BLE001 - what crashes in a proof would crash in the run, and other checks go on
         first = (str(error).strip().splitlines() or [""])[0][:200]
         report.add(check, False, f"the program or a library failed: {type(error).__name__}: {first}")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from finetune.advice import advice
 from finetune.backends import BACKENDS
 from finetune.errors import FinetuneError, UsageError
 from finetune.machine import Machine, assumed, probe
@@ -47,6 +48,9 @@ def proved(path: Path, overrides: Sequence[str], keep: Path | None) -> Report:
                 BACKENDS["transformers"].prepare_process()
                 quiet_libraries(bars=False)
             report.add("recipe", True, "valid")
+            for fault in checked.heard([*checked.notes, *advice(checked)]):
+                if fault.severity == "warning":
+                    report.warn("recipe", f"{fault.message} [{fault.code}]")
             _prove(report, checked, bench)
         except FinetuneError as error:
             # Something that leaves nothing to prove.

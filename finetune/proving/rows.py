@@ -70,7 +70,7 @@ def _taken(entry: DatasetEntry, call: Call, file: Path, wish: tuple[int, int, li
         try:
             found = _first_rows(call, entry.filter, count)
         except DataError as error:
-            if _is_local(entry):
+            if is_local(entry):
                 raise
             reason = f"it is not in the hub's cache: {error.faults[0].message[:120]}"
     if not reason:
@@ -88,14 +88,14 @@ def _taken(entry: DatasetEntry, call: Call, file: Path, wish: tuple[int, int, li
     return Taken(kept, entry.path, False, reason, tuple(range(1, count + 1)), texts)
 
 
-def _is_local(entry: DatasetEntry) -> bool:
+def is_local(entry: DatasetEntry) -> bool:
     names = [entry.data_files] if isinstance(entry.data_files, str) else list(entry.data_files or ())
     return Path(entry.path).exists() or any(Path(name).exists() for name in names)
 
 
 def _not_here(entry: DatasetEntry) -> str:
     """Why an entry's rows are not looked for."""
-    if _is_local(entry) or any(sign in entry.path for sign in "*?["):
+    if is_local(entry) or any(sign in entry.path for sign in "*?["):
         return ""
     if "://" in entry.path:
         return "it is an address, and a proof asks no network"

@@ -41,9 +41,9 @@ class Shown:
         self.console.print(verdict(report), markup=False, soft_wrap=True)
         if self.form == "github":
             self.console.print("::endgroup::", markup=False)
-            for line in report.failed:
-                place = {"file": report.path}
-                text = command("error", f"{line.check}: {line.said}", "finetune prove", place)
+            for line in (*report.failed, *report.warned):
+                place, kind = {"file": report.path}, "error" if line.state == FAILED else "warning"
+                text = command(kind, f"{line.check}: {line.said}", "finetune prove", place)
                 self.console.print(text, markup=False, soft_wrap=True)
 
     def _facts(self, report: Report) -> None:
@@ -74,8 +74,12 @@ class Shown:
 
 def verdict(report: Report) -> str:
     skipped = sum(line.state == "skipped" for line in report.lines)
-    word = "proved" if report.passed else f"NOT proved ({', '.join(line.check for line in report.failed)})"
-    beside = f", {skipped} checks do not apply" if skipped else ""
+    against = ", ".join(dict.fromkeys(line.check for line in report.failed or report.warned))
+    word = "proved" if report.passed else f"NOT proved ({against})"
+    apply = "checks do" if skipped > 1 else "check does"
+    beside = f", {skipped} {apply} not apply" if skipped else ""
+    if count := len(report.warned):
+        beside += f", {count} warning" + "s" * (count > 1) + ", which --strict counts" * report.strict
     return f"{report.path}: {word} in {report.seconds:.0f} s{beside}"
 
 

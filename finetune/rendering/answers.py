@@ -101,7 +101,7 @@ class AnswerTexts:
         if not one.answers:
             raise BadRow("the row does not end with an answer of the assistant")
         places = tuple(one.contents) if plain else ()
-        return Text(one.text, one.spans, True, False, found, (), places, unwritten=one.unwritten)
+        return Text(one.text, one.spans, True, False, found, (), places, noted=one.unwritten)
 
     def _plain(self, side: Segments) -> Text:
         """A prompt and the text that goes on from it. An end token follows unless the text brings one."""

@@ -131,9 +131,10 @@ def _examples(rows: Sequence[Row], work: _Work) -> Iterator[Example]:
     yield from (Example(*part) for part in joiner.rest())
 
 
-def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
+def nothing_left(counted: Counted, lengths: Lengths, purpose: str = "") -> DataError:
+    """`purpose`: what the rows are for, where that needs saying."""
     sources = ", ".join(sorted(counted.sources))
-    left = f"none of the {counted.rows} rows of {sources} is left"
+    left = f"none of the {counted.rows} {purpose + ' ' * bool(purpose)}rows of {sources} is left"
     if sum(lost.unlearned for lost in counted.sources.values()) > counted.dropped:
         return DataError(
             f"{left}: by their own flags, and by roles_to_train, nothing in them is learned. Name the roles whose "
@@ -150,7 +151,11 @@ def nothing_left(counted: Counted, lengths: Lengths) -> DataError:
             f"{lengths.kept_free} leaves of sequence_len: {whole}. Raise the one, or lower the other"
         )
     cut = "" if lengths.excess_length_strategy != "drop" else ", or set excess_length_strategy: truncate"
-    return DataError(f"{left}: no answer fits into sequence_len: {lengths.sequence_len}. Raise it{cut}")
+    tokens, many = (
+        sum(getattr(lost, name) for lost in counted.sources.values()) for name in ("long_tokens", "too_long")
+    )
+    average = f", with {tokens / many:,.0f} tokens a row on average" if tokens else ""
+    return DataError(f"{left}: no answer fits into sequence_len: {lengths.sequence_len}{average}. Raise it{cut}")
 
 
 def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example]]:
@@ -163,7 +168,7 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
             texts_of_row = work.texts_of(row).texts(row.meaning)
             lost = work.losses.of(row.source)
             lost.too_short += not texts_of_row
-            lost.without(texts_of_row[0].unwritten if texts_of_row else ())
+            lost.note(texts_of_row[0].noted if texts_of_row else ())
             for text in texts_of_row:
                 text.text.encode("utf-8")
                 made.append((row, text))

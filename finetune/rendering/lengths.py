@@ -45,16 +45,24 @@ class Lost:
     truncated: int = 0
     divided: int = 0
     trained_tokens: int = 0
+    long_tokens: int = 0
+    """Tokens of the rows that were dropped because they are too long."""
     unlearned: int = 0
     """Rows that say themselves that none of their turns is learned; they are left out."""
     tools: int = 0
     reasoning: int = 0
     """Rows whose tools, or whose reasoning, the chat template never writes; they are kept."""
+    empty: int = 0
+    open: int = 0
+    """Rows with an answer without a word, and those that end with a turn that is not learned; they are kept."""
+    garbled: int = 0
+    """Rows with letters that were read in a wrong encoding; they are kept."""
 
-    def without(self, kinds: Sequence[str]) -> None:
-        """Count a row of which the template leaves these out: `tools`, `reasoning`."""
-        self.tools += "tools" in kinds
-        self.reasoning += "reasoning" in kinds
+    def note(self, counters: Sequence[str]) -> None:
+        """Count a row that is kept, of which a person should hear: `tools`, `reasoning`, `empty`, `open`,
+        `garbled`."""
+        for name in counters:
+            setattr(self, name, getattr(self, name) + 1)
 
     @property
     def dropped(self) -> int:
@@ -104,6 +112,7 @@ def pieces_of(labels: Sequence[int], lengths: Lengths, plain: bool, lost: Lost) 
     lost.trained_tokens += _learned(labels) - sum(_learned(labels[slice(*part)]) for part in kept)
     if not kept:
         lost.too_long += 1
+        lost.long_tokens += size
     elif strategy == "split":
         lost.divided += 1
     else:
@@ -158,7 +167,8 @@ def refuse_losses(sources: Mapping[str, Lost], max_dropped_share: float) -> None
 
 def loss_text(lost: Lost) -> str:
     """What a source lost, in a sentence without its end."""
-    kinds = (("too long", lost.too_long), ("too short", lost.too_short), ("bad", lost.skipped))
+    average = f" with {lost.long_tokens / lost.too_long:,.0f} tokens on average" if lost.long_tokens else ""
+    kinds = ((f"too long{average}", lost.too_long), ("too short", lost.too_short), ("bad", lost.skipped))
     why = ", ".join(f"{number} {kind}" for kind, number in kinds if number)
     cut = ", ".join(f"{number} {what}" for what, number in (("cut", lost.truncated), ("split", lost.divided)) if number)
     text = f"{lost.dropped} of {lost.rows} rows dropped" + (f" ({why})" if why else "")

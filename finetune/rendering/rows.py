@@ -3,6 +3,7 @@ rows into examples, made from the tokenizer and the plan's settings. Knows no le
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from finetune.formats.meaning import Asked, BadRow, Conversation, Judged, Meaning, PreferencePair, Segments
@@ -10,6 +11,7 @@ from finetune.rendering.answers import AnswerTexts
 from finetune.rendering.beside import beside
 from finetune.rendering.conversation import Conversations
 from finetune.rendering.labels import LabelSettings, Span, labels_of, learned_runs, without_masked
+from finetune.rendering.odd import oddities
 from finetune.rendering.specials import Specials, encode_in_parts
 from finetune.rendering.texts import Text, begin_of_text
 
@@ -65,8 +67,9 @@ class RowTexts:
         if found and special == "error":
             raise BadRow(f"its content holds special-token text: {', '.join(found)}")
         plain = bool(found) and special == "text"
+        odd = oddities(meaning, None if self.settings.train_on_inputs else self.settings.roles_to_train)
         if isinstance(meaning, Segments):
-            return [self._segments(meaning, found, plain)]
+            return [replace(self._segments(meaning, found, plain), noted=odd)]
         ends = self.conversations.ends != "none"
         flagged = not self.settings.roles_to_train or any(
             message.learned is not None or message.spans is not None for message in meaning.messages
@@ -75,7 +78,7 @@ class RowTexts:
         return [
             Text(
                 *(one.text, one.spans, ends and one.answers, flagged, found, (), tuple(one.contents) * plain),
-                *(one.masked, one.unwritten),
+                *(one.masked, (*one.unwritten, *odd)),
             )
             for one in self.conversations.rendered(meaning, pattern)
         ]

@@ -11,7 +11,7 @@ class Text:
     """One text of a row. `spans`: learned characters; `closes`: whether the last of them ends with an end token;
     `flagged`: the row's own flags say what is learned; `special`: special-token texts in its own content; `cuts` and
     `plain`: as encode_in_parts takes them, empty where the text is tokenized whole; `masked`: characters of which no
-    token is learned, whatever else it holds; `unwritten`: what the row brings that the template leaves out."""
+    token is learned, whatever else it holds; `noted`: counters of Lost that the row raises."""
 
     text: str
     spans: list[Span]
@@ -21,7 +21,7 @@ class Text:
     cuts: tuple[int, ...] = ()
     plain: tuple[Span, ...] = ()
     masked: tuple[Span, ...] = ()
-    unwritten: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
