@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from finetune.data.warned import warnings_of
-from finetune.formats.meaning import Conversation, Message, Segments
+from finetune.formats.answers import Answered
+from finetune.formats.judged import label_of
+from finetune.formats.meaning import BadRow, Conversation, Fields, Message, Row, Segments
 from finetune.proving.prove import proved
+from finetune.rendering.examples import tokenize_rows
 from finetune.rendering.odd import oddities
 from tests.test_prepare import prepared, source
-from tests.test_proving_faults import checks_until, recipe_file
+from tests.test_proving_faults import ASKS, CHATML, checks_until, recipe_file
 
 
 def chat(question: str, answer: str) -> dict[str, Any]:
@@ -77,6 +80,43 @@ def test_answers_without_a_word_and_roles_the_wrong_way_round_are_counted(tmp_pa
     some = [chat("q", "a"), chat("r", ""), chat("s", "b")]
     made = prepared(tmp_path, [source(file(tmp_path / "some.jsonl", some))])
     assert ["1 of 3 rows have an answer without a word" in one for one in warnings_of(made.counted["train"])] == [True]
+
+
+def word_pieces() -> Any:
+    """A tokenizer that knows a few words, and no letter beside them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {text: number for number, text in enumerate(["[UNK]", "[SEP]", "it", "is", "well"])}
+    rules = Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.Whitespace()
+    # A pad token that is chosen among those there are stands in no text.
+    return PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="[UNK]", eos_token="[SEP]", pad_token="[UNK]")
+
+
+def test_rows_that_the_tokenizer_cannot_write_are_counted() -> None:
+    rows = [Row("d", number, Segments(((text, True),))) for number, text in enumerate(["it is well", "it is ill"])]
+    made = tokenize_rows(rows=rows, tokenizer=word_pieces(), lengths={"sequence_len": 9}, labels=[{}])
+    assert ["1 of 2 rows hold letters that this tokenizer" in one for one in warnings_of(made.counted)] == [True]
+
+
+def test_a_preference_needs_a_question_and_not_a_system_message_alone() -> None:
+    row = {"question": "q", "system": "be kind", "chosen": "yes", "rejected": "no"}
+    with pytest.raises(BadRow, match=r"no question before the answer in `chosen`; the row has `question`"):
+        Answered(prompt=("prompt",)).answered(row, "chosen", Fields())
+
+
+@pytest.mark.parametrize("label", ["1", "yes", "True", "good", 1, True])
+def test_labels_of_a_table_are_read_as_people_write_them(label: Any) -> None:
+    assert label_of({"label": label}, Fields()) is True
+
+
+@pytest.mark.slow
+def test_tokens_that_a_recipe_adds_are_no_fault_of_its_proof(tmp_path: Path) -> None:
+    data = [{"path": str(file(tmp_path / "rows.jsonl", ROWS)), "type": "chat_template"}]
+    changes = {"adapter": None, "lora_r": None, "tokens": ["<extra>"], "chat_template": "jinja"}
+    changes["chat_template_jinja"] = (CHATML + ASKS).replace("<|im_end|>", "<extra>")
+    assert proved(recipe_file(tmp_path, datasets=data, **changes), [], None).passed
 
 
 ROWS = [chat(f"how is {number}", f"it is {number} well") for number in range(16)]

@@ -41,6 +41,15 @@ def test_the_pieces_of_a_row_are_its_text_and_every_token_has_its_label(text: st
     assert "".join(piece.text for piece in whole) == TOKENIZER.decode(ids)
 
 
+@pytest.mark.parametrize("family", list(tiny.SENTENCEPIECE))
+def test_the_spaces_before_words_are_shown_by_tokenizers_that_begin_a_text_without_one(family: str) -> None:
+    tokenizer = tiny.sentencepiece_tokenizer(family)
+    text = "how are you 😀? the sun is warm"
+    ids = tokenizer(f"{tokenizer.bos_token}{text}", add_special_tokens=False)["input_ids"]
+    shown = "".join(piece.text for piece in pieces_of(ids, ids, tokenizer))
+    assert shown.removeprefix(tokenizer.bos_token).strip() == text
+
+
 def test_the_end_of_each_learned_stretch_is_marked() -> None:
     assert list(ends_of([IGNORED, 1, 2, IGNORED, 3])) == [2, 4]
     ids, labels = example()

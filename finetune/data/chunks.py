@@ -109,6 +109,7 @@ class Maker:
             for text, one in zip(several, whole, strict=True):
                 assert isinstance(text, Text)
                 sides.append(self._learned(row, text, one))
+                self._look_for_unknown(row, number, sides[-1][0], made)
         except BadRow as bad:
             made.chunk.refused.append((number, str(bad)))
             return
@@ -143,6 +144,12 @@ class Maker:
             raise BadRow("the question begins with two begin-of-sequence tokens; remove the one that the data holds")
         return ids, []
 
+    def _look_for_unknown(self, row: Row, number: int, ids: Any, made: Growing) -> None:
+        """Once for each row."""
+        unknown = self.texts[row.group].unknown
+        if unknown is not None and unknown in ids:
+            made.lost(number).unknown = 1
+
     def _texts(self, row: Row, made: Growing) -> tuple[int, Sequence[Text | Tokens]]:
         number = made.row(row)
         if isinstance(row.meaning, Tokens):
@@ -172,6 +179,7 @@ class Maker:
                 ids, runs = _of_tokens(text)
             else:
                 ids, runs = self._learned(row, text, next(encoded) if text.whole else None)
+                self._look_for_unknown(row, number, ids, made)
         except Unlearned:
             made.lost(number).unlearned += 1
         except BadRow as bad:

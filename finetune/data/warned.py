@@ -22,7 +22,7 @@ def warnings_of(counted: Counted, said: Collection[str] = ()) -> Iterator[str]:
         yield special_text(source, rows)
     for source, lost in [one for one in counted.sources.items() if one[0] not in said][:SOURCES_SHOWN]:
         yield from unwritten_texts(source, {TOOLS: lost.tools, REASONING: lost.reasoning})
-        yield from odd_texts(source, lost.rows, lost.empty, lost.open, lost.garbled)
+        yield from odd_texts(source, lost)
 
 
 def dated(tokenizer: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ from finetune.formats.preference import continued, filled, prompt_of
 
 LABELS = ("label", "kto_tag")
 WORDS = {"true": True, "false": False, "desirable": True, "undesirable": False, "good": True, "bad": False}
+WORDS |= {"1": True, "0": False, "yes": True, "no": False}
 
 
 def label_of(row: Mapping[str, Any], fields: Fields) -> bool:

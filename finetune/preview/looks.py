@@ -93,7 +93,7 @@ def pieces_of(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> tupl
     start = 0
     while start < len(ids):
         stop = start + 1
-        text = tokenizer.decode(list(ids[start:stop]), skip_special_tokens=False)
+        text = _text(ids, start, stop, tokenizer)
         # A replacement character means that the bytes of a character go on in the next token; at most four hold one.
         while (
             "\ufffd" in text
@@ -101,7 +101,7 @@ def pieces_of(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> tupl
             and (labels[stop] == IGNORED) == (labels[start] == IGNORED)
         ):
             stop += 1
-            text = tokenizer.decode(list(ids[start:stop]), skip_special_tokens=False)
+            text = _text(ids, start, stop, tokenizer)
         found.append(
             Piece(
                 text,
@@ -113,6 +113,16 @@ def pieces_of(ids: Sequence[int], labels: Sequence[int], tokenizer: Any) -> tupl
         )
         start = stop
     return tuple(found)
+
+
+def _text(ids: Sequence[int], start: int, stop: int, tokenizer: Any) -> str:
+    """Of some tokens amid a row. Many tokenizers leave out the space that a text begins with, so the token before them
+    is read too."""
+    before = tokenizer.decode(list(ids[start - 1 : start]), skip_special_tokens=False) if start else ""
+    whole = str(tokenizer.decode(list(ids[max(0, start - 1) : stop]), skip_special_tokens=False))
+    if "\ufffd" not in before and whole.startswith(before):
+        return whole[len(before) :]
+    return str(tokenizer.decode(list(ids[start:stop]), skip_special_tokens=False))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.backends.loaded import make_room
 from finetune.exporting.finished import Finished
 from finetune.exporting.merging import load_folder, load_parts, load_tokenizer
 from finetune.stages import without_adapter
@@ -31,6 +32,7 @@ def endings(
 ) -> Endings:
     """`merged`: what was made of the run, which answers as any program would have it; without one, the run's own."""
     parts = load_parts(run)
+    tokenizer = load_tokenizer(run.weights)
     model = load_folder(merged, False) if merged is not None else parts.model
     config = _saved_config(merged or run.weights)
     places = [place for one in documents if (place := _end(one, stop_ids)) is not None][:ROWS]
@@ -41,9 +43,10 @@ def endings(
             before = _mean([_probability(parts.model, ids, at) for ids, at in places])
     else:
         base = load_folder(_base(run), False)
+        # Tokens that the recipe adds are in the rows.
+        make_room(model=base, tokenizer=tokenizer, pad_to_multiple_of=None, mean_resizing=False)
         before = _mean([_probability(base, ids, at) for ids, at in places])
     asked = places or [([*ids, stop_ids[0]], len(ids)) for ids, _ in documents[:ROWS]]
-    tokenizer = load_tokenizer(run.weights)
     stopped = sum(_stops(model, config, (ids[:at], ids[at]), tokenizer) for ids, at in asked)
     return Endings(before, after, stopped, len(asked))
 

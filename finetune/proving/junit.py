@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from finetune.proving.lines import FAILED, SKIPPED, Report
+from finetune.proving.lines import FAILED, SKIPPED, WARNED, Report
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML cannot hold."""
@@ -14,16 +14,17 @@ NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def as_junit(reports: Sequence[Report]) -> str:
     whole = ElementTree.Element("testsuites", name="finetune prove")
     for report in reports:
-        states = [line.state for line in report.lines]
+        against = (FAILED, WARNED) if report.strict else (FAILED,)
+        states = [FAILED if line.state in against else line.state for line in report.lines]
         counts = {"tests": len(states), "failures": states.count(FAILED), "skipped": states.count(SKIPPED), "errors": 0}
         about = {"name": report.path, "time": f"{report.seconds:.1f}"} | {name: str(n) for name, n in counts.items()}
         suite = ElementTree.SubElement(whole, "testsuite", about)
         facts = ElementTree.SubElement(suite, "properties")
         for name, fact in report.facts.items():
             ElementTree.SubElement(facts, "property", name=name, value=_clean(fact))
-        for line in report.lines:
+        for line, state in zip(report.lines, states, strict=True):
             case = ElementTree.SubElement(suite, "testcase", classname=report.path, name=line.check, file=report.path)
-            kind = {FAILED: "failure", SKIPPED: "skipped"}.get(line.state)
+            kind = {FAILED: "failure", SKIPPED: "skipped"}.get(state)
             if kind:
                 ElementTree.SubElement(case, kind, message=_clean(line.said))
             else:

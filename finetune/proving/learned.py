@@ -54,7 +54,7 @@ def looked_at(prepared: Prepared, tokenizer: Any, rows: Sequence[Row], wish: Wis
         made.several += len(own) > 1
         made.none += not own
         if own:
-            _compare(made, "".join(own), row.meaning, wish)  # a long row may be split amid an answer
+            _compare(made, ("".join(own), tokenizer), row.meaning, wish)  # a long row may be split amid an answer
     return made
 
 
@@ -63,7 +63,14 @@ def _plain(text: str) -> str:
     return "".join(text.split())
 
 
-def _compare(made: Learned, learned: str, meaning: Meaning, wish: Wish) -> None:
+def _written(text: str, tokenizer: Any) -> str:
+    """As the tokenizer gives it back, which may fold letters, or know no token for some."""
+    return _plain(tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"], skip_special_tokens=False))
+
+
+def _compare(made: Learned, found: tuple[str, Any], meaning: Meaning, wish: Wish) -> None:
+    """`found`: what is learned, and the tokenizer that wrote it."""
+    learned, tokenizer = found
     said = list(_said(meaning))
     if wish.last_alone:
         answers = [place for place, (_, is_answer) in enumerate(said) if is_answer]
@@ -73,9 +80,10 @@ def _compare(made: Learned, learned: str, meaning: Meaning, wish: Wish) -> None:
         if not plain:
             continue
         if wanted:
+            there = plain in learned or _written(text, tokenizer) in learned
             made.wanted += 1
-            made.found += plain in learned
-            made.missing = made.missing or ("" if plain in learned else text[:60])
+            made.found += there
+            made.missing = made.missing or ("" if there else text[:60])
         elif not wish.asks_too and len(plain) > 12:
             made.asked += 1
             made.leaked += plain in learned

@@ -182,6 +182,7 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
     encoded = (
         work.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False) if whole else {}
     )
+    seen: Row | None = None
     tokens = zip(encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), strict=True)
     for row, thing in made:
         if isinstance(thing, Example):
@@ -189,6 +190,9 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
             continue
         texts = work.texts_of(row)
         ids, offsets = next(tokens) if thing.whole else texts.encoded(thing)
+        if texts.unknown is not None and texts.unknown in ids and row is not seen:
+            work.losses.of(row.source).unknown += 1
+            seen = row
         try:
             labels = texts.labels(thing, ids, offsets)
         except Unlearned:

@@ -56,11 +56,12 @@ class Lost:
     open: int = 0
     """Rows with an answer without a word, and those that end with a turn that is not learned; they are kept."""
     garbled: int = 0
-    """Rows with letters that were read in a wrong encoding; they are kept."""
+    unknown: int = 0
+    """Rows with letters that were read in a wrong encoding, or that the tokenizer cannot write; they are kept."""
 
     def note(self, counters: Sequence[str]) -> None:
         """Count a row that is kept, of which a person should hear: `tools`, `reasoning`, `empty`, `open`,
-        `garbled`."""
+        `garbled`, `unknown`."""
         for name in counters:
             setattr(self, name, getattr(self, name) + 1)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from finetune.formats.meaning import Conversation, Message, Segments
+from finetune.rendering.lengths import Lost
 from finetune.rendering.unwritten import THOUGHTS
 
 EMPTY, OPEN, GARBLED = "empty", "open", "garbled"
@@ -45,20 +46,26 @@ def _says_nothing(message: Message) -> bool:
     return not message.content.strip() and not extra.get("tool_calls") and not any(map(extra.get, THOUGHTS))
 
 
-def odd_texts(source: str, rows: int, empty: int, ended_open: int, garbled: int) -> Iterator[str]:
+def odd_texts(source: str, lost: Lost) -> Iterator[str]:
     """Warnings about a source, of which so many rows are odd."""
-    if empty:
+    rows = lost.rows
+    if lost.empty:
         yield (
-            f"warning: {source}: {empty:,} of {rows:,} rows have an answer without a word: they teach to say nothing. "
-            "Mend them, or leave them out with datasets.filter"
+            f"warning: {source}: {lost.empty:,} of {rows:,} rows have an answer without a word: they teach to say "
+            "nothing. Mend them, or leave them out with datasets.filter"
         )
-    if ended_open > MOST * rows:
+    if lost.open > MOST * rows:
         yield (
-            f"warning: {source}: {ended_open:,} of {rows:,} rows end with a turn that is not learned: nothing is, from "
+            f"warning: {source}: {lost.open:,} of {rows:,} rows end with a turn that is not learned: nothing is, from "
             "the last answer on. Are the roles the right way round (datasets.roles)?"
         )
-    if garbled:
+    if lost.garbled:
         yield (
-            f"warning: {source}: {garbled:,} of {rows:,} rows hold letters that were read in a wrong encoding, such as "
-            "\u00c3\u00bc for \u00fc, or \ufffd: convert the file anew from what it was made of"
+            f"warning: {source}: {lost.garbled:,} of {rows:,} rows hold letters that were read in a wrong encoding, "
+            "such as \u00c3\u00bc for \u00fc, or \ufffd: convert the file anew from what it was made of"
+        )
+    if lost.unknown:
+        yield (
+            f"warning: {source}: {lost.unknown:,} of {rows:,} rows hold letters that this tokenizer cannot write: it "
+            "puts its token for what is unknown in their place, and the model learns that"
         )

@@ -32,6 +32,7 @@ class RowTexts:
         self.specials = specials or Specials(tokenizer)
         self.begin: int | None = tokenizer.bos_token_id
         self.end: int | None = tokenizer.eos_token_id
+        self.unknown = _unknown(tokenizer)
         self._begin_text = begin_of_text(tokenizer)
         self._conversations: Conversations | None = None
         self._answers: AnswerTexts | None = None
@@ -149,6 +150,13 @@ class RowTexts:
         if text.closes and last not in self.stop_ids:
             raise BadRow("the token that ends the assistant's turn is not learned, so the model would not stop")
         return runs
+
+
+def _unknown(tokenizer: Any) -> int | None:
+    """The token for what the tokenizer cannot write, where that means nothing else."""
+    text = tokenizer.special_tokens_map.get("unk_token")
+    others = {tokenizer.special_tokens_map.get(name) for name in ("bos_token", "eos_token")}
+    return tokenizer.convert_tokens_to_ids(str(text)) if text is not None and text not in others else None
 
 
 def _own_words(meaning: Conversation | Segments) -> list[str]:
