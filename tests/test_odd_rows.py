@@ -27,25 +27,25 @@ def file(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-ASKS, SAYS, NOTHING = Message("user", "a"), Message("assistant", "b"), Message("assistant", " \n")
+ASKED, SAYS, NOTHING = Message("user", "a"), Message("assistant", "b"), Message("assistant", " \n")
 CALLS = Message("assistant", "", extra={"tool_calls": [{"function": {"name": "f"}}]})
 
 
 @pytest.mark.parametrize(
     ("meaning", "kinds"),
     [
-        (Conversation((ASKS, SAYS)), ()),
-        (Conversation((ASKS, NOTHING)), ("empty",)),
-        (Conversation((ASKS, Message("assistant", "", learned=False), ASKS, SAYS)), ()),
-        (Conversation((ASKS, CALLS, Message("tool", "1"), SAYS)), ()),
-        (Conversation((ASKS, Message("assistant", "", extra={"reasoning_content": "hm"}))), ()),
-        (Conversation((SAYS, ASKS)), ("open",)),
-        (Conversation((ASKS, SAYS, Message("user", "b", learned=False))), ()),
+        (Conversation((ASKED, SAYS)), ()),
+        (Conversation((ASKED, NOTHING)), ("empty",)),
+        (Conversation((ASKED, Message("assistant", "", learned=False), ASKED, SAYS)), ()),
+        (Conversation((ASKED, CALLS, Message("tool", "1"), SAYS)), ()),
+        (Conversation((ASKED, Message("assistant", "", extra={"reasoning_content": "hm"}))), ()),
+        (Conversation((SAYS, ASKED)), ("open",)),
+        (Conversation((ASKED, SAYS, Message("user", "b", learned=False))), ()),
         (Segments((("asked", False), (" ", True))), ("empty",)),
         (Segments((("asked", False), ("said", True))), ()),
-        (Conversation((ASKS, Message("assistant", "fÃ¼r"))), ("garbled",)),
-        (Conversation((ASKS, Message("assistant", "a \ufffd b"))), ("garbled",)),
-        (Conversation((ASKS, Message("assistant", "NÃO, São Paulo, Århus, «Ã», für, 日本"))), ()),
+        (Conversation((ASKED, Message("assistant", "fÃ¼r"))), ("garbled",)),
+        (Conversation((ASKED, Message("assistant", "a \ufffd b"))), ("garbled",)),
+        (Conversation((ASKED, Message("assistant", "NÃO, São Paulo, Århus, «Ã», für, 日本"))), ()),
     ],
 )
 def test_what_is_odd_about_a_row(meaning: Conversation | Segments, kinds: tuple[str, ...]) -> None:
@@ -53,8 +53,8 @@ def test_what_is_odd_about_a_row(meaning: Conversation | Segments, kinds: tuple[
 
 
 def test_a_turn_of_a_role_that_is_learned_may_be_the_last() -> None:
-    assert oddities(Conversation((SAYS, ASKS)), ("assistant", "user")) == ()
-    assert oddities(Conversation((SAYS, ASKS)), None) == ()
+    assert oddities(Conversation((SAYS, ASKED)), ("assistant", "user")) == ()
+    assert oddities(Conversation((SAYS, ASKED)), None) == ()
 
 
 def test_rows_that_are_learned_twice_or_measured_on_too_are_named(tmp_path: Path) -> None:
