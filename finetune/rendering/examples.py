@@ -78,9 +78,23 @@ class _Work:
     too_long: BadRows = field(default_factory=BadRows)
     special: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)
     """Source -> row -> the special-token texts in its content."""
+    unwritten: Row | None = None
+    """The last row with letters that the tokenizer cannot write."""
 
     def texts_of(self, row: Row) -> RowTexts:
         return self.texts[row.group if row.group < len(self.texts) else 0]
+
+    def encoded(self, texts: list[str]) -> Mapping[str, Any]:
+        how = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+        found: Mapping[str, Any] = self.tokenizer(texts, **how) if texts else {}
+        return found
+
+    def look_for_unknown(self, row: Row, ids: Sequence[int]) -> None:
+        """Once for each row, whose texts come one after the other."""
+        unknown = self.texts_of(row).unknown
+        if unknown is not None and row is not self.unwritten and unknown in ids:
+            self.losses.of(row.source).unknown += 1
+            self.unwritten = row
 
     def refuse(self, row: Row, why: str) -> None:
         self.bad.rows.append(BadOne(row.source, row.number, why))
@@ -179,10 +193,7 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
         except BadRow as bad:
             work.refuse(row, str(bad))
     whole = [thing.text for _, thing in made if isinstance(thing, Text) and thing.whole]
-    encoded = (
-        work.tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False) if whole else {}
-    )
-    seen: Row | None = None
+    encoded = work.encoded(whole)
     tokens = zip(encoded.get("input_ids", ()), encoded.get("offset_mapping", ()), strict=True)
     for row, thing in made:
         if isinstance(thing, Example):
@@ -190,9 +201,7 @@ def _tokenized(batch: Sequence[Row], work: _Work) -> Iterator[tuple[Row, Example
             continue
         texts = work.texts_of(row)
         ids, offsets = next(tokens) if thing.whole else texts.encoded(thing)
-        if texts.unknown is not None and texts.unknown in ids and row is not seen:
-            work.losses.of(row.source).unknown += 1
-            seen = row
+        work.look_for_unknown(row, ids)
         try:
             labels = texts.labels(thing, ids, offsets)
         except Unlearned:
