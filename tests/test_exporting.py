@@ -21,10 +21,11 @@ from finetune.exporting.gguf_file import Source, sampling_facts, write_gguf
 from finetune.exporting.gguf_model import ARCHITECTURES, architecture_of
 from finetune.exporting.gguf_reading import LlamaReader, by_transformers, gguf_facts
 from finetune.exporting.gguf_tokens import name_for_tokens, vocabulary_of
-from finetune.exporting.go_template import go_of, layout_of, literal, printed, render_go
+from finetune.exporting.go_template import Layout, go_of, layout_of, literal, printed, render_go
 from finetune.exporting.hub import _sendable
 from finetune.exporting.llama_template import GIVEN, as_trained
 from finetune.exporting.older import for_older_readers
+from finetune.exporting.proof import Bound, Proof
 from finetune.exporting.public import Base, Public, base_of
 from finetune.exporting.servers import vllm_defaults
 from finetune.rendering.layouts import LAYOUTS
@@ -400,6 +401,14 @@ def test_a_gguf_files_template_writes_as_in_training_what_llama_server_tells_it(
     render = jinja2.Environment().from_string
     assert render(made).render(**told, **GIVEN) == render(jinja).render(**told)
     assert (made == jinja) == kept
+
+
+def test_what_ollamas_language_cannot_say_is_noted() -> None:
+    proof = Proof({}, Bound(0, 0, 0), (), (), ())
+    layout = Layout("", None, "", "", "", trims=True)
+    assert ollama.with_note(proof, ollama.Modelfile("", "", layout)).warnings == (ollama.TRIMMED, ollama.UNSAID)
+    plain = Layout("", ("", ""), "", "", "", trims=False)
+    assert ollama.with_note(proof, ollama.Modelfile("", "", plain)).warnings == ()
 
 
 @pytest.mark.parametrize("text", ["\n", '"', 'a" b"\nc', "\\n", " x ", "日本"])

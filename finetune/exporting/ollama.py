@@ -21,6 +21,7 @@ TRIMMED = (
     "the template takes the spaces around a message away, which Ollama's language cannot: only messages without such "
     "spaces come out as in training"
 )
+UNSAID = "the template takes no system message, and Ollama leaves one out without a word"
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def write_modelfile(run: Finished, tokenizer: Any, begins: bool, file: Path) -> 
 
 def with_note(proof: Proof, made: Modelfile) -> Proof:
     """The proof, with what Ollama's language cannot say."""
-    if made.layout is None or not made.layout.trims:
+    if made.layout is None:
         return proof
-    return replace(proof, warnings=(*proof.warnings, TRIMMED))
+    notes = (TRIMMED,) * made.layout.trims + (UNSAID,) * (made.layout.system is None)
+    return replace(proof, warnings=(*proof.warnings, *notes))
