@@ -50,16 +50,23 @@ def seal(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def publish(folder: Path, final: Path) -> None:
-    """Give a sealed folder its name at once. One of that name waits aside until then."""
-    old = None
+    """Give a sealed folder its name at once."""
+    swap(folder, final, folder.with_name(f"{final.name}.old"))
+
+
+def swap(folder: Path, final: Path, old: Path) -> None:
+    """Give a folder its name. One of that name waits as `old` until then, and has it again if that fails."""
     if final.exists():
-        old = folder.with_name(f"{final.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
-    folder.rename(final)
+    try:
+        folder.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
     _sync(final.parent)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def whole(path: Path) -> Checkpoint:

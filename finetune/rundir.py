@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.checkpoints import swap
 from finetune.errors import RunFolderError
 
 MARKER = "run.json"
@@ -279,19 +280,8 @@ def abandon(run: RunDir) -> None:
 
 
 def publish(*, partial: str, final: str) -> None:
-    """Move a finished folder to its name, so that nobody ever sees half of it. One of that name waits aside until then,
-    and has its name again if the folder cannot take it."""
-    old = Path(f"{partial}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if Path(final).exists():
-        Path(final).rename(old)
-    try:
-        Path(partial).rename(final)
-    except OSError:
-        if old.exists():
-            old.rename(final)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    """Move a finished folder to its name, so that nobody ever sees half of it."""
+    swap(Path(partial), Path(final), Path(f"{partial}.old"))
 
 
 def keep_aside(run: RunDir, why: str) -> Path | None:
