@@ -336,3 +336,14 @@ def test_compared_answers_are_read_as_such(tmp_path: Path) -> None:
     )
     draft = drafted(tmp_path, HEAD + text)
     assert entries(draft) == [{"path": "org/pairs", "split": "train"}]
+
+
+def test_a_scripts_own_default_stands_in_for_a_setting_that_only_its_file_has(tmp_path: Path) -> None:
+    text = (
+        "import yaml, sys\ncfg = yaml.safe_load(open(sys.argv[1]))\n"
+        "seed = cfg['train'].get('seed', 7)\n"
+        "SFTTrainer('org/base', args=SFTConfig(learning_rate=float(cfg.get('lr', 3e-5)), seed=seed))\n"
+    )
+    draft = drafted(tmp_path, HEAD + text)
+    assert (draft.value("learning_rate"), draft.value("seed")) == (3e-5, 7)
+    assert draft.lines["seed"].why.endswith("could not be read; this is the script's own default")

@@ -26,6 +26,10 @@ def call(folder: Folder, node: ast.Call) -> Any:
         found = _method(base, function.attr, settings, positional)
         if found is not None:
             return found
+        if function.attr == "get" and isinstance(base, Object | Unread) and len(positional) == 2:
+            why = base.why if isinstance(base, Unread) else Unread("").why
+            other = positional[1].value
+            return Unread(folder.unread(node).text, why, other if known(other) else None)
         if isinstance(base, Names) and function.attr in base.methods:
             return _of_instance(folder, base, function.attr, settings, positional)
         if isinstance(base, Unread) and function.attr in ("get", *TEXT_METHODS) and base.why != Unread("").why:
@@ -100,7 +104,8 @@ def _named(folder: Folder, node: ast.Call, name: str, settings: dict[str, Settin
             return folder.unread(node)
     hangs = next((one.why for one in values if isinstance(one, Unread)), "")
     if name in ("int", "float", "str", "bool", "round", "abs") and hangs:
-        return folder.unread(node, hangs)
+        other = values[0].otherwise if isinstance(values[0], Unread) else None
+        return Unread(folder.unread(node).text, hangs, _as_kind(name, other))
     if name in ("os.path.join", "posixpath.join") and plain and all(isinstance(value, str) for value in values):
         return posixpath.join(*values)
     if short in ("Path", "PurePath") and plain and values and all(isinstance(value, str) for value in values):
@@ -145,6 +150,14 @@ def _parsed(parser: Object) -> Any:
     classes = given if isinstance(given, list) else [given]
     why = "the command line gives it"
     return [one.instance({}) if isinstance(one, Names) else Unread("a command line", why) for one in classes]
+
+
+def _as_kind(name: str, value: Any) -> Any:
+    """`float("2e-4")`; None for what is no such thing."""
+    try:
+        return FOLDED[name](value) if value is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _got(folder: Folder, node: ast.Call, values: list[Any]) -> Any:

@@ -60,7 +60,9 @@ class Draft:
     accounted: set[tuple[str, Where]] = field(default_factory=set)
     """Settings of which something was told."""
     missed: dict[str, Where] = field(default_factory=dict)
-    """Names of settings that are written and could not be read, or have no counterpart."""
+    """Names of settings that are written and could not be read."""
+    otherwise: dict[str, Any] = field(default_factory=dict)
+    """What the script takes in their place where its own settings have none."""
 
     def tell(self, kind: str, setting: Setting, message: str, advice: str = "") -> None:
         self.accounted.add((setting.name, setting.where))
@@ -117,6 +119,8 @@ class Draft:
     def unread(self, setting: Setting, value: Any = None) -> None:
         part = unread_in(setting.value if value is None else value) or Unread(value_text(setting.value))
         self.missed.setdefault(setting.key, setting.where)
+        if part.otherwise is not None:
+            self.otherwise.setdefault(setting.key, part.otherwise)
         message = f"{value_text(part)!r} cannot be read: {part.why}"  # a source may hold a secret
         self.tell(UNREAD, setting, message, "write its value into the recipe")
 

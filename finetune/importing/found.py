@@ -43,6 +43,8 @@ class Unread:
 
     text: str
     why: str = "it is only known when the file runs"
+    otherwise: Any = None
+    """What the script itself takes where its settings have no such value: `settings.get("lr", 2e-4)`."""
 
 
 @dataclass(frozen=True)

@@ -53,16 +53,15 @@ def answers_together(method: str, draft: Draft) -> None:
         draft.say(CONFLICT, place, f"generation_batch_size={together}", message, "it is left out")
     at_a_time = draft.value("trl.generation_batch_size") or rows * times
     if isinstance(at_a_time, int) and at_a_time % count:
-        line = draft.lines.pop("micro_batch_size", None)
+        line = draft.lines.get("micro_batch_size")
         draft.lines.pop("trl.generation_batch_size", None)
         why = f"raised to num_generations: the {count} answers to a question stand in one step"
-        draft.assume("micro_batch_size", count, why)
+        draft.lines["micro_batch_size"] = Line(count, why)
         place = line.where.line if line is not None and line.where is not None else 0
         draft.say(CHANGED, place, f"per_device_train_batch_size={value_text(rows)}", why, "Unsloth does the same")
     measured = draft.value("eval_batch_size", draft.value("micro_batch_size"))
     if (draft.test_datasets or draft.value("val_set_size")) and isinstance(measured, int) and measured % count:
-        draft.lines.pop("eval_batch_size", None)
-        draft.assume("eval_batch_size", count, "the answers to a question stand in one measurement")
+        draft.lines["eval_batch_size"] = Line(count, "the answers to a question stand in one measurement")
 
 
 def settings_of(names: Mapping[str, Any], base: Setting) -> dict[str, Setting]:

@@ -38,14 +38,22 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
 }
 
 
+PARTS = ("max_prompt_length", "max_completion_length")
+"""Of which a key is the sum."""
+
+
 def own_up(draft: Draft) -> None:
     """Say of every assumed line what could not be read that would have given it."""
     for key, line in draft.lines.items():
         names = _names_of(key) if line.assumed else ()
-        missed = next((draft.missed[name] for name in names if name in draft.missed), None)
-        if missed is not None:
-            default = line.why.removeprefix("not written; ") if line.why.startswith("not written; ") else "our own"
-            line.why = f"TO DO: line {line_of(missed)} says it and could not be read; this is {default}"
+        name = next((name for name in names if name in draft.missed), None)
+        if name is None:
+            continue
+        default = line.why.removeprefix("not written; ") if line.why.startswith("not written; ") else "our own"
+        other = draft.otherwise.get(name)
+        if other is not None and name not in PARTS and isinstance(other, type(line.value)):
+            line.value, default = other, "the script's own default"
+        line.why = f"TO DO: line {line_of(draft.missed[name])} says it and could not be read; this is {default}"
 
 
 @functools.cache
