@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from finetune import checkpoints, mending, progress
-from finetune.errors import ModelError, RecipeError, RewardError, RunFolderError, TrainingError
+from finetune.errors import Diverged, ModelError, RecipeError, RewardError, RunFolderError, TrainingError
 from finetune.workers import lost_reader
 
 NO_MEMORY = (
@@ -30,8 +30,9 @@ def explained(keeper: Any) -> Iterator[None]:
     except Explained:
         raise
     except TrainingError as error:
-        goes_on = bool(keeper.goes_on)
-        mended = "" if isinstance(error, RewardError) else mending.told(mending.of_numbers(keys), goes_on)
+        goes_on = bool(keeper.goes_on) and not _too_late(error, keeper)
+        changed = {} if isinstance(error, RewardError) else mending.of_numbers(keys)
+        mended = mending.told(changed, goes_on) + _back(error, keeper, changed)
         raise TrainingError(f"{error.faults[0].message}{rows_of(keeper)}{mended}") from error
     except Exception as error:
         goes_on = bool(keeper.goes_on)
@@ -51,6 +52,24 @@ def explained(keeper: Any) -> Iterator[None]:
                 f"the metrics of that step could not be written. Free some, or name another{mended}"
             ) from error
         raise
+
+
+def _too_late(error: TrainingError, keeper: Any) -> bool:
+    """Whether the last checkpoint holds weights of after the loss went up. The loss of a step is that of the weights
+    before it, so the step after which it went up had done the harm already."""
+    return isinstance(error, Diverged) and keeper.last is not None and keeper.last.step >= error.since
+
+
+def _back(error: TrainingError, keeper: Any, changed: Mapping[str, Any]) -> str:
+    """How a run goes on from before its loss went up, where its last checkpoint is of after that."""
+    if not isinstance(error, Diverged) or not keeper.goes_on or not _too_late(error, keeper):
+        return ""
+    of_after = f"\nCheckpoints of step {error.since} and later hold what went wrong"
+    good = [path for path in checkpoints.by_step(keeper.folder) if checkpoints.step_of(path) < error.since]
+    if not good:
+        return f"{of_after}, and there is none of before: begin anew, with --overwrite"
+    words = [f"resume_from_checkpoint={good[-1]}", "output_dir=ANOTHER", *mending.allowing(changed)]
+    return f"{of_after}; with these lines another run goes on from before: {' '.join(words)}"
 
 
 @contextmanager

@@ -99,3 +99,11 @@ class DriftError(FinetuneError):
 
 class RewardError(TrainingError):
     """What rewards answers failed; no change of the training would mend it."""
+
+
+class Diverged(TrainingError):
+    """The loss went up and stayed there. `since`: the step after which it did."""
+
+    def __init__(self, message: str, since: int) -> None:
+        self.since = since
+        super().__init__(message)

@@ -106,9 +106,14 @@ def told(changed: Mapping[str, Any], goes_on: bool) -> str:
         return ""
     text = "\nThe smallest change of the recipe that may mend it:\n" + as_yaml(changed).rstrip()
     if goes_on:
-        options = ["--resume", *(f"--resume-changed {key}" for key in changed if key not in HARMLESS)]
+        options = ["--resume", *allowing(changed)]
         text += f"\nThe last checkpoint is whole; with these lines the run goes on from it: {' '.join(options)}"
     return text
+
+
+def allowing(changed: Mapping[str, Any]) -> list[str]:
+    """Options with which a run goes on although these keys are others."""
+    return [f"--resume-changed {key}" for key in changed if key not in HARMLESS]
 
 
 def rows_told(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from finetune.errors import TrainingError
+from finetune.errors import Diverged, TrainingError
 from finetune.pace import Pace
 from finetune.recipe.measures import FIGURES, PREFERRING
 from finetune.screen import TrainingLine
@@ -116,21 +116,26 @@ class LossWatchdog(TrainerCallback, ExportableState):  # type: ignore[misc]
 
     def __init__(self, threshold: float, patience: int) -> None:
         self.threshold, self.patience = threshold, patience
-        self.above = 0
+        self.above = self.since = self.seen = 0
 
     def state(self) -> dict[str, Any]:
-        return {"args": {"threshold": self.threshold, "patience": self.patience}, "attributes": {"above": self.above}}
+        counted = {"above": self.above, "since": self.since, "seen": self.seen}
+        return {"args": {"threshold": self.threshold, "patience": self.patience}, "attributes": counted}
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         del args, control, kwargs
         loss = (logs or {}).get("loss")
         if loss is None:
             return
+        if not self.above:
+            self.since = self.seen  # a line is the mean of the steps since the one before
         self.above = self.above + 1 if loss > self.threshold else 0
+        self.seen = state.global_step
         if self.above >= self.patience:
-            raise TrainingError(
+            raise Diverged(
                 f"the loss stayed above loss_watchdog_threshold: {self.threshold:g} for {self.above} lines of metrics, "
-                f"until step {state.global_step}: the run is stopped. Lower learning_rate, or raise the threshold"
+                f"until step {state.global_step}: the run is stopped. Lower learning_rate, or raise the threshold",
+                self.since,
             )
 
 

@@ -78,6 +78,31 @@ def test_a_loss_above_the_watchdogs_threshold_ends_the_run(write_recipe: Any, fi
     assert "loss_watchdog_threshold" in err and "until step 2" in err
 
 
+@pytest.mark.parametrize(
+    "begun", [pytest.param(True, marks=pytest.mark.slow, id="from before"), pytest.param(False, id="anew")]
+)
+def test_a_loss_that_really_rises_ends_the_run_and_names_the_checkpoint_of_before(
+    begun: bool, write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    """A huge learning rate, from the first step on or after a gentle beginning."""
+    rising = {"learning_rate": 2.0, "max_grad_norm": 0, "adapter": None, "optimizer": "sgd"}
+    course = {"warmup_steps": 30 if begun else 0, "lr_scheduler": "constant_with_warmup", "max_steps": 14}
+    watched = {"loss_watchdog_threshold": 5.95, "loss_watchdog_patience": 2, "save_steps": 1 if begun else 4}
+    path = write_recipe(**(rising | course | watched))
+    code, _, err = finetune(path)
+    assert code == TrainingError.exit_code and "loss_watchdog_threshold: 5.95 for 2 lines" in err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+    assert "failed" in finetune("runs", tmp_path)[1]
+    if not begun:
+        assert "begin anew, with --overwrite" in err
+        return
+    words = err.split("goes on from before: ")[1].split()
+    assert [line["loss"] < 5.95 for line in metrics(tmp_path / "run") if "loss" in line][-3:] == [True, False, False]
+    words[1] = f"output_dir={tmp_path / 'mended'}"
+    code, out, err = finetune(path, *words, "learning_rate=1e-3", "max_grad_norm=1")
+    assert code == 0 and "goes on after step 10 of 14" in out, err
+
+
 def test_training_ends_early_and_keeps_the_best_when_validation_no_longer_improves(
     write_recipe: Any, finetune: Any, tmp_path: Path
 ) -> None:
