@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from finetune.data.prepared import Prepared
+from finetune.exporting.older import for_older_readers
 from finetune.formats import KINDS, READERS
 from finetune.formats.meaning import Conversation, Fields
 from finetune.memory.known import _MODELS
 from finetune.proving import checks
+from finetune.proving.base import known_model
 from finetune.proving.families import family_of
 from finetune.proving.lines import Line, Report
 from finetune.proving.made_rows import made_rows
@@ -202,3 +204,25 @@ def test_a_loss_that_falls_from_its_first_step_on_is_no_jump(losses: list[float]
     case: Any = SimpleNamespace(report=report, plot=plot, documents=[None] * 32)
     checks._fell(case, SimpleNamespace(losses=losses))  # type: ignore[arg-type]
     assert [line.state for line in report.lines] == [state], report.lines
+
+
+def test_what_a_library_writes_into_a_configuration_stays_out_of_the_next_proof() -> None:
+    known = known_model("unsloth/Phi-3.5-mini-instruct", None, None)
+    known.config["rope_scaling"]["original_max_position_embeddings"] = 1
+    again = known_model("unsloth/Phi-3.5-mini-instruct", None, None)
+    assert "original_max_position_embeddings" not in again.config["rope_scaling"]
+
+
+def test_a_configuration_for_older_readers_is_read_as_it_was(tmp_path: Path) -> None:
+    from transformers import AutoConfig, LlamaConfig
+
+    factors = {"short_factor": [1.0] * 8, "long_factor": [1.08] * 8, "original_max_position_embeddings": 4096}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, **factors}
+    config = LlamaConfig(
+        hidden_size=64, num_attention_heads=4, head_dim=16, max_position_embeddings=131072, rope_parameters=rope
+    )
+    config.save_pretrained(tmp_path)
+    before = AutoConfig.from_pretrained(tmp_path).rope_parameters
+    for_older_readers(tmp_path)
+    after = AutoConfig.from_pretrained(tmp_path).rope_parameters
+    assert {name: after.get(name) for name in rope} == {name: before.get(name) for name in rope}

@@ -27,7 +27,7 @@ def _rewrite(path: Path, change: Any) -> None:
 
 
 def _config(said: Mapping[str, Any]) -> dict[str, Any]:
-    found = {**said, **_rotary(said.get("rope_parameters"))}
+    found = {**said, **_rotary(said.get("rope_parameters"), str(said.get("model_type")).startswith("phi"))}
     for new, old in NEOX.items() if said.get("model_type") == "gpt_neox" else ():
         if new in found:
             found[old] = found[new]
@@ -38,18 +38,20 @@ def _config(said: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _rotary(parameters: Any) -> dict[str, Any]:
+def _rotary(parameters: Any, phi: bool = False) -> dict[str, Any]:
     """The old names of what is said of rotary embeddings, of each kind of layer where they differ."""
     if not isinstance(parameters, dict):
         return {}
     if "full_attention" in parameters:
         near = (parameters.get("sliding_attention") or {}).get("rope_theta")
-        return _rotary(parameters["full_attention"]) | ({"rope_local_base_freq": near} if near else {})
+        return _rotary(parameters["full_attention"], phi) | ({"rope_local_base_freq": near} if near else {})
     found = {name: parameters[name] for name in ("rope_theta", "partial_rotary_factor") if name in parameters}
     scaling = {name: value for name, value in parameters.items() if name not in found}
     kind = scaling.get("rope_type", "default")
     if kind == "longrope":
-        scaling = {"type": kind} | {name: scaling[name] for name in ("short_factor", "long_factor") if name in scaling}
+        # Version 4's Phi allows these two alone, and has the rest beside them; other models have it here.
+        kept = ("short_factor", "long_factor") if phi else tuple(name for name in scaling if name != "rope_type")
+        scaling = {"type": kind} | {name: scaling[name] for name in kept if name in scaling}
     return found | {"rope_scaling": None if kind == "default" else scaling}
 
 

@@ -1,6 +1,7 @@
 """The tiny base model: from where the architecture and the tokenizer of a recipe's model are known, and the folder with
 random weights that stands in for it. Asks no network."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,9 +51,9 @@ def known_model(base_model: str, revision: str | None, tokenizer: str | None) ->
     family = family_of(base_model)
     config, source = config_near(base_model, revision)
     if config is None and family is not None:
-        config, source = dict(family.config), f"bundled facts of {family.name}"
+        config, source = copy.deepcopy(dict(family.config)), f"bundled facts of {family.name}"
     elif config is not None and family is not None and source == TABLE:
-        config, source = {**family.config, **config}, f"bundled facts of {family.name}"
+        config, source = copy.deepcopy({**family.config, **config}), f"bundled facts of {family.name}"
     if config is None:
         raise ModelError(
             f"the architecture of base_model {base_model} is not known here: {source}. Put its config.json on this "
