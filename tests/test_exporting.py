@@ -470,7 +470,7 @@ LONG = {"short_factor": [1.0], "long_factor": [2.0]}
 def test_merged_files_say_by_their_old_names_what_transformers_4_reads(
     parameters: dict[str, Any], old: dict[str, Any], tmp_path: Path
 ) -> None:
-    kind = {"model_type": "gpt_neox"} if "rotary_pct" in old else {}
+    kind = {"model_type": "gpt_neox" if "rotary_pct" in old else "phi3"}
     config = {"dtype": "bfloat16", "rope_parameters": parameters} | kind
     (tmp_path / "config.json").write_text(json.dumps({"text_config": config}))
     (tmp_path / "tokenizer_config.json").write_text(
