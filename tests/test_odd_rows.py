@@ -11,9 +11,12 @@ from finetune.data.warned import warnings_of
 from finetune.formats.answers import Answered
 from finetune.formats.judged import label_of
 from finetune.formats.meaning import BadRow, Conversation, Fields, Message, Row, Segments
+from finetune.machine import assumed
 from finetune.proving.prove import proved
+from finetune.recipe.load import load_recipe
 from finetune.rendering.examples import tokenize_rows
 from finetune.rendering.odd import oddities
+from finetune.resolve import resolve
 from tests.test_prepare import prepared, source
 from tests.test_proving_faults import ASKS, CHATML, checks_until, recipe_file
 
@@ -109,6 +112,16 @@ def test_a_preference_needs_a_question_and_not_a_system_message_alone() -> None:
 @pytest.mark.parametrize("label", ["1", "yes", "True", "good", 1, True])
 def test_labels_of_a_table_are_read_as_people_write_them(label: Any) -> None:
     assert label_of({"label": label}, Fields()) is True
+
+
+@pytest.mark.parametrize(
+    ("lines", "seeded"), [("", 0), ("tokens: ['<x>']", 1), ("special_tokens: {eos_token: '<x>'}", 1)]
+)
+def test_embeddings_of_added_tokens_are_drawn_by_the_seed(tmp_path: Path, lines: str, seeded: int) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"base_model: org/m\ndatasets: [{{path: org/d, type: completion}}]\noutput_dir: o\n{lines}\n")
+    plan = resolve(load_recipe(path).recipe, assumed())
+    assert sum(call.target.endswith(".set_seed") for call in plan.stage("load")) == seeded
 
 
 @pytest.mark.slow

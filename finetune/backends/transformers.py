@@ -55,8 +55,9 @@ def load_calls(recipe: Recipe, precision: Precision, machine: Machine) -> tuple[
         },
         runtime=("quantization_config",) if quantization else (),
     )
-    # The head that scores is new, and drawn at random; without a seed two runs differ.
-    seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if recipe.reward_model else ()
+    # The head that scores and embeddings of added tokens are drawn at random; without a seed two runs differ.
+    draws = recipe.reward_model or recipe.tokens or recipe.special_tokens
+    seed = (Call("transformers.set_seed", {"seed": recipe.seed}),) if draws else ()
     made = (*tokenizer_calls(recipe), check_call(recipe), *quantization, *seed, *_loaded_by(recipe, precision), model)
     return (*made, *resize_calls(recipe), *_attention(recipe))
 
