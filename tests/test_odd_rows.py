@@ -114,9 +114,7 @@ def test_labels_of_a_table_are_read_as_people_write_them(label: Any) -> None:
     assert label_of({"label": label}, Fields()) is True
 
 
-@pytest.mark.parametrize(
-    ("lines", "seeded"), [("", 0), ("tokens: ['<x>']", 1), ("special_tokens: {eos_token: '<x>'}", 1)]
-)
+@pytest.mark.parametrize(("lines", "seeded"), [("", 0), ("tokens: ['<x>']", 1)])
 def test_embeddings_of_added_tokens_are_drawn_by_the_seed(tmp_path: Path, lines: str, seeded: int) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(f"base_model: org/m\ndatasets: [{{path: org/d, type: completion}}]\noutput_dir: o\n{lines}\n")
