@@ -2,6 +2,7 @@
 and turns those of the libraries into ours; the last whole checkpoint stays as it is."""
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,19 @@ def explained(keeper: Any) -> Iterator[None]:
                 f"the metrics of that step could not be written. Free some, or name another{mended}"
             ) from error
         raise
+
+
+@contextmanager
+def compiling(keys: Mapping[str, Any]) -> Iterator[None]:
+    """TrainingError where torch.compile cannot compile the model, which happens at its first pass."""
+    try:
+        yield
+    except Exception as error:
+        exceptions = sys.modules.get("torch._dynamo.exc")
+        if not keys.get("torch_compile") or not isinstance(error, getattr(exceptions, "TorchDynamoException", ())):
+            raise
+        why = first_of(getattr(error, "inner_exception", error))
+        raise TrainingError(f"torch.compile could not compile the model: {why}; write torch_compile: false") from error
 
 
 def _too_late(error: TrainingError, keeper: Any) -> bool:

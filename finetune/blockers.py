@@ -19,6 +19,7 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         *_dora(recipe, machine),
         *_numbers(recipe, backend, precision, machine),
         *_packages(recipe, machine),
+        *_compiling(recipe, machine),
         *_exports(recipe, machine),
         *several.blockers(recipe, backend, precision, machine),
     )
@@ -62,6 +63,18 @@ def _numbers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
         yield "fp16: true needs a CUDA GPU; write fp16: false"
     if recipe.tf32 is True and not machine.bf16:
         yield "tf32: true needs an Ampere GPU or newer; write tf32: false"
+
+
+def _compiling(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    if not recipe.torch_compile:
+        return
+    if recipe.torch_compile_backend in (None, "inductor") and not machine.compiler:
+        yield (
+            "torch_compile: true needs a C++ compiler, and there is none ($CXX, else g++): install one (apt install "
+            "g++), or write torch_compile: false"
+        )
+    if recipe.torch_compile_backend == "cudagraphs" and not machine.cuda:
+        yield "torch_compile_backend: cudagraphs needs a CUDA GPU; write torch_compile: false"
 
 
 def _exports(recipe: Recipe, machine: Machine) -> Iterator[str]:

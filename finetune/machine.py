@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,7 +58,7 @@ class Gpu:
 @dataclass(frozen=True)
 class Machine:
     """Facts about a machine. `processes`: in how many a run trains, on this machine and others; `device`: the
-    GPU of this one. `reasons`: fact -> how it is known."""
+    GPU of this one; `compiler`: of C++, by its command. `reasons`: fact -> how it is known."""
 
     gpus: tuple[Gpu, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Machine:
     cores: int = 1
     processes: int = 1
     device: int = 0
+    compiler: str | None = "assumed"
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -92,6 +94,7 @@ class Machine:
             "python": self.python,
             "cores": self.cores,
             "processes": self.processes,
+            "compiler": self.compiler,
             "platform": platform.platform(),
             "reasons": dict(self.reasons),
         }
@@ -109,7 +112,13 @@ def probe() -> Machine:
     packages = {name: version for name in PACKAGES if (version := installed(name))}
     gpus, why = _gpus(packages.get("torch", ""))
     reasons = {"gpu": why, "packages": "importlib.metadata"}
-    return Machine(gpus, packages, cores=_cores(), reasons=reasons)
+    return Machine(gpus, packages, cores=_cores(), compiler=_compiler(), reasons=reasons)
+
+
+def _compiler() -> str | None:
+    """As PyTorch looks for it."""
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    return name if shutil.which(name) else None
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune import mending, ranks
-from finetune.aftermath import room_to
+from finetune.aftermath import compiling, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
@@ -161,7 +161,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     keep = plan.one("train", ".Keeper")
     assert keep is not None
     keeper = perform(keep)
-    with desk.screen.training() as line:
+    with desk.screen.training() as line, compiling(going.facts["recipe"]):
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
         with room_to("begin to train", mending.of_loading(going.facts["recipe"])):
             trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))

@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from finetune import mending
-from finetune.errors import RunFolderError, TrainingError
+from finetune.aftermath import compiling
+from finetune.errors import MachineError, RunFolderError, TrainingError
 from tests import tiny
 from tests.crashing import metrics
 
@@ -185,6 +186,49 @@ def test_a_reader_of_rows_that_the_system_ended_is_named(write_recipe: Any, fine
     code, _, err = finetune(write_recipe(max_steps=20, dataloader_num_workers=1))
     assert code == TrainingError.exit_code
     assert "a process that reads rows was ended in step" in err and pasted(err) == {"dataloader_num_workers": 0}
+
+
+def test_who_compiles_is_told_before_training_that_the_machine_has_no_compiler(
+    write_recipe: Any, finetune: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    path = write_recipe(torch_compile=True, max_steps=1)
+    code, _, told = finetune(path)
+    assert code == MachineError.exit_code and "torch_compile: true needs a C++ compiler" in told
+    path = write_recipe(torch_compile=True, torch_compile_backend="cudagraphs", max_steps=1)
+    code, _, told = finetune(path)
+    assert code == MachineError.exit_code and "cudagraphs needs a CUDA GPU" in told
+
+
+def test_a_model_that_cannot_be_compiled_is_named_with_what_to_write() -> None:
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise OSError("no such kernel")
+
+    why = r"could not compile the model: .*no such kernel.*torch_compile: false"
+    with pytest.raises(TrainingError, match=why), compiling({"torch_compile": True}):
+        torch.compile(lambda x: x + 1, backend=broken)(torch.ones(2))
+    with pytest.raises(ZeroDivisionError), compiling({"torch_compile": True}):
+        1 / 0  # noqa: B018 - not of a compiler: it stays what it is
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same_and_is_saved_under_its_own_names(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    found = []
+    for name, compiled in (("plain", {}), ("compiled", {"torch_compile": True, "torch_compile_backend": "aot_eager"})):
+        path = write_recipe(
+            sample_packing=True, max_steps=3, logging_steps=1, output_dir=str(tmp_path / name), **compiled
+        )
+        code, _, told = finetune(path)
+        assert code == 0, told
+        found.append(load_file(tmp_path / name / "adapter" / "adapter_model.safetensors"))
+    plain, compiled_ = found
+    assert plain.keys() == compiled_.keys()
+    for name, weight in plain.items():
+        torch.testing.assert_close(compiled_[name], weight, rtol=1e-4, atol=1e-6)
 
 
 def test_a_training_that_is_done_is_not_lost_by_its_sample_answers(

@@ -42,11 +42,12 @@ class TrainingSection(OptimizerSection):
     torch_compile: Annotated[bool, Reaches("train", unsloth=())] = False
     """Compile the model with torch.compile: slow at first, then faster."""
     torch_compile_backend: Annotated[
-        str | None,
-        Field(min_length=1, examples=["inductor", "aot_eager"]),
+        Literal["inductor", "aot_eager", "eager", "cudagraphs"] | None,
+        Field(examples=["inductor", "aot_eager"]),
         Reaches("train", unsloth=(), needs={"torch_compile": True}),
     ] = None
-    """What torch.compile compiles with. Unset: inductor."""
+    """What torch.compile compiles with: `inductor` makes kernels and needs a C++ compiler; `aot_eager` and `eager` make
+    none, and are for looking for faults; `cudagraphs` records CUDA graphs. Unset: inductor."""
     torch_compile_mode: Annotated[
         Literal["default", "reduce-overhead", "max-autotune"] | None,
         Field(examples=["reduce-overhead", "default"]),
