@@ -92,7 +92,7 @@ LOSS = one_of(
 # Unset unless they are written.
 UNSET = _table(
     (
-        "revision_of_model tokenizer_config chat_template_jinja torch_compile_backend wandb_project wandb_entity "
+        "revision_of_model tokenizer_config chat_template_jinja wandb_project wandb_entity "
         "wandb_name wandb_run_id mlflow_tracking_uri mlflow_experiment_name mlflow_run_name comet_project_name "
         "comet_workspace comet_experiment_key trackio_project_name trackio_run_name trackio_space_id swanlab_project "
         "swanlab_experiment_name swanlab_workspace default_system_message dataset_prepared_path",
@@ -116,6 +116,7 @@ UNSET = _table(
     ("peft_layer_replication", listed(lambda pair: listed(whole(0), 2)(pair) and len(pair) == 2)),
     ("peft_trainable_token_indices", either(listed(whole(0)), mapped(listed(whole(0), 0)))),
     ("device_map", either(one_of("auto", "balanced", "sequential", "cpu", "cuda", "cuda:0"), mapped(ADDED))),
+    ("torch_compile_backend", one_of("inductor", "aot_eager", "eager", "cudagraphs")),
     ("lr_scheduler_kwargs", mapped(ADDED)),
     ("optim_args", either(mapped(ADDED), matching(r"\s*\w+\s*=[^,=]+(,\s*\w+\s*=[^,=]+)*"))),
     ("gradient_checkpointing_kwargs", mapped(flag, one_of("use_reentrant"))),
