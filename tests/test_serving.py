@@ -1,8 +1,11 @@
 """A run behind OpenAI's chat API: what clients get, what is refused, and who waits for whom."""
 
+import asyncio
+import gc
 import json
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +23,7 @@ from finetune.generation import prompt_ids
 from finetune.rendering.examples import IGNORED, tokenize_rows
 from finetune.serving import running
 from finetune.serving.app import Door, app_of
-from finetune.serving.engine import Engine
+from finetune.serving.engine import Coming, Engine
 from finetune.serving.reading import chat_asked
 from finetune.serving.refusing import Refused
 from finetune.trained import Trained, opened
@@ -276,6 +279,21 @@ def test_more_than_may_wait_are_refused(served: Served) -> None:
     engine.writers.cancel(rows[0])
     engine.admit(rows[4:])
     assert list(engine.writers.waiting) == [rows[1], rows[2], rows[4]]
+
+
+def test_an_answer_is_forgotten_as_soon_as_nobody_listens(served: Served) -> None:
+    engine = Engine(served.trained, slots=1, queue=2)
+
+    async def asked() -> weakref.ref[Coming]:
+        coming = Coming(engine, [([1], Settings(1))])
+        coming.close()
+        return weakref.ref(coming)
+
+    gc.disable()
+    try:
+        assert asyncio.run(asked())() is None
+    finally:
+        gc.enable()
 
 
 def test_who_gets_a_stream_has_a_place_before_its_first_byte(

@@ -97,13 +97,14 @@ class Coming:
     which frees the slots."""
 
     def __init__(self, engine: Engine, asked: list[tuple[list[int], Settings]], others: int | None = None) -> None:
-        loop, self._came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
-        self._engine = engine
+        loop, came = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
+        self._engine, self._came = engine, came
 
         def teller(number: int) -> Callable[[Piece], None]:
+            # Knows its queue, and not what holds the answers: a circle would keep them until Python looks for circles.
             def tell(piece: Piece) -> None:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                    loop.call_soon_threadsafe(self._came.put_nowait, (number, piece))
+                    loop.call_soon_threadsafe(came.put_nowait, (number, piece))
 
             return tell
 
