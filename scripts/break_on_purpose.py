@@ -96,8 +96,8 @@ FAULTS = (
     Fault(
         "labels made from padding, where that is the end token",
         ROWS,
-        "        return runs\n\n\ndef _own_words",
-        "        return [(start, end - (ids[end - 1] == self.end)) for start, end in runs]\n\n\ndef _own_words",
+        "        return runs\n",
+        "        return [(start, end - (ids[end - 1] == self.end)) for start, end in runs]\n",
         CONTRACT,
     ),
     Fault(

@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -198,3 +199,10 @@ def test_what_nothing_names_is_deleted() -> None:
 
 def test_there_is_no_drawer_for_odds_and_ends() -> None:
     assert not [path for path in FILES if path.stem in ("utils", "helpers", "common", "misc")]
+
+
+def test_each_fault_that_is_put_in_on_purpose_has_its_place() -> None:
+    faults = runpy.run_path(str(ROOT / "scripts" / "break_on_purpose.py"))["FAULTS"]
+    lost = [fault.name for fault in faults if (ROOT / fault.file).read_text().count(fault.old) != 1]
+    assert not lost, f"scripts/break_on_purpose.py changes lines that are gone: {lost}"
+    assert all((ROOT / "tests" / f"{fault.tests}.py").is_file() for fault in faults)
