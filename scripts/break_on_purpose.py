@@ -135,7 +135,7 @@ FAULTS = (
         "finetune/data/selecting.py",
         "kept = training[~numpy.isin(groups[training], groups[validation])]",
         "kept = training",
-        PREPARE,
+        "test_odd_rows",
     ),
     Fault(
         "a cache that does not look at the data",

@@ -68,7 +68,9 @@ def test_rows_that_are_learned_twice_or_measured_on_too_are_named(tmp_path: Path
     twice, measured = prepared(tmp_path, both).notes
     assert twice.startswith("warning: 1 of 7 training rows") and "train.jsonl row 7)" in twice
     assert measured.startswith("warning: 1 of 2 validation rows are trained on too") and "test.jsonl row 1)" in measured
-    assert not [note for note in prepared(tmp_path, both, deduplicate=True).notes if "warning" in note]
+    alone = prepared(tmp_path, both, deduplicate=True)
+    assert not [note for note in alone.notes if "warning" in note]
+    assert {purpose: one.rows for purpose, one in alone.counted.items()} == {"train": 5, "validation": 2}
     assert prepared(tmp_path, [source(file(tmp_path / "fine.jsonl", rows), weight=2)]).notes == []
 
 

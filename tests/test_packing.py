@@ -69,6 +69,8 @@ def test_a_run_that_packs_refuses_such_a_family(write_recipe: Any, finetune: Any
     recipe = write_recipe(base_model=str(tmp_path / "bloom"), adapter=None, sample_packing=True)
     code, _, err = finetune("train", recipe)
     assert code == 8 and "lets documents in one row see each other" in err
+    code, _, err = finetune("train", recipe, "torch_compile=true", "torch_compile_backend=eager", "--overwrite")
+    assert code == 8 and "lets documents in one row see each other" in err
     code, out, err = finetune("train", write_recipe(base_model=str(tmp_path / "bloom"), adapter=None), "--overwrite")
     assert code == 0, err
     assert "batches are padded: this model (BloomForCausalLM)" in out
