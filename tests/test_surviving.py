@@ -317,6 +317,18 @@ def test_a_run_goes_on_from_anothers_checkpoint_in_a_folder_of_its_own(
     assert code == RunFolderError.exit_code and "no whole checkpoint" in err
 
 
+def gone_on(path: Path, finetune: Any, folder: Path) -> list[str]:
+    """What a run that goes on from step 2 of another differs in from that other, which was not disturbed."""
+    one, two = folder / "one", folder / "two"
+    for words in (
+        [f"output_dir={one}"],
+        [f"output_dir={two}", f"resume_from_checkpoint={one}/checkpoints/checkpoint-2"],
+    ):
+        code, _, err = finetune(path, *words)
+        assert code == 0, err
+    return [found for found in differences(one, two) if "last checkpoint" not in found]
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -332,14 +344,7 @@ def test_virtual_tokens_go_on_from_the_encoder_that_makes_them(
     keys: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path
 ) -> None:
     path = write_recipe(**keys, lora_r=None, lora_alpha=None, max_steps=4, save_steps=2, sample_prompts=[])
-    one, two = tmp_path / "one", tmp_path / "two"
-    for words in (
-        [f"output_dir={one}"],
-        [f"output_dir={two}", f"resume_from_checkpoint={one}/checkpoints/checkpoint-2"],
-    ):
-        code, _, err = finetune(path, *words)
-        assert code == 0, err
-    assert not [found for found in differences(one, two) if "last checkpoint" not in found]
+    assert not gone_on(path, finetune, tmp_path)
 
 
 @pytest.mark.slow
@@ -349,14 +354,8 @@ def test_optimizers_that_compress_go_on_with_their_projections(
 ) -> None:
     keys = {"adapter": None, "lora_r": None, "lora_alpha": None, "optim_target_modules": ["q_proj", "v_proj"]}
     keys |= {"optim_args": {"rank": 4, "update_proj_gap": 2, "scale": 0.25}, "max_steps": 4, "save_steps": 2}
-    path, one, two = write_recipe(**keys, optimizer=optimizer, sample_prompts=[]), tmp_path / "one", tmp_path / "two"
-    for words in (
-        [f"output_dir={one}"],
-        [f"output_dir={two}", f"resume_from_checkpoint={one}/checkpoints/checkpoint-2"],
-    ):
-        code, _, err = finetune(path, *words)
-        assert code == 0, err
-    assert not [found for found in differences(one, two) if "last checkpoint" not in found]
+    path = write_recipe(**keys, optimizer=optimizer, sample_prompts=[])
+    assert not gone_on(path, finetune, tmp_path)
 
 
 def test_the_run_that_was_to_be_replaced_waits_for_the_killed_one_to_go_on(

@@ -90,12 +90,17 @@ def held_out(step: Object, state: State) -> None:
             draft.tell(IDLE, setting, "which rows are held out goes by their content")
 
 
-def _mapped(step: Object, state: State) -> None:
-    draft, given = state.draft, step.setting("function", 0)
+def _function_of(step: Object, state: State) -> object:
+    """What each row goes through; how it goes is said to change nothing."""
     for name, setting in step.arguments.items():
         if name != "function":
-            draft.tell(IDLE, setting, "how the rows are gone through")
-    function = given.value if given is not None else None
+            state.draft.tell(IDLE, setting, "how the rows are gone through")
+    given = step.setting("function", 0)
+    return given.value if given is not None else None
+
+
+def _mapped(step: Object, state: State) -> None:
+    draft, function = state.draft, _function_of(step, state)
     if isinstance(function, Symbol) and function.text.endswith(("standardize_sharegpt", "standardize_data_formats")):
         return
     form = form_of(function, state.read.folder(draft)) if isinstance(function, Function) else None
@@ -118,11 +123,7 @@ def _mapped(step: Object, state: State) -> None:
 
 
 def _filtered(step: Object, state: State) -> None:
-    draft, given = state.draft, step.setting("function", 0)
-    for name, setting in step.arguments.items():
-        if name != "function":
-            draft.tell(IDLE, setting, "how the rows are gone through")
-    function = given.value if given is not None else None
+    draft, function = state.draft, _function_of(step, state)
     found = None
     if isinstance(function, Function) and not state.mapped and not state.renames and step.get("batched") is not True:
         found = expression_of(function.node, state.read.folder(draft))
