@@ -167,3 +167,15 @@ def test_every_shipped_recipe_validates_and_plans_on_both_kinds_of_machine(path:
     assert finetune("validate", path)[0] == 0
     for options in ([], ["--gpu", "24"]):
         assert finetune("plan", path, *options)[0] == 0
+
+
+def test_a_file_that_is_not_there_is_named_at_the_line_that_names_it(
+    write_recipe: Any, finetune: Any, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n')
+    gone = "./gone.jsonl"
+    path = write_recipe(datasets=[{"path": str(rows), "type": "chat_template"}, {"path": gone}], val_set_size=0)
+    line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if gone in text)
+    code, _, err = finetune("train", path)
+    assert code == 4 and f"{path}:{line}:" in err and f"there is no data file {gone}" in err

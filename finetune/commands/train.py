@@ -3,6 +3,7 @@ line."""
 
 import argparse
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,14 +176,18 @@ def _resuming(parsed: argparse.Namespace) -> list[str]:
     return changed + ["auto_resume_from_checkpoints=true"] * bool(auto)
 
 
+FILE_LIKE = re.compile(r"[/.]\w")
 SUBJECTS = {ModelError: "base_model", DataError: "datasets", RunFolderError: "output_dir"}
 """The key to point at where a fault names none that the recipe holds."""
 
 
 def _at_its_line(fault: Fault, error: FinetuneError, checked: "Checked") -> Fault:
-    """The fault at the line of the first written key that its message names."""
+    """The fault at the line of the file or folder that its message names, else of the first written key in it."""
     if fault.where is not None:
         return fault
+    files = {word for word in (word.strip("()`',;:") for word in fault.message.split()) if FILE_LIKE.search(word)}
+    if path := checked.source.path_that_says(files):
+        return replace(fault, where=checked.source.where(path))
     words = fault.message.replace(":", " ").replace("`", " ").replace(".", " ").split()
     named = next((word for word in words if (word,) in checked.source.lines), SUBJECTS.get(type(error)))
     return replace(fault, where=checked.source.where((named,) if named else ()))

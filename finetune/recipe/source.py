@@ -1,7 +1,7 @@
 """YAML text -> Source: plain values with the line and column of every key. Reads YAML 1.2 scalars. Knows no key."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,20 @@ class Source:
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, Where(self.name))
+
+    def path_that_says(self, texts: Collection[str]) -> Path_ | None:
+        """Of the first key whose value is one of the texts."""
+        return next((path for path in self.lines if path and self._value(path) in texts), None)
+
+    def _value(self, path: Path_) -> str | None:
+        """None for what is no text."""
+        value: Any = self.data
+        for part in path:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return None  # it stands in a file that this one extends, and another has replaced it
+        return value if isinstance(value, str) else None
 
 
 class _Reader:
