@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
 
+from finetune import pieces
 from finetune.kernels import attention, lora, loss
 from tests import tiny
 
@@ -103,10 +104,10 @@ def test_a_model_that_needs_more_keeps_its_attention(family: str, changed: dict[
     assert model.config._attn_implementation == before
 
 
-@pytest.mark.parametrize("room", [1, 96 * 4 * 7, loss.PIECE_BYTES])
+@pytest.mark.parametrize("room", [1, 96 * 4 * 7, pieces.ROOM])
 @pytest.mark.parametrize("trained", ["hidden", "both"])
 def test_the_loss_in_pieces_is_the_loss(room: int, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "PIECE_BYTES", room)
+    monkeypatch.setattr(pieces, "ROOM", room)
     torch.manual_seed(0)
     hidden, weight = torch.randn(40, 16), torch.randn(96, 16)
     targets = torch.randint(0, 96, (40,)).where(torch.rand(40) < 0.7, torch.tensor(-100))

@@ -9,14 +9,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.kernels.loss import PIECE_BYTES
-from finetune.memory import losses
 from finetune.memory.estimate import LIBRARIES, Estimate, Pass, estimated
 from finetune.memory.finding import Found, found
 from finetune.memory.known import _MODELS, config_of_name
 from finetune.memory.optimizers import STATES
 from finetune.memory.shapes import KINDS, Shape, shape_of
 from finetune.memory.work import Lora, Rows, Work
+from finetune.pieces import ENOUGH, ROOM, TILE, tokens_of_a_piece
 from finetune.recipe.optimizers import OPTIMIZERS
 from tests.memory_oracle import SIZES, step_bytes
 
@@ -102,4 +101,11 @@ def test_every_optimizer_has_its_states_counted() -> None:
 
 
 def test_the_loss_is_counted_in_the_pieces_in_which_it_is_made() -> None:
-    assert losses.PIECE_BYTES == PIECE_BYTES
+    for vocabulary in (300, 32_064, 151_936, 2**20):
+        for learns in (False, True):
+            rows = tokens_of_a_piece(vocabulary, learns)
+            assert 4 * rows * vocabulary <= ROOM
+            # As large as the room allows, where the head's gradient is written for each; else as small as is fast.
+            assert rows > (ROOM // (4 * vocabulary) if learns else min(ENOUGH, ROOM // (4 * vocabulary))) - TILE
+    assert tokens_of_a_piece(32_064, False) == ENOUGH
+    assert tokens_of_a_piece(2**30, True) == 1

@@ -27,10 +27,13 @@ PARAMETERS = 3.72e9
 KERNELS = ["liger_rope=true", "liger_rms_norm=true", "liger_glu_activation=true"]
 WHOLE = ["micro_batch_size=8", "gradient_accumulation_steps=1", "sample_packing=true"]
 PLAIN = ["gradient_checkpointing=false"]
+SMALL = ["backend=transformers", "gradient_checkpointing=true", "activation_offloading=true", *KERNELS]
 OURS = {
     "ours": ["backend=transformers", *PLAIN, *KERNELS, "tokens_per_pass=4096", "cuda_graphs=true"],
     "ours-eager": ["backend=transformers", *PLAIN, *KERNELS, "tokens_per_pass=4096"],
     "ours-unsloth": ["backend=unsloth"],
+    "ours-small": [*SMALL, "tokens_per_pass=4096"],
+    "ours-smallest": [*SMALL, "tokens_per_pass=2048"],
     "ours-packed": ["backend=transformers", "gradient_checkpointing=true", *KERNELS, *WHOLE, "tokens_per_pass=16384"],
     "ours-packed-bf16": [
         *["backend=transformers", *PLAIN, *KERNELS, *WHOLE, "load_in_4bit=false", "adapter=lora"],
@@ -42,6 +45,8 @@ BESIDE = {
     "ours": "unsloth",
     "ours-eager": "unsloth",
     "ours-unsloth": "unsloth",
+    "ours-small": "unsloth",
+    "ours-smallest": "unsloth",
     "ours-packed": "trl-packed",
     "ours-packed-bf16": "trl-packed-bf16",
 }

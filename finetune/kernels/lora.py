@@ -175,9 +175,9 @@ class _Products(torch.autograd.Function):  # type: ignore[misc]
         small = flat @ _stacked(firsts, 0, x.dtype).T  # (T, sum of ranks)
         out = []
         for (weight, state, bias, scale), second, part in zip(frozen, seconds, _parts(small, firsts), strict=True):
-            matrix = _matrix(weight, state, x.dtype)
-            one = flat @ matrix.T if bias is None else torch.addmm(bias.to(x.dtype), flat, matrix.T)
-            one.addmm_(part, second.to(x.dtype).T, alpha=scale)
+            # The adapter's product first: to add it to the finished sum would read and write all of that once more.
+            start = _scaled(part, second.to(x.dtype).T, scale, bias)
+            one = start.addmm_(flat, _matrix(weight, state, x.dtype).T)
             out.append(one.view(*x.shape[:-1], -1))
         ctx.save_for_backward(flat, small, *adapters)
         # Frozen and alive with the model: no need to be kept for this pass alone.
@@ -188,21 +188,26 @@ class _Products(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         flat, small, *adapters = ctx.saved_tensors
         firsts, seconds = adapters[: len(grads)], adapters[len(grads) :]
-        nothing = flat.new_empty(())
+        flats = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
         back, second_grads, x_grad = [], [], None
-        for grad_out, second, part, layer in zip(grads, seconds, _parts(small, firsts), ctx.frozen, strict=True):
-            weight, state, _, scale = layer
-            grad = grad_out.reshape(-1, grad_out.shape[-1])
-            back.append(torch.addmm(nothing, grad, second.to(grad.dtype), beta=0, alpha=scale))
-            second_grads.append(torch.addmm(nothing, grad.T, part, beta=0, alpha=scale).to(second.dtype))
-            if ctx.needs_input_grad[0]:
-                matrix = _matrix(weight, state, grad.dtype)
-                x_grad = grad @ matrix if x_grad is None else x_grad.addmm_(grad, matrix)
+        for grad, second, part, layer in zip(flats, seconds, _parts(small, firsts), ctx.frozen, strict=True):
+            back.append(_scaled(grad, second.to(grad.dtype), layer[3]))
+            second_grads.append(_scaled(grad.T, part, layer[3]).to(second.dtype))
         backs = _stacked(back, 1, flat.dtype)
         first_grads = torch.split((backs.T @ flat).to(firsts[0].dtype), [len(first) for first in firsts])
-        if x_grad is not None:
-            x_grad = x_grad.addmm_(backs, _stacked(firsts, 0, flat.dtype)).view(ctx.shape)
+        if ctx.needs_input_grad[0]:
+            x_grad = backs @ _stacked(firsts, 0, flat.dtype)
+            for grad, (weight, state, _, _) in zip(flats, ctx.frozen, strict=True):
+                x_grad.addmm_(grad, _matrix(weight, state, grad.dtype))
+            x_grad = x_grad.view(ctx.shape)
         return x_grad, None, *first_grads, *second_grads
+
+
+def _scaled(left: Tensor, right: Tensor, scale: float, bias: Tensor | None = None) -> Tensor:
+    """left @ right * scale (+ bias)"""
+    if bias is None:
+        return torch.addmm(left.new_empty(()), left, right, beta=0, alpha=scale)
+    return torch.addmm(bias.to(left.dtype), left, right, alpha=scale)
 
 
 def _parts(small: Tensor, firsts: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.pieces import tokens_of_a_piece
+
 IGNORED = -100
-PIECE_BYTES = 256 * 2**20
-"""Room for the float32 logits of one piece."""
 
 
 def summed_loss(hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]
         hidden_grad = torch.empty_like(hidden_TH) if wants_hidden else None
         # Summed over pieces, which 16 bits would round each time.
         weight_grad = torch.zeros_like(weight_VH, dtype=torch.float32) if wants_weight else None
-        rows = max(1, PIECE_BYTES // (4 * weight_VH.shape[0]))
+        rows = tokens_of_a_piece(len(weight_VH), wants_weight)
         for first in range(0, hidden_TH.shape[0], rows):
             piece = hidden_TH[first : first + rows]
             loss, grad = _piece(piece.to(weight_VH.dtype) @ weight_VH.T, targets_T[first : first + rows])

@@ -6,9 +6,8 @@ from finetune.memory.activations import is_wide
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import rest_bytes
 from finetune.memory.work import Work
+from finetune.pieces import tokens_of_a_piece
 
-PIECE_BYTES = 256 * 2**20
-"""Room that the loss in pieces gives the float32 logits of one; a test compares it with finetune.kernels.loss."""
 LIGER_SHARE = 3.0
 """Copies of its piece of logits that Liger's loss holds."""
 
@@ -44,7 +43,7 @@ def _learns(work: Work) -> bool:
 def _cut(shape: Shape, work: Work, learned: int) -> Loss:
     head = shape.vocabulary * shape.hidden
     number = 2 if work.mixed else 4
-    most = max(1, PIECE_BYTES // (4 * shape.vocabulary))
+    most = tokens_of_a_piece(shape.vocabulary, _learns(work))
     rows = min(learned, most)
     piece = rows * shape.vocabulary
     # The gradient of the piece before is still there.
