@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from finetune import checkpoints, mending, progress
-from finetune.errors import Diverged, ModelError, RecipeError, RewardError, RunFolderError, TrainingError
+from finetune.errors import Diverged, ModelError, NoNumbers, RecipeError, RewardError, RunFolderError, TrainingError
 from finetune.workers import lost_reader
 
 NO_MEMORY = (
@@ -31,6 +31,8 @@ def explained(keeper: Any) -> Iterator[None]:
     except Explained:
         raise
     except TrainingError as error:
+        if isinstance(error, NoNumbers):
+            keeper.at = error.steps  # it may be heard of a step later
         goes_on = bool(keeper.goes_on) and not _too_late(error, keeper)
         changed = {} if isinstance(error, RewardError) else mending.of_numbers(keys)
         mended = mending.told(changed, goes_on) + _back(error, keeper, changed)
@@ -167,22 +169,3 @@ def rows_in_step(keeper: Any) -> list[int]:
     drawn = list(batches)[place * together : (place + 1) * together]
     rows = len(trainer.train_dataset)
     return [int(row) for batch in drawn for row in batch if row < rows]
-
-
-def bad_numbers(trainer: Any) -> str | None:
-    """What of the step about to be made is no number: the loss, or the gradients. Under fp16, infinite gradients are
-    part of the method, which leaves out the step."""
-    import torch
-
-    if not bool(torch.isfinite(torch.as_tensor(trainer._tr_loss)).all()):
-        return f"loss is {float(trainer._tr_loss)}"
-    if getattr(trainer.accelerator, "scaler", None) is not None:
-        return None
-    engine = getattr(trainer, "deepspeed", None)
-    if engine is not None:  # it has made its step, and keeps no gradient
-        norm = engine.get_global_grad_norm()
-        return None if norm is None or math.isfinite(norm) else "the gradients are infinite or not a number"
-    gradients = [weight.grad for weight in trainer.model.parameters() if weight.grad is not None]
-    if gradients and not bool(progress.whole(torch.nn.utils.get_total_norm(gradients)).isfinite()):
-        return "the gradients are infinite or not a number"
-    return None

@@ -101,6 +101,16 @@ class RewardError(TrainingError):
     """What rewards answers failed; no change of the training would mend it."""
 
 
+class NoNumbers(TrainingError):
+    """The loss or the gradients of a step are infinite or not a number. `steps`: those that were made before it."""
+
+    def __init__(self, what: str, steps: int) -> None:
+        self.steps = steps
+        super().__init__(
+            f"{what} at step {steps + 1}: the run is stopped. Lower learning_rate, or look for damaged rows"
+        )
+
+
 class Diverged(TrainingError):
     """The loss went up and stayed there. `since`: the step after which it did."""
 

@@ -9,7 +9,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from finetune import checkpoints, progress, ranks
-from finetune.aftermath import bad_numbers, explained, fitting
+from finetune.aftermath import explained, fitting
+from finetune.alarm import Alarm
 from finetune.checkpoints import ASIDE, Checkpoint
 from finetune.errors import TrainingError
 from finetune.going import Surroundings, growing
@@ -41,6 +42,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         self.loader: Any = None
         self.origin: Any = None
         self.at = 0
+        self.alarm = Alarm()
         self.deferred = self.early = self.due = self.stopping = False
         self.measures = self.loaded = self.first_waits = False
         self.pending: dict[str, bool] | None = None
@@ -166,14 +168,10 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
             self._evaluate_late(state, control, owed)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the weights take harm."""
+        """Before the weights take harm; where that would cost time, before anything of the step is written."""
         del args, control, kwargs
-        bad = bad_numbers(self.around.trainer)
-        if bad is not None:
-            raise TrainingError(
-                f"{bad} at step {state.global_step + 1}: the run is stopped. Lower learning_rate, or look "
-                "for damaged rows"
-            )
+        self.alarm.listen()
+        self.alarm.ask(self.around.trainer, state.global_step)
 
     def _evaluate_late(self, state: Any, control: Any, owed: Mapping[str, bool]) -> None:
         """The measurement that was due when the run was asked to stop."""
@@ -195,6 +193,8 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
             self._owe(control)
         if control.should_save and (float(state.epoch).is_integer() or control.should_training_stop):
             self.deferred, control.should_save = True, False
+        if self.due or control.should_log or control.should_evaluate or control.should_training_stop:
+            self.alarm.listen()
         self._before_evaluation(control)
 
     def _before_evaluation(self, control: Any) -> None:
@@ -210,6 +210,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, kwargs
+        self.alarm.listen()
         if self.stopping and not float(state.epoch).is_integer():
             control.should_evaluate = control.should_save = False
         elif self.stopping:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from finetune import mending
+from finetune import alarm, mending
 from finetune.aftermath import compiling
 from finetune.errors import MachineError, RunFolderError, TrainingError
 from tests import tiny
@@ -44,6 +44,7 @@ def pasted(text: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["heard at once", "heard in the next step"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -55,9 +56,17 @@ def pasted(text: str) -> dict[str, Any]:
     ids=["plain", "workers", "by length", "packed"],
 )
 def test_a_loss_that_is_no_number_names_step_and_rows_and_harms_no_weight(
-    changes: dict[str, Any], poisoned: Any, write_recipe: Any, finetune: Any, tmp_path: Path
+    changes: dict[str, Any],
+    late: bool,
+    poisoned: Any,
+    write_recipe: Any,
+    finetune: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, rows = poisoned
+    if late:  # as on a GPU
+        monkeypatch.setattr(alarm, "may_wait", lambda trainer: True)
     values = {
         "datasets": [{"path": str(rows)}],
         "max_steps": None,
@@ -75,6 +84,24 @@ def test_a_loss_that_is_no_number_names_step_and_rows_and_harms_no_weight(
     step = int(err.split("loss is nan at step ")[1].split(":")[0])
     kept = [int(path.name.split("-")[1]) for path in (tmp_path / "run" / "checkpoints").glob("checkpoint-*")]
     assert max(kept, default=0) == step - 1
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_step_without_numbers_is_named_as_well_if_it_is_heard_of_in_the_next(
+    passes: int, poisoned: Any, write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, rows = poisoned
+    values = {"datasets": [{"path": str(rows)}], "max_steps": None, "num_epochs": 1, "save_strategy": "no"}
+    path = write_recipe(
+        base_model=str(model), **values, save_steps=None, logging_steps=50, gradient_accumulation_steps=passes
+    )
+    found = []
+    for waits in (False, True):
+        monkeypatch.setattr(alarm, "may_wait", lambda trainer, waits=waits: waits)
+        code, _, err = finetune(path, f"output_dir={tmp_path / str(waits)}")
+        assert code == TrainingError.exit_code
+        found.append(err[err.index("loss is nan at step") :])
+    assert found[0] == found[1], "the same step, rows and advice"
 
 
 def test_the_last_checkpoint_goes_on_once_the_rows_are_mended(

@@ -16,6 +16,7 @@ from finetune.errors import TrainingError
 from finetune.evaluation.likelihood import likelihoods
 from finetune.kernels import attention, lora
 from finetune.kernels.flat import FlatCollator, passes_of
+from finetune.kernels.steps import QuickSteps
 from finetune.kernels.trainer import FlatSFTConfig, FlatSFTTrainer
 from tests import tiny
 from tests.test_kernels import model_of
@@ -106,6 +107,31 @@ def test_every_layout_and_split_gives_the_same_steps(
 ) -> None:
     found, _ = trained(folder, tmp_path, dict(flat), **chosen)
     assert found == pytest.approx(padded[0], rel=2e-4)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"max_grad_norm": 0.0},
+        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "max_steps": 6, "eval_strategy": "epoch"},
+    ],
+    ids=["clipped", "not clipped", "over epochs"],
+)
+def test_what_a_trainer_does_between_passes_is_what_transformers_does(
+    folder: Path, tmp_path: Path, chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = {"include_num_input_tokens_seen": "all"} | chosen
+    figures, quick = trained(folder, tmp_path / "quick", {}, **counted)
+    for name in [name for name, value in vars(QuickSteps).items() if callable(value)]:
+        monkeypatch.delattr(QuickSteps, name)
+    theirs, whole = trained(folder, tmp_path / "whole", {}, **counted)
+    assert figures == theirs
+    assert quick.state.num_input_tokens_seen == whole.state.num_input_tokens_seen > 0
+    assert quick.state.total_flos == whole.state.total_flos > 0
+    for one, other in zip(quick.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert "zero_grad" not in vars(quick.model), "the model is as it was"
 
 
 class Recorded:

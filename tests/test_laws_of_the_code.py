@@ -42,6 +42,7 @@ LAYERS = (
         "progress",
         "mending",
         "aftermath",
+        "alarm",
         "continuing",
         "blockers",
         "derived",

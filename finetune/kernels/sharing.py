@@ -15,6 +15,7 @@ from trl import SFTTrainer
 
 from finetune.kernels.flat import IGNORED
 from finetune.kernels.sharding import ShardedCheckpoints
+from finetune.kernels.steps import QuickSteps
 
 
 class Filled(Sampler):  # type: ignore[misc]  # torch ships no complete types
@@ -76,5 +77,5 @@ def with_empty_row(rows: Any, pad_token_id: int) -> Any:
     return concatenate_datasets([rows, Dataset.from_dict(last, features=rows.features)])
 
 
-class SharingSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
+class SharingSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
     """TRL's trainer, on padded rows, in several processes."""

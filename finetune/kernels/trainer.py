@@ -22,6 +22,7 @@ from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
+from finetune.kernels.steps import QuickSteps
 from finetune.kernels.zero import compute_with, computing, gathered, rows_of, stage_of, unfinished
 from finetune.precision import keep_float32
 
@@ -47,7 +48,7 @@ class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
     cuda_graphs: bool = False
 
 
-class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
+class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
     """`remarks`: what of its configuration the model did not allow. `on_measured`: told of each batch of a measurement
     the sum of its losses, and over how many tokens.
 
@@ -121,13 +122,13 @@ class FlatSFTTrainer(ShardedCheckpoints, SharingRows, SFTTrainer):  # type: igno
         if self.recordings is None:
             loss = super().training_step(model, one, num_items_in_batch)
             return loss
-        trained = [parameter for parameter in self.whole.parameters() if parameter.requires_grad]
-        fresh = all(parameter.grad is None for parameter in trained)
+        assert self.learning is not None, "passes are made in an epoch"
+        fresh = all(weight.grad is None for weight in self.learning)
         one = filled(one, STEP, DOCUMENTS, self.processing_class.pad_token_id)
         with self.recordings.replayed():
             loss = super().training_step(model, one, num_items_in_batch)
         if fresh:
-            own_gradients(trained)
+            own_gradients(self.learning)
         return loss
 
     def compute_loss(
