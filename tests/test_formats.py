@@ -1,5 +1,6 @@
 """Each form of rows is found by its columns and means what it says; what it cannot read is named with the way out."""
 
+import hashlib
 import json
 import pickle
 from typing import Any, get_args
@@ -7,7 +8,17 @@ from typing import Any, get_args
 import pytest
 
 from finetune.formats import FORMATS, custom, detect
-from finetune.formats.meaning import BadRow, Conversation, Fields, Message, Row, Segments, Tokens
+from finetune.formats.meaning import (
+    BadRow,
+    Conversation,
+    Fields,
+    Message,
+    Row,
+    Segments,
+    Tokens,
+    _plain_talk,
+    as_json,
+)
 from finetune.recipe.rows import SAME, Form, PromptFormat
 
 USER, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -341,3 +352,24 @@ def test_a_prompt_of_ones_own_becomes_turns_of_the_template() -> None:
     ]
     bare = FORMATS["custom"].read({"q": "Why?", "a": "Light.", "system": "Be brief."}, Fields(prompt=how))
     assert [one.content for one in bare.messages] == ["Be brief.", "Why?", "Light."]
+
+
+ODD = ("", 'a "q"\\', "\n\t\r\x00\x07\x7f", "\u2028\ud800\U0001f600 ü/", "</s>")
+
+
+@pytest.mark.parametrize("learned", [None, True, False])
+def test_the_quick_way_to_a_digest_is_the_general_one(learned: bool | None) -> None:
+    turns = tuple(Message(role, text, learned) for role in ("user", *ODD) for text in ODD)
+    for talk in (Conversation(turns), Conversation(turns[:1]), Conversation(())):
+        assert _plain_talk(talk) == as_json(talk)
+
+
+def test_a_digest_that_was_made_before_is_made_again() -> None:
+    """Rows are held out by it: another one would move rows of kept data from one side to the other."""
+    talk = Conversation((Message("user", "Hej, \u00e4r du d\u00e4r?"), Message("assistant", 'Ja, "h\u00e4r".', True)))
+    text = '{"messages": [{"content": "Hej, \u00e4r du d\u00e4r?", "role": "user"}, '
+    text += '{"content": "Ja, \\"h\u00e4r\\".", "learned": true, "role": "assistant"}]}'
+    assert Row("d", 1, talk).digest() == hashlib.sha256(text.encode()).hexdigest()
+    more = Conversation((Message("user", "a", extra={"name": "b"}),), wording="plain")
+    text = '{"messages": [{"content": "a", "extra": {"name": "b"}, "role": "user"}], "wording": "plain"}'
+    assert Row("d", 1, more).digest() == hashlib.sha256(text.encode()).hexdigest()

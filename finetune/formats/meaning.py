@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 
@@ -108,8 +109,29 @@ class Row:
 
     def digest(self) -> str:
         """Hex sha256 of the meaning: equal for equal rows, wherever they stand."""
-        text = json.dumps(_plain(self.meaning), sort_keys=True, ensure_ascii=False, default=str)
+        text = _plain_talk(self.meaning) or as_json(self.meaning)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def as_json(meaning: Meaning) -> str:
+    """What is digested."""
+    return json.dumps(_plain(meaning), sort_keys=True, ensure_ascii=False, default=str)
+
+
+_LEARNED = {None: "", True: ', "learned": true', False: ', "learned": false'}
+
+
+def _plain_talk(meaning: Meaning) -> str | None:
+    """The same in a quarter of the time, for turns that are a role and its words alone, as most are; None for others."""
+    if type(meaning) is not Conversation or meaning.tools is not None or meaning.wording is not None:
+        return None
+    turns = []
+    for one in meaning.messages:
+        if one.extra or one.spans is not None or one.learned not in _LEARNED:
+            return None
+        content, role = _quoted(one.content), _quoted(one.role)
+        turns.append(f'{{"content": {content}{_LEARNED[one.learned]}, "role": {role}}}')
+    return f'{{"messages": [{", ".join(turns)}]}}'
 
 
 _OURS = (Conversation, Segments, Tokens, PreferencePair, Judged, Asked, Message)
