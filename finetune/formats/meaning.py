@@ -122,7 +122,7 @@ _LEARNED = {None: "", True: ', "learned": true', False: ', "learned": false'}
 
 
 def _plain_talk(meaning: Meaning) -> str | None:
-    """The same in a quarter of the time, for turns that are a role and its words alone, as most are; None for others."""
+    """The same in half the time, for turns that are a role and its words alone, as most are; None for others."""
     if type(meaning) is not Conversation or meaning.tools is not None or meaning.wording is not None:
         return None
     turns = []
