@@ -1,5 +1,5 @@
-"""The host's time between the passes of two optimizer steps: what transformers' trainer does there beside ours, in turn in
-one process, on a model of 32 tiny layers with an adapter on each linear layer.
+"""The host's time between the passes of two optimizer steps: what transformers' trainer does there beside ours, in turn
+in one process, on a model of 32 tiny layers with an adapter on each linear layer.
 
 Run from the repository root: python bench/between_steps.py [PAIRS]
 Prints the median of each round, in ms, and the median ratio of a pair. Needs no GPU."""
