@@ -70,6 +70,25 @@ def compiling(keys: Mapping[str, Any]) -> Iterator[None]:
         raise TrainingError(f"torch.compile could not compile the model: {why}; write torch_compile: false") from error
 
 
+@contextmanager
+def in_fixed_order(keys: Mapping[str, Any]) -> Iterator[None]:
+    """With `full_determinism` the trainer lets torch use only kernels whose sums have a fixed order, until training is
+    over. TrainingError where there is none."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not keys.get("full_determinism") or "deterministic" not in str(error):
+            raise
+        raise TrainingError(
+            f"full_determinism cannot be kept up: {first_of(error)}; write full_determinism: false"
+        ) from error
+    finally:
+        if keys.get("full_determinism"):
+            torch.use_deterministic_algorithms(False)
+
+
 def _too_late(error: TrainingError, keeper: Any) -> bool:
     """Whether the last checkpoint holds weights of after the loss went up. The loss of a step is that of the weights
     before it, so the step after which it went up had done the harm already."""

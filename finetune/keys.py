@@ -27,7 +27,7 @@ from finetune.resolve import resolve
 OWN = frozenset(
     """
     allow_pickle_weights backend cuda_graphs data_seed dataloader_persistent_workers eta_min
-    eval_generation_rows eval_labels export_quantization export_to generation_min_p
+    eval_generation_rows eval_labels export_quantization export_to full_determinism generation_min_p
     generation_repetition_penalty generation_seed generation_stop lora_kernels max_dropped_share multiturn
     on_bad_row recipe_version resume_changed roles_to_train sample_prompts sample_steps
     special_tokens_in_content text_chunks tokens_per_pass train_on_eos train_on_eot truncation_side

@@ -53,6 +53,11 @@ class Plan:
         """Whether what is saved is an adapter, not a whole model."""
         return self.one("save", "PeftModel.save_pretrained") is not None
 
+    @property
+    def fixed_order(self) -> bool:
+        """Whether training uses kernels alone whose sums have a fixed order."""
+        return any(call.arguments.get("full_determinism") for call in self.calls["train"])
+
     def each(self) -> Iterator[tuple[str, Call]]:
         for stage in STAGES:
             for call in self.calls[stage]:

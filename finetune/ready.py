@@ -3,6 +3,7 @@
 import os
 
 from finetune import ranks
+from finetune.plan import Plan
 
 
 def use_one_gpu() -> None:
@@ -10,3 +11,11 @@ def use_one_gpu() -> None:
     and a step would hold more rows than the recipe says. Of several processes, each takes the one of its number."""
     if ranks.this_rank().of == 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
+def get_ready(plan: Plan) -> None:
+    """For one run. With `full_determinism`, cuBLAS gets work space that gives its sums a fixed order, before its first
+    use."""
+    use_one_gpu()
+    if plan.fixed_order:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

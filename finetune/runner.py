@@ -25,7 +25,7 @@ from finetune.machine import Machine
 from finetune.noise import logged, quiet_libraries
 from finetune.outcome import facts_of, now, report
 from finetune.plan import Plan, perform
-from finetune.ready import use_one_gpu
+from finetune.ready import get_ready
 from finetune.report.writing import keep_rows, write_page
 from finetune.rows_known import data_facts
 from finetune.rundir import RunDir, abandon, finish, keep_aside
@@ -127,7 +127,7 @@ class _Prepared:
 
 def _import_libraries(plan: Plan, screen: Screen) -> None:
     with screen.stage("importing libraries"):
-        use_one_gpu()
+        get_ready(plan)
         BACKENDS[plan.backend].prepare_process()
         quiet_libraries(screen.console.is_terminal)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune import mending, ranks
-from finetune.aftermath import compiling, room_to
+from finetune.aftermath import compiling, in_fixed_order, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_mixed_documents
@@ -161,9 +161,10 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
     keep = plan.one("train", ".Keeper")
     assert keep is not None
     keeper = perform(keep)
-    with desk.screen.training() as line, compiling(going.facts["recipe"]):
+    keys = going.facts["recipe"]
+    with desk.screen.training() as line, compiling(keys), in_fixed_order(keys):
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
-        with room_to("begin to train", mending.of_loading(going.facts["recipe"])):
+        with room_to("begin to train", mending.of_loading(keys)):
             trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
         for remark in getattr(trainer, "remarks", ()):
             desk.screen.say(remark)
@@ -176,7 +177,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
                 measuring.try_eval_batch()
         keeper.origin = data.origin
         keeper.attach(going.surroundings(trainer, watcher, desk.stop, desk.folder))
-        tried = first_of(plan, going.facts["recipe"]).attach(trainer)
+        tried = first_of(plan, keys).attach(trainer)
         first, seconds = _guarded_training(trainer, data.validation is not None, keeper)
         watcher.close()
     _weights_are_numbers(trainer.model)

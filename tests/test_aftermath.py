@@ -307,3 +307,30 @@ def test_a_checkpoint_for_which_the_disk_is_too_full_costs_none_that_is_whole(
     assert not (run / "checkpoints" / ".writing").exists()
     code, out, err = finetune(path, "--resume", "save_total_limit=1")
     assert code == 0 and "goes on after step" in out, err
+
+
+def test_sums_have_a_fixed_order_while_it_trains_and_not_after(
+    write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from transformers import Trainer
+
+    seen = []
+    step = Trainer.training_step
+
+    def looking(*given: Any, **named: Any) -> Any:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(*given, **named)
+
+    monkeypatch.setattr(Trainer, "training_step", looking)
+    for name in ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "FLASH_ATTENTION_DETERMINISTIC"):
+        monkeypatch.setenv(name, "before")  # the library sets them for good
+    assert finetune(write_recipe(max_steps=1, full_determinism=True))[0] == 0
+    assert set(seen) == {True} and not torch.are_deterministic_algorithms_enabled()
+
+    def without(*given: Any, **named: Any) -> Any:
+        raise RuntimeError("kthvalue CUDA does not have a deterministic implementation, but you set\nmore")
+
+    monkeypatch.setattr(Trainer, "training_step", without)
+    code, _, err = finetune(write_recipe(max_steps=1, full_determinism=True), f"output_dir={tmp_path / 'other'}")
+    assert code == TrainingError.exit_code and "kthvalue CUDA does not have" in err
+    assert "write full_determinism: false" in err and not torch.are_deterministic_algorithms_enabled()

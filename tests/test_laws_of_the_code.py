@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "bitsandbytes", "accelerate", "pyarrow")
 # A file may import its own layer and those below.
 LAYERS = (
-    ("errors", "codes", "pace"),
+    ("errors", "codes", "pace", "pieces"),
     ("ranks",),
     ("plan", "machine", "recipe", "reporting", "compare"),
     (

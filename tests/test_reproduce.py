@@ -119,6 +119,24 @@ def test_what_makes_runs_comparable_is_named(run: Path, tmp_path: Path) -> None:
     assert asked.tolerance("loss") == 0.02 and asked.tolerance("num_input_tokens_seen") == 0
 
 
+def test_a_gpu_gives_the_same_bits_where_its_sums_have_a_fixed_order(run: Path, tmp_path: Path) -> None:
+    change(run, "machine.json", lambda machine: machine | {"gpus": [{"name": "H100"}]})
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    assert terms(RunDir(run), RunDir(other), []).why == ("GPU (H100) without full_determinism: true",)
+
+    def fixed(plan: Any) -> Any:
+        for call in plan["stages"]["train"]:
+            if "full_determinism" in call["arguments"]:
+                call["arguments"]["full_determinism"] = True
+        return plan
+
+    change(run, "plan.json", fixed)
+    assert terms(RunDir(run), RunDir(other), []).kind == "bit-equal"
+    change(other, "machine.json", lambda machine: machine | {"gpus": [{"name": "A100"}]})
+    assert terms(RunDir(run), RunDir(other), []).why == ("H100 → A100",)
+
+
 def test_figures_of_a_stopped_run_are_compared_as_far_as_it_came() -> None:
     one = [
         {"step": 1, "loss": 2.0},

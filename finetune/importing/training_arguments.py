@@ -53,7 +53,7 @@ LOOP: dict[str, Rule] = {
     "liger_kernel_config": Read("each of its names is one of the liger_ keys"),
     "auto_find_batch_size": Lost("a batch is never made smaller unasked", "`micro_batch_size: auto` fits it to memory"),
     "average_tokens_across_devices": Only((True,), "every token of a step counts the same"),
-    "full_determinism": Lost("there is no such mode; the same seed, data and machine give the same run"),
+    "full_determinism": Carry("full_determinism", to.flag),
     "use_cpu": Lost("the GPU is used where there is one", "hide it: CUDA_VISIBLE_DEVICES= finetune RECIPE"),
     "no_cuda": Lost("the GPU is used where there is one", "hide it: CUDA_VISIBLE_DEVICES= finetune RECIPE"),
     "use_cache": Only((False, None), "training keeps no cache of keys and values"),

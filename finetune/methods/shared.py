@@ -92,6 +92,7 @@ def _loop(section: TrainingSection) -> dict[str, Any]:
         **({"max_steps": section.max_steps} if section.max_steps else {"num_train_epochs": section.num_epochs}),
         "seed": section.seed,
         "data_seed": section.seed if section.data_seed is None else section.data_seed,
+        "full_determinism": section.full_determinism,
         "train_sampling_strategy": _sampling(section),
         "dataloader_num_workers": section.dataloader_num_workers,
         "dataloader_prefetch_factor": section.dataloader_prefetch_factor,

@@ -76,6 +76,9 @@ class TrainingSection(OptimizerSection):
     """Start of every random number: adapter weights, data order, dropout, sampling."""
     data_seed: Annotated[Whole | None, Field(ge=0, le=2**32 - 1, examples=[1, 2]), Reaches("train")] = None
     """Start of the random order of the rows alone. Unset: as seed."""
+    full_determinism: Annotated[bool, Reaches("train")] = False
+    """Only kernels whose sums have a fixed order, so that one GPU gives the same bits again, as a CPU does anyway. They
+    are slower, and an operation that has none ends the run."""
     curriculum_sampling: Annotated[bool, Reaches("train")] = False
     """Take the rows in their order instead of a random one."""
     group_by_length: Annotated[bool, Reaches("train")] = False

@@ -65,10 +65,11 @@ class Terms:
 
 
 def terms(one: RunDir, other: RunDir, changes: Sequence[Change]) -> Terms:
-    """Bit-equal is asked for on CPUs, where machine, threads, versions and calls are the same."""
+    """Bit-equal is asked for where machine, threads, versions and calls are the same: on CPUs, and on a GPU whose sums
+    have a fixed order."""
     machines = [run.read("machine.json") for run in (one, other)]
     facts = [run.read("run.json") for run in (one, other)]
-    why = [*_machines(*machines), *_cores(*facts), *_versions(*machines)]
+    why = [*_machines(machines, _in_fixed_order(one)), *_cores(*facts), *_versions(*machines)]
     why += [f"{change.target}({change.argument})" for change in changes]
     return Terms(CLOSE, tuple(why)) if why else Terms(EXACT)
 
@@ -76,14 +77,21 @@ def terms(one: RunDir, other: RunDir, changes: Sequence[Change]) -> Terms:
 def foreseen(one: RunDir, machine: Machine) -> list[str]:
     """What is another on this machine than on the run's, as far as it is known before anything is loaded."""
     machines = one.read("machine.json"), {"finetune": __version__, **machine.as_json()}
-    return [*_machines(*machines), *_versions(*machines)]
+    return [*_machines(machines, _in_fixed_order(one)), *_versions(*machines)]
 
 
-def _machines(*machines: Any) -> Iterator[str]:
+def _in_fixed_order(run: RunDir) -> bool:
+    return Plan.from_json(run.read("plan.json")).fixed_order
+
+
+def _machines(machines: Sequence[Any], fixed: bool) -> Iterator[str]:
     gpus = [[gpu["name"] for gpu in machine.get("gpus") or ()] for machine in machines]
     if any(gpus):
         named = [", ".join(dict.fromkeys(names)) or "no GPU" for names in gpus]
-        yield f"GPU ({named[0]})" if named[0] == named[1] else f"{named[0]} → {named[1]}"
+        if named[0] != named[1]:
+            yield f"{named[0]} → {named[1]}"
+        elif not fixed:
+            yield f"GPU ({named[0]}) without full_determinism: true"
     counts = [machine.get("processes") for machine in machines]
     if counts[0] != counts[1]:
         yield f"processes: {counts[0]} → {counts[1]}"
