@@ -165,6 +165,8 @@ def test_replayed_layers_teach_the_same(
     assert trainer.remarks == []
     # A pass is 32, 64 or 96 tokens of 16 documents.
     assert 1 <= len(Recorded.made) <= 3
+    # As the largest batch is tried, before there is an epoch.
+    assert trainer.training_step(trainer.model, next(iter(trainer.get_train_dataloader()))) > 0
 
 
 @pytest.mark.parametrize("cut", [True, False])

@@ -34,7 +34,7 @@ class QuickSteps:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             whole(model=model, **rest)
             return
-        self.learning = [weight for weight in model.parameters() if weight.requires_grad]
+        self.learning = learning_of(model)
         self._per_token = None
         try:
             with _without_walks(model, self.learning):
@@ -79,6 +79,10 @@ class QuickSteps:
     @property
     def _alone(self) -> bool:
         return bool(self.accelerator.num_processes == 1 and self.args.n_gpu <= 1)
+
+
+def learning_of(model: Any) -> list[Any]:
+    return [weight for weight in model.parameters() if weight.requires_grad]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
-from finetune.kernels.steps import QuickSteps
+from finetune.kernels.steps import QuickSteps, learning_of
 from finetune.kernels.zero import compute_with, computing, gathered, rows_of, stage_of, unfinished
 from finetune.precision import keep_float32
 
@@ -122,13 +122,13 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         if self.recordings is None:
             loss = super().training_step(model, one, num_items_in_batch)
             return loss
-        assert self.learning is not None, "passes are made in an epoch"
-        fresh = all(weight.grad is None for weight in self.learning)
+        learning = self.learning or learning_of(self.whole)  # the largest batch is tried before there is an epoch
+        fresh = all(weight.grad is None for weight in learning)
         one = filled(one, STEP, DOCUMENTS, self.processing_class.pad_token_id)
         with self.recordings.replayed():
             loss = super().training_step(model, one, num_items_in_batch)
         if fresh:
-            own_gradients(self.learning)
+            own_gradients(learning)
         return loss
 
     def compute_loss(
