@@ -12,13 +12,16 @@ from finetune.advice_modules import no_such_modules
 from finetune.advice_values import Finding, far_off
 from finetune.backends.checkpoints import verdict
 from finetune.backends.quantized import asked_of
+from finetune.codes import CODES
 from finetune.errors import Fault
 from finetune.machine import installed
 from finetune.recipe.data_rules import TASKS
 from finetune.recipe.load import Checked
+from finetune.recipe.old_keys import OVERRIDES
 from finetune.recipe.optimizers import ADAM, OPTIMIZERS
 from finetune.recipe.recipe import Recipe
 from finetune.recipe.source import Path_
+from finetune.recipe.unsaid import OWN
 from finetune.templates_planned import several
 
 RATES = {"an adapter": (5e-6, 2e-3), "a whole model": (1e-7, 2e-4)}
@@ -38,6 +41,8 @@ class Case:
     """A recipe with what is looked up for it once, when a rule asks."""
 
     recipe: Recipe
+    written: frozenset[str] = frozenset()
+    """Keys at the top of its file, in whatever spelling."""
 
     @functools.cached_property
     def rows(self) -> int | None:
@@ -75,10 +80,11 @@ class Case:
 
 
 def advice(checked: Checked) -> list[Fault]:
-    """Every warning, at the line of its key."""
-    case = Case(checked.recipe)
+    """Every warning, and here and there a note, at the line of its key."""
+    written = frozenset(str(path[0]) for path in checked.source.lines if path)
+    case = Case(checked.recipe, written)
     return [
-        Fault(message, checked.source.where(_path(key)), "warning", code)
+        Fault(message, checked.source.where(_path(key)), CODES[code].severity, code)
         for rule in RULES
         for key, message, code in rule(case)
     ]
@@ -238,6 +244,19 @@ def _values(case: Case) -> Iterator[Finding]:
     yield from far_off(case.recipe, case.architecture)
 
 
+def _routers(case: Case) -> Iterator[Finding]:
+    """Axolotl counts what routers lose only where it is asked to."""
+    shares = case.architecture.get("router_aux_loss_coef")
+    if not shares or case.recipe.rl or case.recipe.reward_model or not case.written - OWN or case.written & ROUTING:
+        return
+    message = f"base_model is a mixture of experts: the loss of its routers counts here ({shares:g} of it, as its "
+    message += "config.json says), and with Axolotl only where `model_config: {output_router_logits: true}` stands. "
+    yield "base_model", f"{message}For none, set router_aux_loss_coef: 0.0 in config.json of a local copy", "FT032"
+
+
+ROUTING = frozenset(OVERRIDES)
+
+
 def _packages(case: Case) -> Iterator[Finding]:
     """Only where the training libraries are: a machine that just checks recipes needs none of them."""
     recipe = case.recipe
@@ -262,5 +281,6 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _checkpoint,
     _overruled,
     _values,
+    _routers,
     _packages,
 )

@@ -199,6 +199,12 @@ CODES: dict[str, Code] = {
         "`weight_decay` above 1, `max_grad_norm` below 0.001, `neftune_noise_alpha` above 50. Most are a misplaced "
         "decimal point.",
     ),
+    "FT032": Code(
+        "note",
+        "a default that is another one with Axolotl",
+        "The file has lines that only Axolotl's files have, and leaves a key unwritten whose default differs: trained "
+        "here it would come to something else. Write the line; docs/from_axolotl.md lists these defaults.",
+    ),
     "FT040": Code(
         "error",
         "no lock that can be read",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finetune.recipe import dataset_spellings, spellings
+from finetune.recipe import dataset_spellings, old_fsdp, old_keys, spellings
 
 
 def add_old_spellings(schema: dict[str, Any]) -> None:
@@ -23,6 +23,12 @@ def add_old_spellings(schema: dict[str, Any]) -> None:
     properties["torch_dtype"] = _old("bf16 and fp16", _or_off({"type": "string"}))
     sources = _or_off({"type": ["string", "array", "object"]})
     properties["pretraining_dataset"] = _old("datasets with type: completion", sources)
+    properties["fsdp"] = _old("fsdp_version: 2", _or_off({"type": ["boolean", "string", "array"]}))
+    properties["fsdp_version"]["anyOf"].append({"const": 1, "deprecated": True})
+    for key in old_keys.OVERRIDES:
+        properties[key] = {"description": properties[key]["description"]} | _or_off({"const": old_keys.ROUTERS})
+    properties["model_type"]["anyOf"].append({"const": old_keys.SCORES, "deprecated": True})
+    _old_fsdp(schema["$defs"]["FsdpConfig"]["properties"])
     for key, values in spellings.VALUES.items():
         properties[key]["anyOf"] = [*properties[key].get("anyOf", []), {"enum": list(values), "deprecated": True}]
     for old, new in spellings.RENAMED.items():
@@ -53,6 +59,14 @@ def _old_entries(entry: dict[str, Any]) -> None:
         entry[old] = _old(new, {"anyOf": [entry[new], {"type": "null"}]})
     for old, new in dataset_spellings.PROPERTIES.items():
         entry[old] = _old(f"message_property_mappings.{new}", text | {"minLength": 1})
+
+
+def _old_fsdp(inside: dict[str, Any]) -> None:
+    for key in (old_fsdp.VERSION, "version"):
+        inside[key] = _old("fsdp_version: 2 at the top level", _or_off({"enum": [1, 2]}))
+    inside["sharding_strategy"] = _old(old_fsdp.AGAIN, _or_off({"type": ["string", "integer"]}))
+    for key in [key for key in inside if key != old_fsdp.VERSION]:
+        inside[f"{old_fsdp.PREFIX}{key}"] = inside[key] | {"description": f"Old spelling of {key}.", "deprecated": True}
 
 
 def _template(entry: dict[str, Any], whole: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ UNSET = _table(
         "torch_empty_cache_steps dataloader_prefetch_factor eval_batch_size early_stopping_patience generation_top_k",
         whole(1),
     ),
-    ("fsdp_version", one_of(2)),
+    ("fsdp_version", one_of(1, 2)),
     ("deepspeed", either(text, lambda value: isinstance(value, dict))),
     ("ddp_bucket_cap_mb", whole(1)),
     ("ddp_broadcast_buffers", flag),
@@ -197,7 +197,7 @@ SET = _table(
     ("base_model output_dir", text),
     ("datasets", lambda value: isinstance(value, list) and bool(value)),
     ("backend", one_of("auto", "unsloth", "transformers")),
-    ("model_type", matching(r"AutoModelForCausalLM|[A-Z][A-Za-z0-9]*ForCausalLM")),
+    ("model_type", matching(r"GPT2LMHeadModel|[A-Z][A-Za-z0-9]*ForCausalLM")),
     ("tokenizer_type", matching(r"[A-Z][A-Za-z0-9]*Tokenizer(Fast)?")),
     (
         "attn_implementation",
@@ -218,7 +218,7 @@ SET = _table(
     ("batch_flattening", either(flag, one_of("auto"))),
     (
         "auto_resume_from_checkpoints dpo_use_liger_kernel dpo_use_weighting lora_kernels precompute_ref_log_probs "
-        "reward_model save_first_step",
+        "reward_model save_first_step full_determinism",
         flag,
     ),
     ("micro_batch_size", either(whole(1), one_of("auto"))),
@@ -332,9 +332,9 @@ OLD = _table(
         "flash_attention sdp_attention eager_attention xformers_attention flex_attention bfloat16 float16 float32",
         OFF,
     ),
-    ("fsdp gptq", lambda value: value in NOTHING),
+    ("fsdp", lambda value: value in NOTHING),
     ("dataset_processes", either(lambda value: value in NOTHING and value is not True, whole(1, 64))),
-    ("debug local_rank", lambda value: True),
+    ("debug local_rank gptq", lambda value: True),
     ("batch_size", either(OFF, whole(1))),
 )
 """Old spellings, and keys of Axolotl that are off or do nothing."""

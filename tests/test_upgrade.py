@@ -113,6 +113,17 @@ CASES = {
         "datasets:\n - &d {path: x, type: 'chat_template', field_messages: m, message_property_mappings: {role: r}}\n"
         " - *d\n",
     ),
+    "FSDP1": (
+        "fsdp:\n  - full_shard\n  - auto_wrap\nfsdp_config: # c\n  fsdp_offload_params: true # o\n"
+        "  fsdp_sharding_strategy: FULL_SHARD\n  fsdp_transformer_layer_cls_to_wrap: A,B\n",
+        "fsdp_version: 2\nfsdp_config: # c\n  offload_params: true # o\n"
+        "  reshard_after_forward: true\n  transformer_layer_cls_to_wrap:\n    - A\n    - B\n",
+    ),
+    "words of a list that go": ("fsdp_version: 2\nfsdp:\n  - full_shard\nz: 1\n", "fsdp_version: 2\nz: 1\n"),
+    "a line more": (
+        "fsdp_version: 2\nload_in_4bit: true # q\nz: 1\n",
+        "fsdp_version: 2\nload_in_4bit: true # q\nbnb_config_kwargs:\n  bnb_4bit_quant_storage: bfloat16\nz: 1\n",
+    ),
     "letters of any width": ("a: é😀 # 中\noptim: sgd # 😀\n", "a: é😀 # 中\noptimizer: sgd # 😀\n"),
     "an explicit key": ("? optim\n: sgd\n", "? optimizer\n: sgd\n"),
     "a folded value": ("optim: 'sgd\n\n  x' # c\nz: 1\n", "optimizer: 'sgd\n\n  x' # c\nz: 1\n"),
@@ -138,6 +149,7 @@ def test_an_old_line_is_rewritten_and_nothing_else(case: str) -> None:
         "datasets: [path: x, type: sharegpt]\n" + "datasets2: [type: sharegpt]\n",
         "base_model: &m m\ntokenizer_config: *m\nbase_model_config: &n m\nwandb_name: *n\n",
         "datasets:\n  - type: json\n",
+        "fsdp:\n  - full_shard # all of it\n",
     ],
 )
 def test_what_cannot_be_rewritten_safely_is_left_to_the_user_or_stays_right(text: str) -> None:

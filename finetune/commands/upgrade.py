@@ -43,6 +43,8 @@ def _upgrade(path: Path, check: bool, diff: bool) -> bool:
     raw = _read(path)
     text = raw.decode("utf-8-sig")
     new, changes = upgraded(str(path), text)
+    if changes:
+        print_faults(_unsaid(path))
     bom = BOM if raw.startswith(BOM.encode()) else ""
     if diff:
         sys.stdout.write(_diff(str(path), bom + text, bom + new))
@@ -54,6 +56,17 @@ def _upgrade(path: Path, check: bool, diff: bool) -> bool:
     lines = f"{len(changes)} old spelling{'s' if len(changes) > 1 else ''}"
     print(f"{path}: " + (f"{lines} {'to rewrite' if check else 'rewritten'}" if changes else "nothing to rewrite"))
     return bool(changes)
+
+
+def _unsaid(path: Path) -> list[Fault]:
+    """What the file means otherwise with Axolotl: rewritten, it may no longer show that it was Axolotl's. Nothing for a
+    recipe that does not stand."""
+    from finetune.recipe.load import load_recipe
+
+    try:
+        return [note for note in load_recipe(path).notes if note.code == "FT032"]
+    except RecipeError:
+        return []
 
 
 def _read(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from finetune.methods.frozen import TRAINER
 from finetune.methods.surviving import surviving_calls
 from finetune.plan import Call
 from finetune.precision import Precision
+from finetune.recipe.intervals import measured, measures_what_it_saves, saved
 from finetune.recipe.measures import CLASSIFYING, FIGURES, USUAL, bare, generated
 from finetune.recipe.method_rules import method_of
 from finetune.recipe.method_tables import NO_OFFLOADING
@@ -115,7 +116,7 @@ def _sampling(section: TrainingSection) -> str:
 
 
 def _saving(recipe: Recipe) -> dict[str, Any]:
-    strategy, steps = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
+    strategy, steps = saved(vars(recipe))
     arguments = {"output_dir": f"{recipe.output_dir}/checkpoints", "save_strategy": strategy or "no"}
     if strategy in (None, "no"):
         return arguments
@@ -126,15 +127,15 @@ def _saving(recipe: Recipe) -> dict[str, Any]:
 def _evaluating(recipe: Recipe) -> dict[str, Any]:
     if not recipe.val_set_size and recipe.test_datasets is None:
         return {"eval_strategy": "no"}
-    strategy, steps = _interval(recipe.eval_strategy, recipe.eval_steps, recipe.evals_per_epoch, recipe.num_epochs)
+    strategy, steps = measured(vars(recipe))
     best = keeps_best(recipe)
-    measured = best or recipe.early_stopping_patience or rewards_answers(recipe)
+    figured = best or recipe.early_stopping_patience or rewards_answers(recipe)
     return {
-        "eval_strategy": strategy or "epoch",
+        "eval_strategy": strategy,
         "per_device_eval_batch_size": recipe.eval_batch_size or recipe.rows_at_once,
         "load_best_model_at_end": best,
-        "metric_for_best_model": f"eval_{best_figure(recipe)}" if measured else None,
-        "greater_is_better": greater_is_better(recipe) if measured else None,
+        "metric_for_best_model": f"eval_{best_figure(recipe)}" if figured else None,
+        "greater_is_better": greater_is_better(recipe) if figured else None,
     } | ({"eval_steps": steps} if steps else {})
 
 
@@ -155,13 +156,13 @@ def greater_is_better(recipe: Recipe) -> bool:
 
 
 def _measuring(recipe: Recipe, per_token: bool) -> tuple[Call, ...]:
-    measured = bool(recipe.val_set_size) or recipe.test_datasets is not None
+    has_rows = bool(recipe.val_set_size) or recipe.test_datasets is not None
     samples = None
-    if recipe.generate_samples and (measured or recipe.sample_steps):
+    if recipe.generate_samples and (has_rows or recipe.sample_steps):
         samples = {"number": recipe.num_generation_samples, "every": recipe.sample_steps}
-    if not measured and samples is None:
+    if not has_rows and samples is None:
         return ()
-    figures = {"per_token": per_token, "answers": _answers(recipe) if measured else None, "samples": samples}
+    figures = {"per_token": per_token, "answers": _answers(recipe) if has_rows else None, "samples": samples}
     return (Call("finetune.evaluation.measuring.Measuring", figures, runtime=("bench",)),)
 
 
@@ -186,28 +187,7 @@ def keeps_best(recipe: Recipe) -> bool:
     were measured."""
     if recipe.load_best_model_at_end is not None:
         return recipe.load_best_model_at_end
-    return bool(recipe.early_stopping_patience) and measures_what_it_saves(recipe)
-
-
-def measures_what_it_saves(recipe: Recipe) -> bool:
-    """Whether validation loss is measured whenever a checkpoint is written, which choosing the best one needs."""
-    saves = _interval(recipe.save_strategy, recipe.save_steps, recipe.saves_per_epoch, recipe.num_epochs)
-    evals = _interval(recipe.eval_strategy, recipe.eval_steps, recipe.evals_per_epoch, recipe.num_epochs)
-    evals = (evals[0] or "epoch", evals[1])
-    if saves[0] != evals[0] or saves[0] in (None, "no"):
-        return False
-    return saves == evals or bool(saves[1] and evals[1] and saves[1] >= 1 <= evals[1] and saves[1] % evals[1] == 0)
-
-
-def _interval(
-    strategy: str | None, steps: int | float | None, per_epoch: int | None, epochs: float
-) -> tuple[str | None, int | float | None]:
-    """transformers' (strategy, steps); a step count below 1 is a share of all steps."""
-    if steps:
-        return "steps", steps
-    if per_epoch and per_epoch * epochs > 1:
-        return ("epoch", None) if per_epoch == 1 else ("steps", 1 / (per_epoch * epochs))
-    return ("epoch" if per_epoch else strategy), None
+    return bool(recipe.early_stopping_patience) and measures_what_it_saves(vars(recipe))
 
 
 def _callbacks(recipe: Recipe) -> tuple[Call, ...]:

@@ -56,7 +56,8 @@ class Reaches:
         return self.unsloth if backend == "unsloth" else self.stages
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """The number that a text says, else the value."""
     # People write "2e-4" and YAML 1.1 tools made them quote it: a string that is a clean number is that number.
     if isinstance(value, str) and CLEAN_NUMBER.fullmatch(value.strip()):
         return float(value)
@@ -64,7 +65,7 @@ def _number(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    value = _number(value)
+    value = as_number(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return _countable(value)
@@ -77,7 +78,7 @@ def _countable(value: Any) -> Any:
 
 
 def _steps(value: Any) -> Any:
-    value = _number(value)
+    value = as_number(value)
     if isinstance(value, float) and value >= 1:
         if not value.is_integer():
             raise ValueError("a whole number of steps, or a share of all steps below 1")
@@ -85,7 +86,7 @@ def _steps(value: Any) -> Any:
     return _countable(value)
 
 
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(as_number), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Steps = Annotated[int | Annotated[float, Field(allow_inf_nan=False)], BeforeValidator(_steps)]
 """Steps as a whole number, or a share of all training steps as a fraction below 1."""

@@ -30,7 +30,7 @@ RENAMED = {"train_on_split": "split", "field_text": "field", "data_path": "path"
 
 
 def rewrites_of_entry(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Found:
-    yield from _type(entry, path)
+    yield from _type(entry, path, data)
     yield from _conversation(entry, path, data)
     yield from _template(entry, path, data)
     yield from _data_files(entry, path)
@@ -54,7 +54,7 @@ def _place(*path: str | int) -> str:
     return ".".join(map(str, path))
 
 
-def _type(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
+def _type(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]) -> Iterator[Rewrite]:
     kind, where = entry.get("type"), (*path, "type")
     if not isinstance(kind, str):
         return
@@ -73,6 +73,9 @@ def _type(entry: Mapping[str, Any], path: Path_) -> Iterator[Rewrite]:
         if not entry.get("message_property_mappings") and not any(entry.get(old) for old in PROPERTIES):
             new[*path, "message_property_mappings"] = {"role": "from", "content": "value"}
         note = f"`type: {kind}` is written `type: chat_template` with message_property_mappings today"
+        if not any(given.get(key) for key in ("conversation", "chat_template") for given in (entry, data)):
+            note += ". It named no template: Axolotl wrote such rows in Vicuna's (chat_template: vicuna), and here "
+            note += "base_model's own is taken"
         yield Rewrite(where, new, note)
 
 

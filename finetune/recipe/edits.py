@@ -116,6 +116,9 @@ class Document:
         else:
             place = self.place(path)
             node, flow, json = place.value, place.mapping.flow, place.json
+        if not isinstance(path[-1], int) and _is_list_of_words(self.text, place.key, node):
+            # The words go, from behind the colon on.
+            return self._with((place.key.end + 1, _end(node), f" {written(value)}"))
         if node.kind in ("mapping", "sequence") or node.quote in ("|", ">"):
             raise Odd
         space = " " if node.start == node.end else ""
@@ -161,9 +164,10 @@ class Document:
     def remove(self, path: Path_, keep_comment: bool = False) -> "Document":
         """The text without a pair and its line. Odd where more than a plain line would go with it."""
         place = self.place(path)
-        if place.value.quote in ("|", ">") or (
-            place.value.kind in ("mapping", "sequence") and BREAK.search(self.text, place.key.start, _end(place.value))
-        ):
+        several = place.value.kind in ("mapping", "sequence") and BREAK.search(
+            self.text, place.key.start, _end(place.value)
+        )
+        if place.value.quote in ("|", ">") or (several and not _is_list_of_words(self.text, place.key, place.value)):
             raise Odd  # there may be comments inside
         if place.mapping.flow:
             return self._with(self._flow_span(place))
@@ -247,6 +251,13 @@ def _end(node: Node) -> int:
     if node.kind == "mapping":
         return _end(node.pairs[-1][1])
     return _end(node.items[-1])
+
+
+def _is_list_of_words(text: str, key: Node, value: Node) -> bool:
+    """Whether a value is a list of plain words without a comment in it, so that nothing else goes with it."""
+    if value.kind != "sequence" or not value.items or any(item.kind != "scalar" or item.quote for item in value.items):
+        return False
+    return text[key.end : key.end + 1] == ":" and "#" not in text[key.end : _end(value)]
 
 
 def _tree(text: str, events: Iterator[Any]) -> Node:

@@ -30,6 +30,7 @@ from finetune.recipe.source import Path_, Source, path_of
 from finetune.recipe.spellings import today
 from finetune.recipe.surviving import LIBRARIES
 from finetune.recipe.sweep import SweepSection
+from finetune.recipe.unsaid import unsaid, written_for_axolotl
 from finetune.recipe.zero import with_zero_file
 
 SECTIONS: dict[str, type[Section]] = {
@@ -95,6 +96,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Checked:
     if faults or recipe is None:
         raise RecipeError(*sorted(set(faults), key=lambda fault: (fault.where is None, fault.where, fault.message)))
     source = replace(source, data=values)
+    if written_for_axolotl(source, notes):
+        notes += [Fault(message, source.where(()), "note", "FT032") for message in unsaid(recipe)]
     recipe, warnings = anchored(recipe, source)
     if sweep is not None:
         message = "`sweep` is for `finetune sweep`; any other command goes by the recipe's own values"

@@ -38,6 +38,11 @@ def faults_of(error: ValidationError, source: Source) -> Iterator[Fault]:
         yield Fault(_message(detail, path, source), source.where(path), code="FT002" if unknown else "FT003")
 
 
+MISSING = {
+    "output_dir": ": write output_dir: ./outputs/NAME (Axolotl's own is ./model-out)",
+    "base_model": ": name a model of the hub, or a folder",
+}
+"""Key -> what to write where it is missing."""
 WHOLE = ("missing", "extra_forbidden")
 """Faults of a key itself, which need not stand anywhere."""
 
@@ -73,7 +78,7 @@ def meant_by(path: Path_) -> str:
 def _message(detail: Any, path: Path_, source: Source) -> str:
     key, kind, value = ".".join(map(str, path)), detail["type"], detail["input"]
     if kind == "missing":
-        return f"`{key}` is missing and has no default"
+        return f"`{key}` is missing and has no default{MISSING.get(key, '')}"
     if kind == "extra_forbidden":
         near = meant_by(path)
         hint = f"did you mean `{near}`?" if near else "`finetune schema` lists the keys there are"

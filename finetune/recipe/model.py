@@ -67,7 +67,10 @@ class ModelSection(Section):
     trust_remote_code on a local folder: sha256:... of its Python files."""
     model_type: Annotated[
         str,
-        Field(pattern=r"^(AutoModelForCausalLM|[A-Z][A-Za-z0-9]*ForCausalLM)$", examples=["LlamaForCausalLM"]),
+        Field(
+            pattern=r"^([A-Z][A-Za-z0-9]*ForCausalLM|GPT2LMHeadModel)$",
+            examples=["LlamaForCausalLM"],
+        ),
         Reaches("load", unsloth=()),
     ] = "AutoModelForCausalLM"
     """Class of transformers that loads the model."""

@@ -53,6 +53,32 @@ def model_config(data: Mapping[str, Any]) -> Found:
         yield Fault(f"{message}. Remove the line", code="base_model_config")
 
 
+ROUTERS = {"output_router_logits": True}
+OVERRIDES = ("model_config", "overrides_of_model_config", "overrides_of_model_kwargs")
+
+
+def routers(data: Mapping[str, Any]) -> Found:
+    """Fine-tuning counts the loss of a mixture's routers unasked."""
+    for key in OVERRIDES:
+        if data.get(key) == ROUTERS and data[key]["output_router_logits"] is True and not _compares(data):
+            message = f"`{key}: {{output_router_logits: true}}` asks for what happens anyway: the loss of a mixture's "
+            yield Rewrite((key,), {}, f"{message}routers counts as much as its config.json says; the line can go")
+
+
+def _compares(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("rl") or data.get("reward_model"))
+
+
+def scoring_class(data: Mapping[str, Any]) -> Found:
+    """A reward model is loaded by the class that scores, whatever is written."""
+    if data.get("reward_model") is True and data.get("model_type") == SCORES:
+        message = f"`model_type: {SCORES}` is what `reward_model: true` loads anyway; the line can go"
+        yield Rewrite(("model_type",), {}, message)
+
+
+SCORES = "AutoModelForSequenceClassification"
+
+
 def named_tokens(data: Mapping[str, Any]) -> Found:
     """`tokens` once named the special ones."""
     if not isinstance(data.get("tokens"), dict):

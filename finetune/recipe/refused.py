@@ -19,11 +19,6 @@ REFUSED = (
         "deepspeed_config deepcompile",
     ),
     Refused(
-        "that is how FSDP1 is asked for, which transformers 5.20 removes",
-        "Write fsdp_version: 2, and what is to be set otherwise under fsdp_config",
-        "fsdp fsdp_final_state_dict_type",
-    ),
-    Refused(
         "one row, one layer or one expert is not spread over several GPUs",
         "Remove the line; finetune RECIPE --nproc N shares the rows of a step out, and fsdp_version: 2 the weights",
         "dp_shard_size dp_replicate_size sequence_parallel_degree context_parallel_size tensor_parallel_size "
@@ -96,9 +91,15 @@ REFUSED = (
         "nonexpert_quantization gemma4_fp8_nonexpert gemma4_nf4_nonexpert",
     ),
     Refused(
-        "what a GPTQ checkpoint is made of stands in its own config.json",
-        "Remove the line; base_model may name such a checkpoint where gptqmodel and optimum are installed",
-        "gptq gptq_disable_exllama gptq_groupsize gptq_model_v1 quantization_config",
+        "what a quantized checkpoint is made of stands in its own config.json",
+        "Remove the line; base_model may name a GPTQ checkpoint where gptqmodel and optimum are installed",
+        "quantization_config",
+    ),
+    Refused(
+        "tokens and layout of Mistral's own library are not made here",
+        "Remove the line: the tokenizer and the chat template that transformers reads from the checkpoint are taken "
+        "(chat_template and tokenizer_config name others)",
+        "tokenizer_use_mistral_common",
     ),
     Refused(
         "adapters of this kind are not supported yet",
@@ -214,7 +215,7 @@ REFUSED = (
     Refused(
         "it is not honoured here yet",
         "Remove it, or leave it empty",
-        "tokenizer_use_mistral_common tokenizer_legacy torch_compile_options ddp "
+        "tokenizer_legacy torch_compile_options ddp "
         "device type_of_model capabilities env_capabilities is_preprocess axolotl_config_path",
     ),
 )
@@ -272,14 +273,7 @@ TRL_REFUSED = (
     ),
 )
 
-_ONE_FORM = "a checkpoint has one form, whole weights and optimizer, so that a run goes on with any number of GPUs"
 FSDP_REFUSED = (
-    Refused(_ONE_FORM, "Write FULL_STATE_DICT, or remove the line", "state_dict_type final_state_dict_type"),
-    Refused(
-        "it is a setting of FSDP1",
-        "Remove the line",
-        "backward_prefetch forward_prefetch limit_all_gathers sharding_strategy",
-    ),
     Refused(
         "weights are gathered in the type that bf16 and fp16 ask for",
         "Remove the line",

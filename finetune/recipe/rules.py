@@ -7,8 +7,10 @@ from typing import Any
 
 from finetune.recipe import evaluation_rules
 from finetune.recipe.adapter_rules import beginnings, continuing, ia3_modules, learned_tokens, target_text
+from finetune.recipe.base import as_number
 from finetune.recipe.data_rules import row_keys, taken_rows, template_of
 from finetune.recipe.export_rules import exporting
+from finetune.recipe.intervals import measures_what_it_saves
 from finetune.recipe.method_rules import method_keys
 from finetune.recipe.optimizer_rules import optimizer_keys, part_rates, scheduler_keys
 from finetune.recipe.parallel_rules import parallel
@@ -108,6 +110,23 @@ def _best_checkpoint(values: Values) -> Iterator[Finding]:
     saves = values.get("save_strategy", "no") != "no" or values.get("save_steps") or values.get("saves_per_epoch")
     if values.get("load_best_model_at_end") and not saves:
         yield "load_best_model_at_end", "there are no checkpoints to choose the best of: set `saves_per_epoch: 1`"
+    elif values.get("load_best_model_at_end") and values.get("eval_strategy") != "no":
+        yield from _measured_where_saved(values)
+
+
+def _measured_where_saved(values: Values) -> Iterator[Finding]:
+    numbers = {key: as_number(values.get(key)) for key in PERIODS}
+    if any(isinstance(value, str | bool) for value in numbers.values()):
+        return
+    if not measures_what_it_saves({**values, **numbers}):
+        message = "`load_best_model_at_end` needs the validation rows measured whenever a checkpoint is written: set "
+        yield (
+            "load_best_model_at_end",
+            f"{message}`saves_per_epoch` and `evals_per_epoch` alike, or `save_steps` a multiple of `eval_steps`",
+        )
+
+
+PERIODS = ("save_steps", "saves_per_epoch", "eval_steps", "evals_per_epoch", "num_epochs")
 
 
 def _run_names(values: Values) -> Iterator[Finding]:

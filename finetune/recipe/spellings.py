@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from finetune.errors import Fault
-from finetune.recipe import old_keys
+from finetune.recipe import old_fsdp, old_keys
 from finetune.recipe.dataset_spellings import rewrites_of_entry
 from finetune.recipe.foreign import is_off
 from finetune.recipe.rewrite import Found, Rewrite, contradiction, moved, show
@@ -61,7 +61,14 @@ VALUES: Mapping[str, Mapping[Any, Any]] = {
     "wandb_log_model": {"true": "end", "True": "end", True: "end", "false": None, "False": None},
     "wandb_watch": {"true": "gradients", True: "gradients", "false": None, "False": None},
 }
-OTHER_OLD_KEYS = ("batch_size", "base_model_config", "max_packed_sequence_len", "pretraining_dataset", "torch_dtype")
+OTHER_OLD_KEYS = (
+    "batch_size",
+    "base_model_config",
+    "max_packed_sequence_len",
+    "pretraining_dataset",
+    "torch_dtype",
+    "fsdp",
+)
 
 
 def today(source: Source) -> tuple[Source, list[Fault], list[Fault]]:
@@ -218,9 +225,12 @@ RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     old_keys.batch_size,
     old_keys.eight_bit,
     old_keys.model_config,
+    old_keys.routers,
+    old_keys.scoring_class,
     old_keys.named_tokens,
     old_keys.packed_length,
     old_keys.pretraining,
+    *old_fsdp.RULES,
     _templates,
     _entries,
 )

@@ -57,10 +57,20 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "gradio_server_port": (ANY, "it counts for a chat page, not for training"),
     "gradio_max_new_tokens": (ANY, "it counts for a chat page, not for training"),
     "gradio_temperature": (ANY, "it counts for a chat page, not for training"),
+    "gptq": (ANY, "a GPTQ checkpoint says by itself that it is one"),
+    "gptq_groupsize": (ANY, "a GPTQ checkpoint says by itself what it is made of"),
+    "gptq_model_v1": (ANY, "a GPTQ checkpoint says by itself what it is made of"),
+    "gptq_disable_exllama": (ANY, "gptqmodel picks a kernel that can be trained through"),
     "plugins": (
-        (["axolotl.integrations.liger.LigerPlugin"], ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"]),
+        (
+            ["axolotl.integrations.liger.LigerPlugin"],
+            ["axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin"],
+            ["axolotl.integrations.swanlab.SwanLabPlugin"],
+            ["axolotl.integrations.kernels.KernelsPlugin"],
+        ),
         "its keys are read without it",
     ),
+    "fsdp_final_state_dict_type": (ANY, "what is saved is always whole"),
     "num_labels": ((1,), "a reward is one number"),
     "debug": (ANY, "`finetune plan` shows what a run does"),
 }
@@ -77,8 +87,11 @@ TRL_WAIVED: Mapping[str, tuple[Any, str]] = {
     "use_bias_correction_kl": ((True,), "TRL corrects it by itself"),
 }
 FSDP_WAIVED: Mapping[str, tuple[Any, str]] = {
-    "state_dict_type": (("FULL_STATE_DICT",), "a checkpoint always holds whole weights"),
-    "final_state_dict_type": (("FULL_STATE_DICT",), "what is saved is always whole"),
+    "state_dict_type": (ANY, "a checkpoint always holds whole weights, so that a run goes on with any number of GPUs"),
+    "final_state_dict_type": (ANY, "what is saved is always whole"),
+    "backward_prefetch": (ANY, "FSDP2 gathers the next layer's weights ahead by itself"),
+    "forward_prefetch": (ANY, "FSDP2 gathers the next layer's weights ahead by itself"),
+    "limit_all_gathers": (ANY, "FSDP2 never gathers further ahead than memory is freed"),
     "sync_module_states": (ANY, "FSDP2 deals the first process's weights out"),
     "use_orig_params": (ANY, "FSDP2 always keeps the parameters as they are"),
     "fsdp_version": ((2,), "the key at the top level says so"),
