@@ -11,7 +11,7 @@ from typing import Any
 from finetune import __version__, mending, ranks, stages, together
 from finetune.aftermath import is_no_memory, room_to
 from finetune.backends import BACKENDS
-from finetune.backends.loaded import Loaded, load_tokenizer, new_tokens_learn, tokenizer_part
+from finetune.backends.loaded import Loaded, load_tokenizer, tokenizer_part
 from finetune.beforehand import goes_on_from_adapter, load_rewards
 from finetune.checkpoints import is_disk_full
 from finetune.continuing import Opened, opened_run, same_data, wish_of
@@ -33,7 +33,7 @@ from finetune.saving import save
 from finetune.scoring import Scored
 from finetune.screen import Screen
 from finetune.stopping import Stopped, StopRequest, raise_on_signals
-from finetune.told import counts, fits_positions
+from finetune.told import counts, fits_positions, look_at_adapted
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _prepare(plan: Plan, data: stages.Formatted, screen: Screen, keys: Mapping[s
             before = stages.answers(plan, data.prompts, loaded.model, loaded.tokenizer, config)
     with room_to("take the adapter and score the sample pairs", mending.of_loading(keys)):
         adapted = Loaded(backend.adapt(loaded.model, plan.stage("adapt")), loaded.tokenizer)
-        new_tokens_learn(adapted.model, loaded.new_tokens)
+        look_at_adapted(adapted.model, loaded, screen.say)
         before = _before_going_on(plan, data, adapted, config) if goes_on_from_adapter(plan) else before
         scored = stages.scored(plan, data, adapted)
     return _Prepared(adapted, data, config, before, scored, rewards)

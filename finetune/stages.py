@@ -10,7 +10,6 @@ from finetune import mending, ranks
 from finetune.aftermath import compiling, in_fixed_order, room_to
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
-from finetune.data.apart import refuse_mixed_documents
 from finetune.data.bad_rows import BadOne
 from finetune.data.entries import Entry
 from finetune.data.origins import Origins, origins
@@ -26,7 +25,7 @@ from finetune.kernels.zero import hold
 from finetune.memory.lengths import remember
 from finetune.plan import Call, Plan, perform
 from finetune.progress import bad_weight
-from finetune.promises import answers_end, labels_survive, packs_rows, rewarding
+from finetune.promises import answers_end, labels_survive, rewarding
 from finetune.rendering.examples import Counted
 from finetune.rendering.lengths import refuse_losses
 from finetune.rundir import RunDir
@@ -34,6 +33,7 @@ from finetune.scoring import Scored, scores
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
 from finetune.trackers import go_offline_where_needed, trackers_last
+from finetune.tried import quiet_routers, try_model
 
 OWN_PLACE = (".Wish", ".Keeper")
 """Calls of the stage of training that are not made with the others, in their order."""
@@ -169,8 +169,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
         for remark in getattr(trainer, "remarks", ()):
             desk.screen.say(remark)
         labels_survive(trainer, data.prepared)
-        if plan.backend == "transformers" and packs_rows(trainer.args):
-            refuse_mixed_documents(trainer.model)  # Unsloth lays out packed rows by itself, and gives no logits
+        try_model(plan, trainer, data.prepared.facts.get("kind", "rows"))
         if measuring is not None:
             measuring.attach(trainer)
             if ranks.this_rank().of == 1:
@@ -204,6 +203,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     answers_end(loaded.model, data.stop_ids)
     args = perform(config)
     hold(args)
+    quiet_routers(plan, loaded.model, args, desk.screen.say)
     if not ranks.this_rank().first:
         args.report_to = []
     go_offline_where_needed(args, desk.folder.path, desk.screen.say)

@@ -1,9 +1,11 @@
 """What is said of the rows and of the model before a training. Decides nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from finetune import stages
+from finetune.adapters.reach import unreached
+from finetune.backends.loaded import Loaded, new_tokens_learn
 from finetune.data.warned import warnings_of
 from finetune.plan import Plan
 from finetune.rendering.lengths import loss_text
@@ -33,3 +35,10 @@ def fits_positions(plan: Plan, model: Any, screen: Screen) -> None:
     wanted = stages.one(plan, "Place.prepare").arguments["lengths"]["sequence_len"]
     if isinstance(limit, int) and limit < wanted:
         screen.say(f"warning: sequence_len: {wanted} is more than the {limit} positions this model was made for")
+
+
+def look_at_adapted(model: Any, loaded: Loaded, say: Callable[[str], None]) -> None:
+    """ModelError if new tokens would not learn; says what the adapter leaves out."""
+    new_tokens_learn(model, loaded.new_tokens)
+    for line in unreached(model):
+        say(line)

@@ -181,9 +181,9 @@ FAULTS = (
     ),
     Fault(
         "a model that mixes documents, not tried",
-        "finetune/stages.py",
-        'if plan.backend == "transformers" and packs_rows',
-        'if plan.backend == "neither" and packs_rows',
+        "finetune/tried.py",
+        "if packs_rows(trainer.args)",
+        "if not trainer.args",
         PACKING,
     ),
     Fault(

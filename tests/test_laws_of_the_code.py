@@ -70,7 +70,7 @@ LAYERS = (
         "importing",
     ),
     ("readable",),
-    ("resolve", "stages", "memory"),
+    ("resolve", "stages", "memory", "tried"),
     ("outcome", "advice", "advice_modules", "advice_values", "report", "together", "told", "saving", "locking"),
     ("judge", "runner", "previewing", "sweeping", "reproducing"),
     ("effects",),

@@ -188,7 +188,7 @@ def _documents_meet(monkeypatch: pytest.MonkeyPatch) -> None:
         return made
 
     monkeypatch.setattr(FlatSFTTrainer, "_given", given)
-    monkeypatch.setattr(FlatSFTTrainer, "_keeps_documents_apart", lambda self: True)
+    monkeypatch.setattr(FlatSFTTrainer, "_lies_flat", lambda self: True)
 
 
 def _chance_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

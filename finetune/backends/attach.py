@@ -27,6 +27,7 @@ def attach_calls(recipe: Recipe) -> tuple[Call, ...]:
         # peft draws A from the global generator; without this, two runs differ under one seed.
         Call("transformers.set_seed", {"seed": recipe.seed}),
         Call(ADAPTERS[recipe.adapter].CONFIG, _arguments(recipe) | task),
+        *_fitted(recipe),
         *((Call("finetune.kernels.lora.fuse", {}, runtime=("peft_config",)),) if _fuses(recipe) else ()),
         Call(
             "peft.get_peft_model",
@@ -47,9 +48,21 @@ def _tokens(recipe: Recipe) -> tuple[Call, ...]:
     return (Call("finetune.adapters.targets.check_tokens", {"numbers": numbers}, runtime=("model",)),)
 
 
+def _fitted(recipe: Recipe) -> tuple[Call, ...]:
+    """What fits a LoraConfig to the layers of the loaded model."""
+    if not _is_lora(recipe):
+        return ()
+    names = ("left_out.leave_out", "kept.keep_reach")
+    return tuple(Call(f"finetune.adapters.{name}", {}, runtime=("model", "peft_config")) for name in names)
+
+
+def _is_lora(recipe: Recipe) -> bool:
+    return recipe.adapter in ("lora", "qlora")
+
+
 def _fuses(recipe: Recipe) -> bool:
     # They read a layer's weights outside of the layer, where DeepSpeed does not put them together.
-    return recipe.lora_kernels and recipe.adapter in ("lora", "qlora") and zero_stage(recipe.deepspeed) != 3
+    return recipe.lora_kernels and _is_lora(recipe) and zero_stage(recipe.deepspeed) != 3
 
 
 def _in_float32(recipe: Recipe) -> bool:

@@ -9,6 +9,9 @@ from typing import Any
 CLASSES = {"TokenizersBackend": "PreTrainedTokenizerFast"}
 """Tokenizer classes of transformers 5 -> what does the same in both."""
 NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
+"""Of rotary embeddings, in transformers 4. What it does not know it could not read under the old names either, and its
+fifth version would take them for new ones."""
 OF_LOADING = ("is_local", "local_files_only")
 """What says how the tokenizer was loaded, and nothing of it."""
 
@@ -42,6 +45,8 @@ def _rotary(parameters: Any, phi: bool = False) -> dict[str, Any]:
     """The old names of what is said of rotary embeddings, of each kind of layer where they differ."""
     if not isinstance(parameters, dict):
         return {}
+    if any(each.get("rope_type", "default") not in KINDS for each in (parameters, *_inside(parameters))):
+        return {}
     if "full_attention" in parameters:
         near = (parameters.get("sliding_attention") or {}).get("rope_theta")
         return _rotary(parameters["full_attention"], phi) | ({"rope_local_base_freq": near} if near else {})
@@ -53,6 +58,10 @@ def _rotary(parameters: Any, phi: bool = False) -> dict[str, Any]:
         kept = ("short_factor", "long_factor") if phi else tuple(name for name in scaling if name != "rope_type")
         scaling = {"type": kind} | {name: scaling[name] for name in kept if name in scaling}
     return found | {"rope_scaling": None if kind == "default" else scaling}
+
+
+def _inside(parameters: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in parameters.values() if isinstance(each, dict)]
 
 
 def _tokenizer(said: Mapping[str, Any]) -> dict[str, Any]:

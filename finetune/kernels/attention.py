@@ -5,6 +5,7 @@ Imports torch: only the runner's stages may import it, inside a function."""
 
 import inspect
 import itertools
+import weakref
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from finetune.errors import TrainingError
 
 NAME = "varlen"
 """What the model's config calls it."""
+BEFORE: Any = weakref.WeakKeyDictionary()
+"""Model -> how it attended before."""
+ASKED = ("softcap", "s_aux", "position_bias", "dropout")
+"""What models may ask of attention besides, and what this one does not do."""
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 FLASH_HEAD = 256
 """Widest head that flash attention takes."""
@@ -30,8 +35,17 @@ def take(*, model: Any) -> str:
         return reason
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
+    BEFORE[model] = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     return ""
+
+
+def give_back(model: Any) -> bool:
+    """Let the model attend as before `take`; whether it was taken."""
+    before = BEFORE.pop(model, None)
+    if before is not None:
+        model.set_attn_implementation(before)
+    return before is not None
 
 
 def _unfit(model: Any) -> str:
@@ -61,6 +75,7 @@ def attend(
         ordinary: tuple[Tensor, Any] = _ordinary(module, query, key, value, attention_mask, **kwargs)
         return ordinary
     assert query.shape[0] == 1, "documents lie in one row"
+    _refuse_more(module, attention_mask, kwargs)
     window, scale = kwargs.get("sliding_window"), kwargs.get("scaling")
     if _flash(query):
         # Not by an index: its backward pass copies what it took.
@@ -68,6 +83,23 @@ def attend(
         out = _varlen(rows, ends, kwargs["max_length_q"], scale, window)
         return out[None], None
     return _one_by_one((query, key, value), ends, scale, window), None
+
+
+def _refuse_more(module: Any, mask: Tensor | None, asked: dict[str, Any]) -> None:
+    """TrainingError for attention that is more than that of each document to itself, up to a window."""
+    config = getattr(module, "config", None)
+    name = type(module).__name__
+    for one in ASKED:
+        if asked.get(one) is not None and asked[one] != 0.0:
+            raise TrainingError(f"{name} asks for {one}, which variable-length attention does not do")
+    if asked.get("is_causal", getattr(module, "is_causal", True)) is False:
+        raise TrainingError(f"{name} is not causal, which variable-length attention always is")
+    if mask is not None and mask.shape[-1] > 1 and not getattr(config, "output_router_logits", False):
+        raise TrainingError(f"{name} makes a mask of its own, which variable-length attention does not read")
+    kinds, number = getattr(config, "layer_types", None), getattr(module, "layer_idx", None)
+    slides = kinds and isinstance(number, int) and number < len(kinds) and kinds[number] == "sliding_attention"
+    if slides and asked.get("sliding_window") is None:
+        raise TrainingError(f"{name} does not hand its window to its attention")
 
 
 def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Any:

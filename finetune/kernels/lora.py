@@ -123,6 +123,8 @@ def _plain(layer: Any, x: Tensor, args: Any, kwargs: Any) -> bool:
         and not base.weight.requires_grad
         and (base.bias is None or not base.bias.requires_grad)
         and x.is_floating_point()
+        # What is to be told of the layer itself, a router's answers say, would be told nothing.
+        and not (base._forward_hooks or base._forward_pre_hooks)
     )
 
 
@@ -178,7 +180,8 @@ class _Products(torch.autograd.Function):  # type: ignore[misc]
             # The adapter's product first: to add it to the finished sum would read and write all of that once more.
             start = _scaled(part, second.to(x.dtype).T, scale, bias)
             one = start.addmm_(flat, _matrix(weight, state, x.dtype).T)
-            out.append(one.view(*x.shape[:-1], -1))
+            # Not as a view: a model may go on to compute in what it is given, and must not in a view from here.
+            out.append(torch.ops.aten._unsafe_view(one, [*x.shape[:-1], one.shape[-1]]))
         ctx.save_for_backward(flat, small, *adapters)
         # Frozen and alive with the model: no need to be kept for this pass alone.
         ctx.frozen, ctx.shape = frozen, x.shape

@@ -14,7 +14,7 @@ from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
 from finetune import ranks
-from finetune.data.apart import refuse_mixed_documents
+from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import TrainingError
 from finetune.kernels import attention
 from finetune.kernels.flat import FlatCollator, batch_of, filled, nothing_like, passes_of
@@ -63,8 +63,8 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         self.loss_in_parts = self._loss_in_parts()
         self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
         with _judged(self.model), computing(self.model):
-            # Alike in all processes: where the first alone holds weights yet, its verdict counts.
-            self.flat = not ranks.most(not self._keeps_documents_apart())
+            refuse_foresight(self.model)
+            self.flat = self._lies_flat()
             cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
             self.cut = not ranks.most(not cut)
         if self.flat:
@@ -73,16 +73,43 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
             self.remarks.append("the model makes its logits in its own way: the loss stores them whole")
         self.recordings = self._recordings() if self.args.cuda_graphs else None
 
-    def _keeps_documents_apart(self) -> bool:
+    def _lies_flat(self) -> bool:
+        """Whether rows can be laid end to end, if need be with the attention that the model came with."""
+        # Alike in all processes: where the first alone holds weights yet, its verdict counts.
+        why = self._mixes()
+        if ranks.most(bool(why)) and attention.give_back(_inner(self.whole)):
+            name, first = _inner(self.whole).config.get_text_config()._attn_implementation, why
+            why = self._mixes()
+            if not why:
+                self.remarks.append(f"attention stays {name}: {_said(first)}")
+        if not ranks.most(bool(why)):
+            return True
+        if self.args.flat_or_fail:
+            raise why or TrainingError("another process cannot lay rows end to end")
+        self.remarks.append(f"batches are padded: {_said(why)}")
+        return False
+
+    def _mixes(self) -> TrainingError | None:
+        """Why the model cannot be given rows laid end to end, if it cannot."""
         try:
             with self.accelerator.autocast():
                 refuse_mixed_documents(self.model, self._laid)
+                self._attend_as_in_training()
         except TrainingError as error:
-            if self.args.flat_or_fail:
-                raise
-            self.remarks.append(f"batches are padded: {error.faults[0].message.split('. ')[0]}")
-            return False
-        return True
+            return error
+        return None
+
+    def _attend_as_in_training(self) -> None:
+        """TrainingError if the model then asks more of its attention than when it answers."""
+        if self.whole.config.get_text_config()._attn_implementation != attention.NAME:
+            return
+        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+        self.model.train()
+        try:
+            with torch.random.fork_rng(devices), torch.no_grad():
+                self.model(**self._laid(torch.arange(4), [2, 2]))
+        finally:
+            self.model.eval()
 
     def _recordings(self) -> Recordings | None:
         if not self.flat or not torch.cuda.is_available() or self.accelerator.num_processes > 1:
@@ -240,6 +267,10 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
 def _inner(model: Any) -> Any:
     """The model below an adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _said(error: TrainingError | None) -> str:
+    return error.faults[0].message.split(". ")[0] if error else "another process says so"
 
 
 @contextmanager
