@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.advice_modules import no_such_modules
+from finetune.advice_modules import both_targets, no_such_modules
 from finetune.advice_values import Finding, far_off
 from finetune.backends.checkpoints import verdict
 from finetune.backends.quantized import asked_of
@@ -205,9 +205,7 @@ def _overruled(case: Case) -> Iterator[Finding]:
     recipe, written = case.recipe, case.recipe.model_fields_set
     if recipe.max_steps and "num_epochs" in written:
         yield "num_epochs", f"`num_epochs` does not count: `max_steps: {recipe.max_steps}` ends the run", "FT011"
-    if recipe.adapter and recipe.lora_target_linear and recipe.lora_target_modules:
-        message = "`lora_target_modules` does not count: `lora_target_linear: true` takes every linear layer"
-        yield "lora_target_modules", f"{message}. Remove one of the two", "FT011"
+    yield from both_targets(recipe)
     if recipe.bnb_config_kwargs and not recipe.load_in_4bit:
         yield "bnb_config_kwargs", "`bnb_config_kwargs` counts only with `load_in_4bit: true`", "FT011"
     if recipe.gradient_checkpointing_kwargs and not recipe.gradient_checkpointing:

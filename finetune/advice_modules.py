@@ -52,3 +52,20 @@ def no_such_modules(recipe: Recipe, config: Mapping[str, Any]) -> Iterator[Findi
     if missing:
         message = f"a {kind} model has no module {', '.join(repr(name) for name in missing)}"
         yield "lora_target_modules", f"{message}; its layers are {', '.join(sorted(there))}", "FT019"
+
+
+ENDS = frozenset("embed_tokens lm_head wte embed_in embed_out word_embeddings output".split())
+"""Names of modules before and behind the layers of a model."""
+
+
+def both_targets(recipe: Recipe) -> Iterator[Finding]:
+    """A warning about a list of modules beside the key that takes every linear layer."""
+    if not recipe.adapter or not recipe.lora_target_linear or not recipe.lora_target_modules:
+        return
+    listed = recipe.lora_target_modules if isinstance(recipe.lora_target_modules, list) else []
+    message = "`lora_target_modules` does not count: `lora_target_linear: true` takes every linear layer"
+    if beyond := sorted(ENDS & {name.rsplit(".", 1)[-1] for name in listed}):
+        message += f" but the output layer, and no embedding; with Axolotl {', '.join(beyond)} would be adapted too"
+        yield "lora_target_modules", f"{message}. For that, list all modules, without lora_target_linear", "FT011"
+    else:
+        yield "lora_target_modules", f"{message}. Remove one of the two", "FT011"

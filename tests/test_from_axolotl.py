@@ -174,3 +174,19 @@ def test_routers_whose_loss_counts_here_and_not_with_axolotl_are_told(tmp_path: 
         found = judgements(check(tmp_path, text), (assumed(),))
         said.append([note.severity for note in found if "routers" in note.message and note.code == "FT032"])
     assert said == [["note"], []]
+
+
+@pytest.mark.parametrize(
+    ("packing", "says"),
+    [("", "no more than its beginning"), ("sample_packing: true\n", "lets them overlap by 256 tokens")],
+)
+def test_that_long_texts_are_cut_otherwise_is_told(tmp_path: Path, packing: str, says: str) -> None:
+    checked = check(tmp_path, "base_model: m\noutput_dir: o\npretraining_dataset: org/texts\nmax_steps: 9\n" + packing)
+    assert any(says in note.message for note in checked.notes)
+
+
+def test_that_sharegpt_without_a_template_was_vicunas_is_told(tmp_path: Path) -> None:
+    rows = "datasets: [{path: org/data, type: sharegpt}]\n"
+    for more, told in (("", True), ("chat_template: chatml\n", False)):
+        checked = check(tmp_path, f"base_model: m\noutput_dir: o\n{rows}{more}")
+        assert any("chat_template: vicuna" in note.message for note in checked.notes) == told

@@ -62,6 +62,10 @@ def test_a_line_that_asks_for_nothing_is_accepted(tmp_path: Path, line: str) -> 
             "adapter: lora\nlora_target_linear: true\nlora_target_modules: [q_proj]",
             "FT011 `lora_target_modules` does not count: `lora_target_linear: true`",
         ),
+        (
+            "adapter: lora\nlora_target_linear: true\nlora_target_modules: [q_proj, lm_head]",
+            "with Axolotl lm_head would be adapted too",
+        ),
         ("bnb_config_kwargs: {bnb_4bit_quant_type: nf4}", "FT011 `bnb_config_kwargs` counts only"),
         ("gradient_checkpointing_kwargs: {use_reentrant: true}", "FT011 `gradient_checkpointing_kwargs` counts only"),
         ("relora_steps: 150", "FT004 `relora_steps` is a key that Axolotl knows, but adapters of this kind"),

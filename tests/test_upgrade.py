@@ -124,6 +124,10 @@ CASES = {
         "fsdp_version: 2\nload_in_4bit: true # q\nz: 1\n",
         "fsdp_version: 2\nload_in_4bit: true # q\nbnb_config_kwargs:\n  bnb_4bit_quant_storage: bfloat16\nz: 1\n",
     ),
+    "what a line says inside": (
+        "model_config:\n  output_router_logits: true\nz: 1\n",
+        "z: 1\n",
+    ),
     "letters of any width": ("a: é😀 # 中\noptim: sgd # 😀\n", "a: é😀 # 中\noptimizer: sgd # 😀\n"),
     "an explicit key": ("? optim\n: sgd\n", "? optimizer\n: sgd\n"),
     "a folded value": ("optim: 'sgd\n\n  x' # c\nz: 1\n", "optimizer: 'sgd\n\n  x' # c\nz: 1\n"),

@@ -116,7 +116,7 @@ class Document:
         else:
             place = self.place(path)
             node, flow, json = place.value, place.mapping.flow, place.json
-        if not isinstance(path[-1], int) and _is_list_of_words(self.text, place.key, node):
+        if not isinstance(path[-1], int) and node.items and _is_words(self.text, place.key, node):
             # The words go, from behind the colon on.
             return self._with((place.key.end + 1, _end(node), f" {written(value)}"))
         if node.kind in ("mapping", "sequence") or node.quote in ("|", ">"):
@@ -167,7 +167,7 @@ class Document:
         several = place.value.kind in ("mapping", "sequence") and BREAK.search(
             self.text, place.key.start, _end(place.value)
         )
-        if place.value.quote in ("|", ">") or (several and not _is_list_of_words(self.text, place.key, place.value)):
+        if place.value.quote in ("|", ">") or (several and not _is_words(self.text, place.key, place.value)):
             raise Odd  # there may be comments inside
         if place.mapping.flow:
             return self._with(self._flow_span(place))
@@ -253,9 +253,10 @@ def _end(node: Node) -> int:
     return _end(node.items[-1])
 
 
-def _is_list_of_words(text: str, key: Node, value: Node) -> bool:
-    """Whether a value is a list of plain words without a comment in it, so that nothing else goes with it."""
-    if value.kind != "sequence" or not value.items or any(item.kind != "scalar" or item.quote for item in value.items):
+def _is_words(text: str, key: Node, value: Node) -> bool:
+    """Whether a value is a list or mapping of plain words without a comment, so that nothing else goes with it."""
+    inside = [*value.items, *(node for pair in value.pairs for node in pair)]
+    if not inside or any(node.kind != "scalar" or node.quote for node in inside):
         return False
     return text[key.end : key.end + 1] == ":" and "#" not in text[key.end : _end(value)]
 

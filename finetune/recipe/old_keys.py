@@ -135,4 +135,6 @@ def pretraining(data: Mapping[str, Any]) -> Found:
     streamed = bool(data.get("max_steps")) and "streaming" not in data
     also = " and `streaming: true`" if streamed else ""
     values: dict[Path_, Any] = {("datasets",): new} | ({("streaming",): True} if streamed else {})
-    yield Rewrite((key,), values, f"`{key}` is written `datasets` with `type: completion`{also} today")
+    message = f"`{key}` is written `datasets` with `type: completion`{also} today. A text longer than sequence_len is "
+    less = "lets them overlap by 256 tokens" if data.get("sample_packing") else "learns no more than its beginning"
+    yield Rewrite((key,), values, f"{message}cut into pieces that follow one another; Axolotl {less}")

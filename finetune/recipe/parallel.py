@@ -45,7 +45,7 @@ class FsdpConfig(Section):
 class ParallelSection(Section):
     fsdp_version: Annotated[Literal[2] | None, Field(examples=[2, None]), Reaches("train", "save", unsloth=())] = None
     """Share weights, gradients and optimizer out over the GPUs of a run (PyTorch's FSDP2), so that each holds a part.
-    Unset: each GPU holds the whole model (DDP). FSDP1 is not supported."""
+    Unset: each GPU holds the whole model (DDP). What asks for FSDP1 is read as this."""
     fsdp_config: Annotated[
         FsdpConfig | None,
         Field(examples=[{"offload_params": True}, {"reshard_after_forward": False}]),

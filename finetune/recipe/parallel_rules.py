@@ -41,7 +41,7 @@ def parallel(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     config = config if isinstance(config, dict) else {}
     if values.get("fsdp_version") is None:
         if config:
-            yield "fsdp_config", "`fsdp_config` counts only with `fsdp_version: 2` (FSDP1 is not supported): write it"
+            yield "fsdp_config", "`fsdp_config` counts only with `fsdp_version: 2`: write it"
         return
     if config.get("auto_wrap_policy") == "SIZE_BASED_WRAP" and not config.get("min_num_params"):
         yield "fsdp_config", "`auto_wrap_policy: SIZE_BASED_WRAP` needs `min_num_params`"
