@@ -190,3 +190,10 @@ def test_that_sharegpt_without_a_template_was_vicunas_is_told(tmp_path: Path) ->
     for more, told in (("", True), ("chat_template: chatml\n", False)):
         checked = check(tmp_path, f"base_model: m\noutput_dir: o\n{rows}{more}")
         assert any("chat_template: vicuna" in note.message for note in checked.notes) == told
+
+
+def test_that_conversation_brought_a_system_message_is_told(tmp_path: Path) -> None:
+    rows = "datasets: [{path: org/data, type: sharegpt, conversation: chatml}]\n"
+    for more, told in (("", True), ("default_system_message: Be brief.\n", False)):
+        checked = check(tmp_path, f"base_model: m\noutput_dir: o\n{rows}{more}")
+        assert any("`You are a helpful assistant.`" in note.message for note in checked.notes) == told

@@ -21,6 +21,8 @@ CONVERSATIONS = {
     "gemma": "gemma",
 }
 """FastChat's names of templates, as `conversation:` had them, that are templates here."""
+GREETED, GREETING = ("chatml", "llama3"), "You are a helpful assistant."
+"""What Axolotl's layouts of 2023 and 2024 wrote where a row had no system turn."""
 BY_TEMPLATE = ("chat_template", "prompt_completion", "question_answer", "summarization", "translation")
 """Types whose rows a template writes."""
 PROPERTIES = {"message_field_role": "role", "message_field_content": "content"}
@@ -101,6 +103,10 @@ def _conversation(entry: Mapping[str, Any], path: Path_, data: Mapping[str, Any]
         yield Fault("`conversation` and `chat_template` say the same thing; keep `chat_template`", code=_place(*where))
     else:
         note = f"`conversation: {style}` is written `chat_template: {template}`, for all datasets, today"
+        if template in GREETED and not data.get("default_system_message"):
+            note += (
+                f". It also began rows that have no system turn with `{GREETING}`, which default_system_message says"
+            )
         yield Rewrite(where, {("chat_template",): template}, note)
 
 

@@ -96,6 +96,11 @@ REFUSED = (
         "quantization_config",
     ),
     Refused(
+        "how a Llama tokenizer joins text to a special token stands in its own tokenizer_config.json, as `legacy`",
+        "Remove the line, or set it there, in a copy of the tokenizer's folder that tokenizer_config names",
+        "tokenizer_legacy",
+    ),
+    Refused(
         "tokens and layout of Mistral's own library are not made here",
         "Remove the line: the tokenizer and the chat template that transformers reads from the checkpoint are taken "
         "(chat_template and tokenizer_config name others)",
@@ -215,7 +220,7 @@ REFUSED = (
     Refused(
         "it is not honoured here yet",
         "Remove it, or leave it empty",
-        "tokenizer_legacy torch_compile_options ddp "
+        "torch_compile_options ddp "
         "device type_of_model capabilities env_capabilities is_preprocess axolotl_config_path",
     ),
 )
