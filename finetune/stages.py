@@ -33,7 +33,7 @@ from finetune.scoring import Scored, scores
 from finetune.screen import Screen
 from finetune.stopping import StopRequest
 from finetune.trackers import go_offline_where_needed, trackers_last
-from finetune.tried import quiet_routers, try_model
+from finetune.tried import look_at_model, try_model
 
 OWN_PLACE = (".Wish", ".Keeper")
 """Calls of the stage of training that are not made with the others, in their order."""
@@ -203,7 +203,7 @@ def _trainer(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, ends: tupl
     answers_end(loaded.model, data.stop_ids)
     args = perform(config)
     hold(args)
-    quiet_routers(plan, loaded.model, args, desk.screen.say)
+    look_at_model(plan, loaded, args, desk.screen.say)
     if not ranks.this_rank().first:
         args.report_to = []
     go_offline_where_needed(args, desk.folder.path, desk.screen.say)

@@ -1,10 +1,13 @@
-"""What is tried on the loaded model before the first step: whether it can be trained on rows as they are laid out, and
-whether the loss of its routers can be computed. Trains nothing."""
+"""What is tried on the loaded model before the first step: whether it can be trained on rows as they are laid out,
+whether it can be told the tokenizer's special tokens, and whether the loss of its routers can be computed. Trains
+nothing."""
 
 from collections.abc import Callable
 from typing import Any
 
+from finetune.backends.loaded import Loaded
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
+from finetune.errors import TrainingError
 from finetune.kernels.zero import computing
 from finetune.plan import Plan
 from finetune.promises import packs_rows
@@ -19,6 +22,32 @@ def try_model(plan: Plan, trainer: Any, kind: str) -> None:
         refuse_foresight(trainer.model)
         if packs_rows(trainer.args):
             refuse_mixed_documents(trainer.model)
+
+
+def look_at_model(plan: Plan, loaded: Loaded, args: Any, say: Callable[[str], None]) -> None:
+    """Before there is a trainer. TrainingError if the model cannot be told the tokenizer's special tokens."""
+    _refuse_tokens(loaded)
+    quiet_routers(plan, loaded.model, args, say)
+
+
+def _refuse_tokens(loaded: Loaded) -> None:
+    """Trainers tell the model's configuration what the tokenizer has, and some must have each."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    config = loaded.model.config
+    for name in ("bos_token_id", "eos_token_id"):
+        before, wanted = getattr(config, name, None), getattr(loaded.tokenizer, name)
+        if before is None or wanted is not None:
+            continue
+        try:
+            setattr(config, name, wanted)
+        except StrictDataclassError:
+            key = name.removesuffix("_id")
+            raise TrainingError(
+                f"the tokenizer has no {key}, and the configuration of this model ({type(config).__name__}) must have "
+                f"one: name a token of the vocabulary under special_tokens.{key}"
+            ) from None
+        setattr(config, name, before)
 
 
 def quiet_routers(plan: Plan, model: Any, args: Any, say: Callable[[str], None]) -> None:

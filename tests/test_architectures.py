@@ -13,12 +13,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2LMHeadModel
 from finetune.adapters.kept import keep_reach
 from finetune.adapters.left_out import leave_out
 from finetune.adapters.reach import unreached
+from finetune.backends.few_bits import leave_readable, not_in_few_bits
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import ModelError, TrainingError
 from finetune.exporting.older import for_older_readers
 from finetune.kernels import attention, lora
 from finetune.kernels.trainer import FlatSFTConfig, FlatSFTTrainer
-from finetune.tried import quiet_routers
+from finetune.plan import Call
+from finetune.tried import look_at_model, quiet_routers
 from tests import tiny
 
 SIZES = {
@@ -40,6 +42,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "moe_intermediate_size": 16, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8,
         "qk_rope_head_dim": 8, "v_head_dim": 8, "num_key_value_heads": 4,
     },
+    "mamba": {"state_size": 8},
+    "cwm": {},
     "bert": {},
     "nemotron": {},
     "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
@@ -259,6 +263,48 @@ def test_a_loss_of_routers_that_cannot_be_computed_is_left_out_and_said(tmp_path
         assert words in "".join(said)
 
 
+def test_weights_that_the_model_reads_itself_are_not_put_into_4_bits(tmp_path: Path) -> None:
+    from transformers import BitsAndBytesConfig
+
+    call = Call(
+        "transformers.AutoModelForCausalLM.from_pretrained",
+        {"pretrained_model_name_or_path": str(tmp_path), "revision": "main", "trust_remote_code": False},
+    )
+    for kind, left in (("mamba", {"dt_proj", "out_proj", "x_proj"}), ("nemotron", set())):
+        model_of(kind).config.save_pretrained(tmp_path)
+        config = BitsAndBytesConfig(load_in_4bit=True)
+        leave_readable(config, call)
+        names = {name.rsplit(".", 1)[-1] for name in config.llm_int8_skip_modules or ()}
+        assert {name for name in names if name.endswith("_proj")} == left
+
+
+def test_experts_that_stay_in_16_bits_are_told_of() -> None:
+    model = model_of("mixtral").bfloat16()
+    assert not_in_few_bits(model) == ""
+    model.is_quantized = True
+    assert "stays in bfloat16: experts in one tensor (mlp.experts.down_proj, mlp." in not_in_few_bits(model)
+
+
+def test_a_tokenizer_without_a_token_that_the_configuration_must_have_is_refused_with_the_key(tmp_path: Path) -> None:
+    from finetune.backends.loaded import Loaded
+
+    plan: Any = type("Plan", (), {"backend": "transformers"})
+    tokenizer = tiny.tokenizer_of("chatml")
+    args = FlatSFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    look_at_model(plan, Loaded(model_of("nemotron"), tokenizer), args, print)
+    with pytest.raises(TrainingError, match=r"no bos_token, .*CwmConfig.* under special_tokens\.bos_token"):
+        look_at_model(plan, Loaded(model_of("cwm"), tokenizer), args, print)
+
+
+def test_a_model_whose_own_code_fails_is_refused_in_words() -> None:
+    class Broken(type(model_of("nemotron"))):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("sizes do not match")
+
+    with pytest.raises(TrainingError, match=r"Broken\) computes no row of tokens \(RuntimeError: sizes do not match\)"):
+        refuse_foresight(Broken(model_of("nemotron").config))
+
+
 def test_rotary_embeddings_that_transformers_4_does_not_know_keep_their_new_names_alone(tmp_path: Path) -> None:
     import json
 
@@ -270,3 +316,7 @@ def test_rotary_embeddings_that_transformers_4_does_not_know_keep_their_new_name
     (tmp_path / "config.json").write_text(json.dumps(config))
     for_older_readers(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text()) == config
+    plain = {"model_type": "llama", "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}
+    (tmp_path / "config.json").write_text(json.dumps(plain))
+    for_older_readers(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == plain | {"rope_theta": 5e5, "rope_scaling": None}

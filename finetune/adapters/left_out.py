@@ -38,13 +38,12 @@ def unfit(model: Any) -> Mapping[str, str]:
     import torch
 
     ends, heard = {id(model.get_output_embeddings())}, _heard(model)
-    found = {}
+    around, found = set(linear_layers_read(model, AROUND)), {}
     for name, parent in model.named_modules():
-        kind: Any = type(parent)
         for child, layer in parent.named_children():
             if not isinstance(layer, torch.nn.Linear) or id(layer) in ends:
                 continue
-            if child in _read_around(kind):
+            if f"{name}.{child}".lstrip(".") in around:
                 found[f"{name}.{child}".lstrip(".")] = READ
             elif any(one in f"{name}.{child}" for one in heard):
                 found[f"{name}.{child}".lstrip(".")] = HEARD
@@ -53,8 +52,21 @@ def unfit(model: Any) -> Mapping[str, str]:
     return found
 
 
+def linear_layers_read(model: Any, *patterns: re.Pattern[str]) -> list[str]:
+    """Names of linear layers whose weight the module around them reads, as a pattern finds it in its source."""
+    import torch
+
+    found = []
+    for name, parent in model.named_modules():
+        kind: Any = type(parent)
+        for child, layer in parent.named_children():
+            if isinstance(layer, torch.nn.Linear) and any(child in _read(kind, one) for one in patterns):
+                found.append(f"{name}.{child}".lstrip("."))
+    return found
+
+
 @functools.cache
-def _read_around(kind: Any) -> frozenset[str]:
+def _read(kind: Any, pattern: re.Pattern[str]) -> frozenset[str]:
     """Names of layers whose weight a class of modules reads itself."""
     try:
         sources = [
@@ -62,7 +74,7 @@ def _read_around(kind: Any) -> frozenset[str]:
         ]
     except (OSError, TypeError):
         return frozenset()
-    return frozenset(name for source in sources for name in AROUND.findall(source))
+    return frozenset(name for source in sources for name in pattern.findall(source))
 
 
 def _heard(model: Any) -> set[str]:

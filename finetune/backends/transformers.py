@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 from finetune.backends.attach import attach, attach_calls
+from finetune.backends.few_bits import leave_readable, not_in_few_bits
 from finetune.backends.loaded import (
     Loaded,
     guarded,
@@ -125,6 +126,8 @@ def load(calls: tuple[Call, ...]) -> Loaded:
     said = [perform(check)]
     tokenizer, new_tokens = load_tokenizer(first)
     runtime = {"quantization_config": quantization_config(quantization)} if quantization else {}
+    if quantization:
+        leave_readable(runtime["quantization_config"], model_call)
     for call in before:
         perform(call)
     with contextlib.ExitStack() as around:
@@ -139,6 +142,7 @@ def load(calls: tuple[Call, ...]) -> Loaded:
             "Its config.json does not belong to its weights, or the download is not whole"
         )
     keep_cpu_weights_as_loaded(model)
+    said += [not_in_few_bits(model)]
     things = {"model": model, "tokenizer": tokenizer}
     reasons = [perform(call, **{name: things[name] for name in call.runtime}) for call in after]
     said += [f"attention stays {model.config._attn_implementation}: {reason}" for reason in reasons if reason]

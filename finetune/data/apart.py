@@ -57,8 +57,7 @@ def refuse_mixed_documents(model: Any, laid: Laid = by_positions) -> None:
         except NEEDED as error:
             if "out of memory" in str(error):
                 raise
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise TrainingError(f"this model ({name}) takes no documents laid end to end ({said}). {ADVICE}") from error
+            raise _beyond(model, "takes no documents laid end to end", error, f". {ADVICE}") from error
     if leak:
         raise TrainingError(
             f"this model ({name}) lets documents in one row see each other ({_share(leak, whole)}). {ADVICE}"
@@ -68,6 +67,12 @@ def refuse_mixed_documents(model: Any, laid: Laid = by_positions) -> None:
             f"this model ({name}) reads a document that stands behind another one otherwise than alone "
             f"({_share(apart, whole)}). {ADVICE}"
         )
+
+
+def _beyond(model: Any, what: str, error: Exception, advice: str = "") -> TrainingError:
+    """What the model's own code raises, in words."""
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return TrainingError(f"this model ({_name(model)}) {what} ({type(error).__name__}: {said}){advice}")
 
 
 def _share(difference: float, whole: float) -> str:
@@ -82,7 +87,12 @@ def refuse_foresight(model: Any) -> None:
     one, other, last = documents(0), documents(1), documents(-1)
     ahead, behind = slice(DOCUMENT), slice(DOCUMENT, None)
     with _trying(model):
-        seen = _alone(model, torch.cat([one, last]))
+        try:
+            seen = _alone(model, torch.cat([one, last]))
+        except NEEDED as error:
+            if "out of memory" in str(error):
+                raise
+            raise _beyond(model, "computes no row of tokens", error) from error
         back = _most(seen, _alone(model, torch.cat([one, other])), ahead)
         forth = _most(seen, _alone(model, torch.cat([other, last])), behind)
     if back > FORESEEN[_bytes(model)] * forth:

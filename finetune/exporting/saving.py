@@ -78,7 +78,12 @@ def _set_ends(model: Any, tokenizer: Any, stops: list[int]) -> None:
     config = model.config
     if not stops:
         return
-    config.eos_token_id = stops if len(stops) > 1 else stops[0]
+    from huggingface_hub.errors import StrictDataclassError
+
+    try:
+        config.eos_token_id = stops if len(stops) > 1 else stops[0]
+    except StrictDataclassError:
+        config.eos_token_id = stops[0]  # some architectures allow one alone; generation_config.json has them all
     config.pad_token_id = tokenizer.pad_token_id
 
 
