@@ -383,11 +383,8 @@ INSIDE: dict[str, tuple[dict[str, Legal], dict[str, Legal]]] = {
         _table(("mask_truncated_completions sync_ref_model normalize_advantages", flag)),
     ),
     "fsdp_config": (
-        _table(("transformer_layer_cls_to_wrap", either(text, listed(text))), ("min_num_params", whole(1))),
-        _table(
-            ("reshard_after_forward offload_params cpu_ram_efficient_loading activation_checkpointing", flag),
-            ("auto_wrap_policy", one_of("TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP")),
-        ),
+        _table(("transformer_layer_cls_to_wrap", either(text, listed(text)))),
+        _table(("reshard_after_forward offload_params cpu_ram_efficient_loading activation_checkpointing", flag)),
     ),
     "peft": ({"loftq_config": lambda value: isinstance(value, dict)}, {}),
     "model_quantization_config_kwargs": ({"modules_to_not_convert": listed(text, 0)}, {"dequantize": one_of(True)}),

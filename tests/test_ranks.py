@@ -368,9 +368,7 @@ def test_what_several_processes_cannot_do_stops_before_they_start(
     ("lines", "says"),
     [
         ("fsdp_config: {offload_params: true}", "counts only with `fsdp_version: 2`"),
-        ("fsdp_version: 1", "`fsdp_version: 1` should be 2"),
         ("fsdp_version: 2\nload_in_8bit: true", "8-bit weights cannot be cut into parts"),
-        ("fsdp_version: 2\nload_in_4bit: true\nadapter: qlora", "bnb_4bit_quant_storage: bfloat16"),
         (
             "fsdp_version: 2\nload_in_4bit: true\nadapter: qlora\n"
             "bnb_config_kwargs: {bnb_4bit_quant_storage: bfloat16, bnb_4bit_compute_dtype: float16}",
@@ -378,14 +376,12 @@ def test_what_several_processes_cannot_do_stops_before_they_start(
         ),
         ("fsdp_version: 2\noptimizer: adamw_8bit", "`optimizer: adamw_8bit` does not go with `fsdp_version: 2`"),
         ("fsdp_version: 2\nrl: dpo", "shares weights out for fine-tuning alone"),
-        ("fsdp_version: 2\nfsdp_config: {auto_wrap_policy: SIZE_BASED_WRAP}", "needs `min_num_params`"),
+        ("fsdp_version: 2\nfsdp_config: {auto_wrap_policy: SIZE_BASED_WRAP}", "layers are gathered one at a time"),
         (
             "fsdp_version: 2\ngradient_checkpointing: true\nfsdp_config: {activation_checkpointing: true}",
             "do the same. Keep one",
         ),
-        ("fsdp_version: 2\nfsdp_config: {state_dict_type: SHARDED_STATE_DICT}", "a checkpoint has one form"),
         ("deepspeed_config: zero3.json", "Write deepspeed: FILE.json"),
-        ("fsdp: [full_shard, auto_wrap]", "that is how FSDP1 is asked for"),
     ],
 )
 def test_keys_of_several_gpus_are_judged_with_the_recipe(lines: str, says: str, tmp_path: Path) -> None:
@@ -518,11 +514,10 @@ def on_gloo() -> None:
         {"adapter": "lora", "sample_packing": True, "sequence_len": 128, "tokens_per_pass": 128},
         {"adapter": "lora", "fsdp_config": {"reshard_after_forward": False}, "gradient_checkpointing": True},
         {"adapter": "lora", "fsdp_config": {"cpu_ram_efficient_loading": True}},
-        {"adapter": "lora", "fsdp_config": {"auto_wrap_policy": "SIZE_BASED_WRAP", "min_num_params": 20000}},
         {"adapter": "lora", "attn_implementation": "eager", "batch_flattening": False},
         {"adapter": "qlora", "load_in_4bit": True, "bnb_config_kwargs": {"bnb_4bit_quant_storage": "float32"}},
     ],
-    ids=["lora", "whole model", "packed", "zero 2", "loaded once", "by size", "padded", "4-bit"],
+    ids=["lora", "whole model", "packed", "zero 2", "loaded once", "padded", "4-bit"],
 )
 def test_a_model_in_parts_learns_what_a_whole_one_learns_and_goes_on_as_one(
     changes: dict[str, Any], write_recipe: Any, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -60,9 +60,9 @@ def _sharding(config: FsdpConfig) -> dict[str, Any]:
         "cpu_offload": config.offload_params,
         "cpu_ram_efficient_loading": config.cpu_ram_efficient_loading,
         "activation_checkpointing": config.activation_checkpointing,
-        "auto_wrap_policy": config.auto_wrap_policy,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
         "transformer_layer_cls_to_wrap": [named] if isinstance(named, str) else named,
-        "min_num_params": config.min_num_params or 0,
+        "min_num_params": 0,
         "state_dict_type": "FULL_STATE_DICT",
         # The configuration writes these into what it is given; so it finds nothing to write.
         "xla": False,

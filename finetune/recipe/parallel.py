@@ -22,24 +22,12 @@ class FsdpConfig(Section):
     do not fit one GPU. Without it each process loads the model onto its GPU before it is shared out."""
     activation_checkpointing: Annotated[bool, Field(examples=[True, False]), Reaches("train", unsloth=())] = False
     """Recompute the activations of each sharded layer in the backward pass; instead of gradient_checkpointing."""
-    auto_wrap_policy: Annotated[
-        Literal["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP"],
-        Field(examples=["SIZE_BASED_WRAP", "TRANSFORMER_BASED_WRAP"]),
-        Reaches("train", unsloth=()),
-    ] = "TRANSFORMER_BASED_WRAP"
-    """What is gathered at a time: a layer of the model, or modules of min_num_params."""
     transformer_layer_cls_to_wrap: Annotated[
         str | list[Annotated[str, Field(min_length=1)]] | None,
         Field(min_length=1, examples=["LlamaDecoderLayer", ["Phi3DecoderLayer"]]),
         Reaches("train", unsloth=()),
     ] = None
-    """Class of the model's layers. Unset: those that the model itself names."""
-    min_num_params: Annotated[
-        Whole | None,
-        Field(ge=1, examples=[100000000, 1000000]),
-        Reaches("train", unsloth=(), needs={"auto_wrap_policy": "SIZE_BASED_WRAP"}),
-    ] = None
-    """Parameters from which on a module is gathered by itself."""
+    """Class of the layers that are gathered one at a time. Unset: those that the model itself names."""
 
 
 class ParallelSection(Section):

@@ -43,12 +43,6 @@ def parallel(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if config:
             yield "fsdp_config", "`fsdp_config` counts only with `fsdp_version: 2`: write it"
         return
-    if config.get("auto_wrap_policy") == "SIZE_BASED_WRAP" and not config.get("min_num_params"):
-        yield "fsdp_config", "`auto_wrap_policy: SIZE_BASED_WRAP` needs `min_num_params`"
-    if config.get("min_num_params") and config.get("auto_wrap_policy") != "SIZE_BASED_WRAP":
-        yield "fsdp_config", "`min_num_params` counts only with `auto_wrap_policy: SIZE_BASED_WRAP`"
-    if config.get("transformer_layer_cls_to_wrap") and config.get("auto_wrap_policy") == "SIZE_BASED_WRAP":
-        yield "fsdp_config", "`transformer_layer_cls_to_wrap` does not count with `auto_wrap_policy: SIZE_BASED_WRAP`"
     if config.get("activation_checkpointing") and values.get("gradient_checkpointing"):
         yield "fsdp_config", "`activation_checkpointing` and `gradient_checkpointing` do the same. Keep one"
     yield from _with_parts(values)

@@ -280,15 +280,16 @@ TRL_REFUSED = (
 
 FSDP_REFUSED = (
     Refused(
+        "accelerate 1.15 would cut lists of layers, which PyTorch refuses, and the whole model as one piece",
+        "Remove the line: the model's layers are gathered one at a time",
+        "auto_wrap_policy min_num_params",
+    ),
+    Refused(
         "weights are gathered in the type that bf16 and fp16 ask for",
         "Remove the line",
         "mixed_precision_policy",
     ),
-    Refused(
-        "it is not supported",
-        "Remove the line",
-        "cpu_offload_pin_memory activation_checkpointing_offload",
-    ),
+    Refused("it is not supported", "Remove the line", "cpu_offload_pin_memory activation_checkpointing_offload"),
     Refused(
         "it stands at the top level of the recipe",
         "Write fsdp_version: 2 there",

@@ -87,6 +87,7 @@ TRL_WAIVED: Mapping[str, tuple[Any, str]] = {
     "use_bias_correction_kl": ((True,), "TRL corrects it by itself"),
 }
 FSDP_WAIVED: Mapping[str, tuple[Any, str]] = {
+    "auto_wrap_policy": (("TRANSFORMER_BASED_WRAP",), "the model's layers are gathered one at a time"),
     "state_dict_type": (ANY, "a checkpoint always holds whole weights, so that a run goes on with any number of GPUs"),
     "final_state_dict_type": (ANY, "what is saved is always whole"),
     "backward_prefetch": (ANY, "FSDP2 gathers the next layer's weights ahead by itself"),
