@@ -9,9 +9,12 @@ from finetune.recipe.recipe import Recipe
 
 
 def export_calls(recipe: Recipe) -> tuple[Call, ...]:
-    """What looks before training whether the run can be exported, and what exports it afterwards."""
+    """What looks before training whether the run can be exported, what exports it afterwards, and what says where it
+    belongs on the hub."""
+    where = {"run": recipe.output_dir, "repo": recipe.hub_model_id}
+    named = (Call("finetune.exporting.naming.say_where", where, runtime=("screen",)),) if recipe.hub_model_id else ()
     if recipe.export_to is None:
-        return ()
+        return named
     packs = {"gguf", "ollama"} & set(recipe.export_to)
     wish = {"to": recipe.export_to, "quantization": recipe.export_quantization if packs else None}
     unpacked = recipe.model_quantization_config is not None
@@ -19,6 +22,7 @@ def export_calls(recipe: Recipe) -> tuple[Call, ...]:
     return (
         Call("finetune.exporting.planned.check", {**wish, "base": base}, runtime=("tokenizer", "style")),
         Call("finetune.exporting.planned.export", {**wish, "run": recipe.output_dir}, runtime=("screen",)),
+        *named,
     )
 
 
@@ -30,12 +34,14 @@ def look_at_exports(plan: Plan, tokenizer: Any, style: str) -> None:
 
 
 def export_finished(plan: Plan, screen: Any) -> None:
-    """What the recipe asks for beside the run, which is finished whatever becomes of it."""
-    call = plan.one("save", ".exporting.planned.export")
-    if call is None:
-        return
+    """What the recipe asks for beside the run, which is finished whatever becomes of it; and how it gets to its place
+    on the hub."""
+    export, where = plan.one("save", ".exporting.planned.export"), plan.one("save", ".naming.say_where")
     try:
-        perform(call, screen=screen)
+        if export is not None:
+            perform(export, screen=screen)
     except FinetuneError as error:
         error.add_note("the run itself is finished and saved; `finetune export` tries again")
         raise
+    if where is not None:
+        perform(where, screen=screen)

@@ -102,6 +102,7 @@ UNSET = _table(
         "tokens lora_modules_to_save lora_target_parameters peft_layers_pattern unfrozen_parameters sample_prompts",
         listed(text),
     ),
+    ("hub_model_id", matching(r"[A-Za-z0-9][\w.-]*/[\w.-]+")),
     ("lora_target_modules", either(text, listed(text))),
     ("optim_target_modules", either(one_of("all_linear"), listed(text))),
     ("eot_tokens", listed(text)),

@@ -645,10 +645,11 @@ def test_a_push_sends_every_file_in_one_commit(run: Path, finetune: Any, monkeyp
     [
         (["me/tiny"], UsageError, "--license"),
         (["tiny", "--license", "mit"], UsageError, "OWNER/NAME"),
+        (["--license", "mit"], UsageError, "names no hub_model_id"),
         (["me/tiny", "--license", "mit", "--what", "merged"], RunFolderError, "finetune merge"),
         (["me/tiny", "--license", "mit"], MachineError, "hf auth login"),
     ],
-    ids=["no licence", "no owner", "no such export", "no hub"],
+    ids=["no licence", "no owner", "no name", "no such export", "no hub"],
 )
 def test_a_push_that_cannot_be_is_refused(
     arguments: list[str], error: type[Exception], said: str, run: Path, finetune: Any

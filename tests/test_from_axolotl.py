@@ -2,11 +2,14 @@
 mean otherwise there is told."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from finetune.errors import RecipeError
+from finetune.exporting.naming import named
+from finetune.exports_planned import export_finished
 from finetune.judge import judgements
 from finetune.machine import Machine, assumed
 from finetune.recipe.load import Checked, load_recipe
@@ -197,3 +200,12 @@ def test_that_conversation_brought_a_system_message_is_told(tmp_path: Path) -> N
     for more, told in (("", True), ("default_system_message: Be brief.\n", False)):
         checked = check(tmp_path, f"base_model: m\noutput_dir: o\n{rows}{more}")
         assert any("`You are a helpful assistant.`" in note.message for note in checked.notes) == told
+
+
+def test_a_run_says_how_it_gets_to_its_place_on_the_hub_and_push_knows_the_place(tmp_path: Path) -> None:
+    checked = check(tmp_path, RECIPE + AXOLOTLS + "hub_model_id: me/mine\nhub_strategy: every_save\n")
+    assert "hub_model_id" in left_unsaid(checked)
+    plan, said = resolve(checked.recipe, assumed()), []
+    export_finished(plan, SimpleNamespace(say=said.append))
+    assert said == ["nothing was published; this sends it to me/mine: finetune push o"]
+    assert named(plan) == "me/mine"

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 
 HELP = "publish a run on the hub, with a model card"
-USE = (("finetune push RUN_DIR OWNER/NAME [--what merged] [--dry-run]", "publish on the hub, with a model card"),)
+USE = (("finetune push RUN_DIR [OWNER/NAME] [--what merged] [--dry-run]", "publish on the hub, with a model card"),)
 LONG = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
-    parser.add_argument("repo", metavar="OWNER/NAME")
+    parser.add_argument("repo", nargs="?", metavar="OWNER/NAME", help="default: the recipe's hub_model_id")
     parser.add_argument(
         "--what",
         choices=("adapter", "merged", "gguf", "ollama", "vllm", "tgi"),
@@ -25,9 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from finetune.exporting.finished import finished_run
     from finetune.exporting.hub import Order, pack, preview, send
+    from finetune.exporting.naming import named
 
     found = finished_run(parsed.run)
-    package = pack(found, Order(parsed.repo, parsed.what, parsed.license, parsed.public, parsed.base))
+    repo = parsed.repo or named(found.plan)
+    package = pack(found, Order(repo, parsed.what, parsed.license, parsed.public, parsed.base))
     for name, size in package.sizes().items():
         print(f"{size:>14,}  {name}")
     if package.changed:

@@ -42,7 +42,7 @@ _WORKERS = "a proof reads its few rows in its own process"
 _OWN_MODEL = "the tiny model has its own weights and files"
 _TRACKERS = re.compile("(use_|hf_)?(tensorboard|wandb|mlflow|comet|trackio|swanlab)")
 _LEFT_OUT: Mapping[str, str] = {
-    "bf16 fp16 tf32 device_map": _CPU,
+    "bf16 fp16 tf32 device_map full_determinism": _CPU,
     "revision_of_model model_type tokenizer_type tokenizer_config allow_pickle_weights trust_remote_code": _OWN_MODEL,
     "model_quantization_config model_quantization_config_kwargs": _OWN_MODEL,
     "lora_model_dir": "the earlier adapter fits the real model alone, so the proof begins with a new one",
@@ -56,7 +56,7 @@ _LEFT_OUT: Mapping[str, str] = {
     "num_epochs save_strategy saves_per_epoch save_total_limit save_only_model save_first_step": _SHORT,
     "dynamic_checkpoint resume_from_checkpoint auto_resume_from_checkpoints resume_changed": _SHORT,
     "loss_watchdog_threshold loss_watchdog_patience": _SHORT,
-    "export_to export_quantization": _PUBLISHED,
+    "export_to export_quantization hub_model_id": _PUBLISHED,
     "dataloader_num_workers dataloader_prefetch_factor dataloader_persistent_workers": _WORKERS,
     "dataloader_pin_memory dataloader_drop_last streaming": _WORKERS,
 }

@@ -68,5 +68,12 @@ class OutputSection(Section):
         Reaches("save", needs={"export_to": ["gguf"]}),
     ] = "f16"
     """Number format of the file that export_to gguf and ollama write; q4_k_m needs llama.cpp."""
+    hub_model_id: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]+$", examples=["me/my-model", "team/other"]),
+        Reaches("save"),
+    ] = None
+    """Repository of the hub (OWNER/NAME) for the finished run. Training publishes nothing: the run says at its end that
+    `finetune push RUN_DIR` sends it there, for its owner alone unless --public is written."""
     output_dir: Annotated[str, Field(min_length=1, examples=["./outputs/run", "runs/a"]), Reaches("train", "save")]
     """Folder of the run, relative to the working directory: recipe, plan, metrics, adapter, answers, log."""

@@ -62,9 +62,9 @@ REFUSED = (
     ),
     Refused(
         "training publishes nothing by itself",
-        "Remove the line, and publish the finished run with: finetune push OUTPUT_DIR ORG/NAME",
-        "hub_model_id hub_strategy hub_revision hub_private_repo push_to_hub push_hub push_adapter_to_hub "
-        "hub_save_adapter hub_save_merged push_dataset_to_hub",
+        "Remove the line, and publish the finished run with: finetune push OUTPUT_DIR ORG/NAME (--public for all)",
+        "hub_revision hub_private_repo push_to_hub push_hub push_adapter_to_hub hub_save_adapter hub_save_merged "
+        "push_dataset_to_hub",
     ),
     Refused(
         "images, audio and video are not trained here",

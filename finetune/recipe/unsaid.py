@@ -34,6 +34,11 @@ def unsaid(recipe: Recipe) -> Iterator[str]:
         yield f"{message}Axolotl. Write `save_strategy: epoch`, or `no`"
     if _best_with_axolotl(values):
         yield _best(values)
+    if recipe.hub_model_id:
+        message = (
+            "`hub_model_id` publishes nothing while training, which it does with Axolotl: the run says at its end "
+        )
+        yield f"{message}how `finetune push` sends it there"
 
 
 def _best_with_axolotl(values: Mapping[str, Any]) -> bool:

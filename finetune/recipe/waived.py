@@ -57,6 +57,8 @@ WAIVED: Mapping[str, tuple[Any, str]] = {
     "gradio_server_port": (ANY, "it counts for a chat page, not for training"),
     "gradio_max_new_tokens": (ANY, "it counts for a chat page, not for training"),
     "gradio_temperature": (ANY, "it counts for a chat page, not for training"),
+    "hub_strategy": (ANY, "nothing is published while training; `finetune push` publishes the finished run"),
+    "hub_private_repo": ((True,), "`finetune push` makes a repository for its owner alone"),
     "gptq": (ANY, "a GPTQ checkpoint says by itself that it is one"),
     "gptq_groupsize": (ANY, "a GPTQ checkpoint says by itself what it is made of"),
     "gptq_model_v1": (ANY, "a GPTQ checkpoint says by itself what it is made of"),

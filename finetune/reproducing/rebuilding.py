@@ -12,7 +12,7 @@ from finetune.recipe.source import Path_, plain
 from finetune.recipe.tracking import TrackingSection
 from finetune.rundir import RunDir
 
-OCCASION = frozenset({"export_to", "export_quantization", "silence", "sweep"})
+OCCASION = frozenset({"export_to", "export_quantization", "hub_model_id", "silence", "sweep"})
 """What a run was asked for besides its training, and that is not asked for again."""
 GOING_ON = ("resume_from_checkpoint", "auto_resume_from_checkpoints", "resume_changed")
 FOLDERS = ("base_model", "tokenizer_config", "lora_model_dir", "chat_template_jinja")
