@@ -318,7 +318,10 @@ def test_a_hub_that_cannot_be_reached_leaves_what_was_downloaded(
 
 
 @pytest.mark.slow
-def test_every_shipped_recipe_that_runs_offline_can_be_locked(finetune: Any, tmp_path: Path) -> None:
+def test_every_shipped_recipe_that_runs_offline_can_be_locked(
+    finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where nothing was trained yet
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     for recipe in sorted((tmp_path / "recipes").glob("quickstart*.yaml")):
         code, _, err = finetune("lock", recipe)

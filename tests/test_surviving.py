@@ -68,7 +68,9 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_to_the_last_bit(
     ids=["packed", "kept workers", "epochs", "whole model", "best", "early stop", "4-bit, to step 11", "bf16"],
 )
 def test_it_does_so_fifty_times_whatever_is_trained(changes: dict[str, Any], write_recipe: Any, tmp_path: Path) -> None:
-    done = crash(write_recipe(**(LONG | changes)), tmp_path / "crash", "--kills", "50")
+    # It is killed on purpose in the writing of its second checkpoint, but for the files that are in its first as well.
+    places = ["--places", "1"] if changes.get("save_steps") == changes.get("max_steps", 0) else []
+    done = crash(write_recipe(**(LONG | changes)), tmp_path / "crash", "--kills", "50", *places)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
