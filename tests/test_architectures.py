@@ -44,6 +44,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "mamba": {"state_size": 8},
     "cwm": {},
+    "deepseek_v32": {},
     "bert": {},
     "nemotron": {},
     "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
@@ -123,6 +124,14 @@ def test_where_variable_length_attention_is_unfit_rows_lie_flat_with_the_models_
     with torch.no_grad():
         alone = torch.cat([model(input_ids=each[None]).logits[0] for each in ids.split([20, 10])])
         torch.testing.assert_close(model.eval()(**trainer._laid(ids, [20, 10])).logits[0], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_whose_code_goes_by_the_name_of_its_attention_keeps_that_name() -> None:
+    model = model_of("deepseek_v32", **KINDS["deepseek_v3"], index_n_heads=2, index_head_dim=16, index_topk=4)
+    assert "deepseek_sparse_attention" in attention.take(model=model)
+    model.config.layer_types = ["full_attention"] * 2
+    assert "computes otherwise where its attention is not called sdpa" in attention.take(model=model)
+    assert model.config._attn_implementation != attention.NAME
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ Imports torch: only the runner's stages may import it, inside a function."""
 
 import inspect
 import itertools
+import re
 import weakref
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from finetune.data.apart import PLACELESS
 from finetune.errors import TrainingError
 
 NAME = "varlen"
@@ -19,6 +21,8 @@ BEFORE: Any = weakref.WeakKeyDictionary()
 """Model -> how it attended before."""
 ASKED = ("softcap", "s_aux", "position_bias", "dropout")
 """What models may ask of attention besides, and what this one does not do."""
+NAMED = re.compile(r"_attn_implementation\s*(?:(?:not\s+)?in\s*[(\[{]|[!=]=\s*[\"']sdpa)")
+"""A model's code that goes by the name of its attention, which is not the usual one here."""
 FLASH_DTYPES = (torch.bfloat16, torch.float16)
 FLASH_HEAD = 256
 """Widest head that flash attention takes."""
@@ -55,9 +59,23 @@ def _unfit(model: Any) -> str:
     for name in ("attn_logit_softcapping", "attention_dropout"):
         if getattr(config, name, None):
             return f"the model has {name} {getattr(config, name)}, which variable-length attention does not do"
+    odd = [kind for kind in getattr(config, "layer_types", None) or () if kind not in PLACELESS]
+    if odd:
+        return f"the model has layers of the kind {odd[0]}, which variable-length attention does not do"
+    if _asks_for_sdpa(type(model)):
+        return f"{type(model).__name__} computes otherwise where its attention is not called sdpa"
     if any(name.endswith("sinks") for name, _ in model.named_parameters()):
         return "the model has attention sinks, which variable-length attention does not do"
     return ""
+
+
+def _asks_for_sdpa(kind: Any) -> bool:
+    """Whether the code of a model asks what its attention is called."""
+    module = inspect.getmodule(kind)
+    try:
+        return bool(module and NAMED.search(inspect.getsource(module)))
+    except OSError:
+        return False
 
 
 def attend(
