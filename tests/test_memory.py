@@ -56,6 +56,12 @@ def test_the_table_of_known_models_has_the_sizes_that_their_names_say() -> None:
     assert all(isinstance(shape_of(config_of_name(f"google/{name}") or {}), Shape) for name in _MODELS)
 
 
+def test_what_sees_pictures_besides_is_not_counted_as_if_it_read_alone() -> None:
+    config = AutoConfig.for_model("gemma3").to_dict()
+    assert "what a gemma3 model has besides text (vision_config) is not counted" in str(shape_of(config))
+    assert isinstance(shape_of({"model_type": "gemma3", "text_config": config["text_config"]}), Shape)
+
+
 def test_where_the_sizes_of_a_model_come_from(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **SIZES}))
     here = found(str(tmp_path))

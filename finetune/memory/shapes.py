@@ -112,6 +112,9 @@ class Shape:
 def shape_of(config: Mapping[str, Any]) -> Shape | str:
     """The Shape, or why it cannot be told."""
     inner = config.get("text_config")
+    towers = [name for name, part in config.items() if name.endswith("_config") and _is_tower(name, part)]
+    if isinstance(inner, dict) and towers:
+        return f"the memory of what a {config.get('model_type')} model has besides text ({towers[0]}) is not counted here"
     inside = {"model_type": f"{config.get('model_type')}_text", **inner} if isinstance(inner, dict) else dict(config)
     name = str(inside.get("model_type"))
     kind = KINDS.get(name)
@@ -138,6 +141,11 @@ def shape_of(config: Mapping[str, Any]) -> Shape | str:
         _matrices(kind, sizes, heads * width, key_heads * width),
         kind,
     )
+
+
+def _is_tower(name: str, part: Any) -> bool:
+    """Whether a part of a configuration is another network than that of the text."""
+    return name not in ("text_config", "quantization_config", "generation_config") and isinstance(part, dict)
 
 
 def _matrices(kind: Kind, sizes: Mapping[str, Any], attention: int, key: int) -> tuple[Matrix, ...]:
