@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2LMHeadModel
 from finetune.adapters.kept import keep_reach
 from finetune.adapters.left_out import leave_out
 from finetune.adapters.reach import unreached
+from finetune.adapters.targets import check_names
+from finetune.backends.attach import attach
 from finetune.backends.few_bits import leave_readable, not_in_few_bits
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import ModelError, TrainingError
@@ -173,6 +175,22 @@ def test_experts_that_no_adapter_is_on_are_told_of_with_the_key_that_reaches_the
     assert "of the weights are experts in one tensor" in line
     assert line.endswith(f"lora_target_parameters: [{', '.join(wanted)}]")
     assert "experts" not in "".join(unreached(adapted(target_parameters=wanted)))
+
+
+def test_a_name_of_experts_is_answered_with_the_key_that_reaches_them() -> None:
+    with pytest.raises(
+        ModelError, match=r"no modules, but tensors: lora_target_parameters: \[mlp\.experts\.down_proj, mlp"
+    ):
+        check_names(model=model_of("mixtral"), names={"lora_target_modules": ["q_proj", "gate_proj"]})
+
+
+def test_what_experts_in_one_tensor_cannot_take_is_answered_with_the_keys() -> None:
+    calls = (
+        Call("peft.LoraConfig", {"target_modules": "all-linear", "lora_dropout": 0.1}),
+        Call("peft.get_peft_model", {}, runtime=("model", "peft_config")),
+    )
+    with pytest.raises(ModelError, match=r"take plain LoRA alone: set lora_dropout: 0"):
+        attach(model_of("mixtral"), calls)
 
 
 def bare_layers(adapted: Any) -> set[str]:

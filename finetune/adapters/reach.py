@@ -1,9 +1,9 @@
 """What an adapter does not reach, in words, for whoever would take it for granted. Changes nothing."""
 
-import re
 from typing import Any
 
 from finetune.adapters.left_out import READ, unfit
+from finetune.adapters.targets import in_one_tensor
 from finetune.kernels.zero import rows_of
 
 LARGE = 0.1
@@ -63,7 +63,7 @@ def _in_no_layer(model: Any, config: Any) -> list[str]:
     every, found = sum(each.numel() for each in whole.values()), sum(each.numel() for each in alone.values())
     if not alone or found < LARGE * every:
         return []
-    names = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in alone} - targets)
+    names = sorted({*in_one_tensor(alone)} - targets)
     return [
         f"{found / every:.0%} of the weights are experts in one tensor, on which LoRA is not: they stay as they are. "
         f"To train them too: lora_target_parameters: [{', '.join(names[:SHOWN])}]"

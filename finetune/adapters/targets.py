@@ -21,11 +21,11 @@ def check_names(*, model: Any, names: Mapping[str, Sequence[str] | str]) -> None
     for key, wanted in names.items():
         if isinstance(wanted, str):
             if not any(re.fullmatch(wanted, name) for name in modules):
-                raise ModelError(_message(key, wanted, modules))
+                raise ModelError(_message(key, wanted, modules) + _experts(model, key))
             continue
         for one in wanted:
             if not any(_matcher(key)(one, name) for name in modules):
-                raise ModelError(_message(key, one, modules))
+                raise ModelError(_message(key, one, modules) + _experts(model, key))
 
 
 def check_tokens(*, model: Any, numbers: Sequence[int] | Mapping[str, Sequence[int]]) -> None:
@@ -42,6 +42,18 @@ def check_tokens(*, model: Any, numbers: Sequence[int] | Mapping[str, Sequence[i
             raise ModelError(
                 f"peft_trainable_token_indices: there is no token {beyond}; the model's are 0 to {there - 1}"
             )
+
+
+def in_one_tensor(parameters: Mapping[str, Any]) -> list[str]:
+    """Names, without the number of their block, of tensors of three dimensions, which experts are kept in."""
+    return sorted({re.sub(r"^.*\.\d+\.", "", name) for name, weight in parameters.items() if weight.ndim == 3})
+
+
+def _experts(model: Any, key: str) -> str:
+    named = [name for name in in_one_tensor(dict(model.named_parameters())) if "expert" in name]
+    if not named or key != "lora_target_modules":
+        return ""
+    return f". Its experts are no modules, but tensors: lora_target_parameters: [{', '.join(named)}]"
 
 
 def _matcher(key: str) -> Callable[[str, str], bool]:

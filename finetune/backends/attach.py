@@ -157,8 +157,18 @@ def attach(model: Any, calls: tuple[Call, ...]) -> Any:
             if "out of memory" in str(error):
                 raise
             first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-            raise ModelError(f"the adapter does not fit the model: {first}. {_HINT}") from error
+            raise ModelError(f"the adapter does not fit the model: {first.rstrip('.')}. {_hint(first)}") from error
     return model
+
+
+def _hint(said: str) -> str:
+    """What to do about what peft says."""
+    if "ParamWrapper does not work with" not in said:
+        return _HINT
+    return (
+        "Experts that lie in one tensor take plain LoRA alone: set lora_dropout: 0 and no peft_use_dora, or name the "
+        "layers of the attention under lora_target_modules"
+    )
 
 
 _HINT = (

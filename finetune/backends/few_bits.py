@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from finetune.adapters.left_out import AROUND, linear_layers_read
+from finetune.adapters.targets import in_one_tensor
 from finetune.plan import Call
 
 CHANGED = re.compile(r"self\.(\w+)\.weight(?:\.data)?\.(?!size|new_|to\b|type\b)\w+\(")
@@ -48,7 +49,7 @@ def not_in_few_bits(model: Any) -> str:
     if bytes_of_wide < LARGE * sum(sizes.values()):
         return ""
     kind = str(next(iter(wide.values())).dtype).removeprefix("torch.")
-    names = ", ".join(sorted({re.sub(r"^.*\.\d+\.", "", name) for name in wide}))
+    names = ", ".join(in_one_tensor(wide))
     return (
         f"warning: {bytes_of_wide / sum(sizes.values()):.0%} of the model's memory ({bytes_of_wide / 2**30:.2g} GiB) "
         f"stays in {kind}: experts in one tensor ({names}), and linear layers alone are quantized"

@@ -125,8 +125,8 @@ def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
 
     if mask is not None and mask.shape[-1] != key.shape[-2]:
         raise TrainingError(
-            f"{type(module).__name__} does not hand its attention where documents end, so they would see each other: "
-            "set attn_implementation: sdpa, and sample_packing: false"
+            f"{type(module).__name__} does not hand its attention where documents end, so they would see each other. "
+            "Set attn_implementation: sdpa, and sample_packing: false"
         )
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **kwargs)
 

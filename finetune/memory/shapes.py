@@ -114,7 +114,9 @@ def shape_of(config: Mapping[str, Any]) -> Shape | str:
     inner = config.get("text_config")
     towers = [name for name, part in config.items() if name.endswith("_config") and _is_tower(name, part)]
     if isinstance(inner, dict) and towers:
-        return f"the memory of what a {config.get('model_type')} model has besides text ({towers[0]}) is not counted here"
+        return (
+            f"the memory of what a {config.get('model_type')} model has besides text ({towers[0]}) is not counted here"
+        )
     inside = {"model_type": f"{config.get('model_type')}_text", **inner} if isinstance(inner, dict) else dict(config)
     name = str(inside.get("model_type"))
     kind = KINDS.get(name)
