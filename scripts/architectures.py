@@ -30,6 +30,7 @@ RECIPE = """base_model: {folder}/model
 datasets: [{{path: {folder}/rows.jsonl, type: chat_template}}]
 sequence_len: 128
 micro_batch_size: 4
+gradient_accumulation_steps: 1
 max_steps: 3
 learning_rate: 0.001
 logging_steps: 1

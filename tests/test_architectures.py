@@ -263,6 +263,22 @@ def test_a_router_that_is_heard_by_its_name_gets_no_adapter_of_that_name() -> No
     torch.testing.assert_close(adapted(**ids).aux_loss.detach(), before)
 
 
+def test_the_loss_of_routers_counts_once_a_step_in_padded_batches_too(tmp_path: Path) -> None:
+    model = model_of("jamba", router_aux_loss_coef=0.5)
+    trainer = trainer_of(model, tmp_path)
+    assert not trainer.flat
+    assert trainer.aux_loss_enabled
+    rows = [{"input_ids": list(range(5, 5 + size)), "labels": list(range(5, 5 + size))} for size in (12, 7)]
+    batch = trainer.data_collator(rows)
+    count = torch.tensor(4 * 17)  # of four such passes
+    with torch.no_grad():
+        found = model(**batch, output_router_logits=True, num_items_in_batch=count)
+        text = found.loss - 0.5 * found.aux_loss
+        model.train()
+        loss = trainer.compute_loss(model, batch, num_items_in_batch=count)
+    torch.testing.assert_close(loss, text + 0.5 * found.aux_loss / 4, rtol=1e-4, atol=1e-5)
+
+
 def test_who_listens_to_a_layer_hears_it_under_a_fused_one_too() -> None:
     model = fused(model_of("nemotron")).train()
     heard: list[Any] = []

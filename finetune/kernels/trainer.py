@@ -17,7 +17,7 @@ from finetune import ranks
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import TrainingError
 from finetune.kernels import attention
-from finetune.kernels.flat import FlatCollator, batch_of, filled, nothing_like, passes_of
+from finetune.kernels.flat import IGNORED, FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
@@ -162,7 +162,7 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         if not self.flat:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return self._padded_loss(model, inputs, return_outputs, num_items_in_batch)
         learned = len(inputs["targets"])
         count = learned if num_items_in_batch is None else num_items_in_batch
         given = self._given(inputs)
@@ -182,6 +182,15 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         if num_items_in_batch is not None:
             # It counts the tokens of all processes, and the mean of their gradients is taken.
             loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def _padded_loss(self, model: Any, inputs: Any, return_outputs: bool, count: Any) -> Any:
+        """TRL's, in which the routers' loss counts as much as a pass has of its step's tokens, not whole in each."""
+        learned = int((inputs["labels"][:, 1:] != IGNORED).sum())
+        loss, outputs = super().compute_loss(model, inputs, True, count)
+        if model.training and count is not None:
+            excess = 1 - learned / max(float(count), 1)
+            loss = loss - self._of_routers(outputs) * excess * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def _summed_loss(self, hidden_TH: Tensor, targets_T: Tensor) -> Tensor:
