@@ -22,7 +22,7 @@ def leave_readable(config: Any, model_call: Call) -> None:
     from transformers.quantizers.base import get_keys_to_not_convert
 
     given = model_call.arguments
-    if not isinstance(config, transformers.BitsAndBytesConfig) or given["trust_remote_code"]:
+    if not hasattr(config, "llm_int8_skip_modules") or given["trust_remote_code"]:
         return
     wanted = {name: given[name] for name in ("pretrained_model_name_or_path", "revision")}
     said = transformers.AutoConfig.from_pretrained(**wanted)
