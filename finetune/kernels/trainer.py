@@ -186,6 +186,8 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
 
     def _padded_loss(self, model: Any, inputs: Any, return_outputs: bool, count: Any) -> Any:
         """TRL's, in which the routers' loss counts as much as a pass has of its step's tokens, not whole in each."""
+        if not self.aux_loss_enabled:
+            return super().compute_loss(model, inputs, return_outputs, count)
         learned = int((inputs["labels"][:, 1:] != IGNORED).sum())
         loss, outputs = super().compute_loss(model, inputs, True, count)
         if model.training and count is not None:
