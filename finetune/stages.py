@@ -171,7 +171,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
         labels_survive(trainer, data.prepared)
         try_model(plan, trainer, data.prepared.facts.get("kind", "rows"))
         if measuring is not None:
-            measuring.attach(trainer)
+            measuring.attach(trainer, keeper.alarm.listen)
             if ranks.this_rank().of == 1:
                 measuring.try_eval_batch()
         keeper.origin = data.origin

@@ -12,6 +12,7 @@ import yaml
 from finetune import alarm, mending
 from finetune.aftermath import compiling
 from finetune.errors import MachineError, RunFolderError, TrainingError
+from finetune.evaluation.measuring import SAMPLES
 from tests import tiny
 from tests.crashing import metrics
 
@@ -86,22 +87,30 @@ def test_a_loss_that_is_no_number_names_step_and_rows_and_harms_no_weight(
     assert max(kept, default=0) == step - 1
 
 
-@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(
+    "more", [{}, {"gradient_accumulation_steps": 2}, {"generate_samples": True, "sample_steps": 1}], ids=str
+)
 def test_a_step_without_numbers_is_named_as_well_if_it_is_heard_of_in_the_next(
-    passes: int, poisoned: Any, write_recipe: Any, finetune: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    more: dict[str, Any],
+    poisoned: Any,
+    write_recipe: Any,
+    finetune: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     model, rows = poisoned
     values = {"datasets": [{"path": str(rows)}], "max_steps": None, "num_epochs": 1, "save_strategy": "no"}
-    path = write_recipe(
-        base_model=str(model), **values, save_steps=None, logging_steps=50, gradient_accumulation_steps=passes
-    )
+    path = write_recipe(base_model=str(model), **values, save_steps=None, logging_steps=50, **more)
     found = []
     for waits in (False, True):
         monkeypatch.setattr(alarm, "may_wait", lambda trainer, waits=waits: waits)
-        code, _, err = finetune(path, f"output_dir={tmp_path / str(waits)}")
+        run = tmp_path / str(waits)
+        code, _, err = finetune(path, f"output_dir={run}")
         assert code == TrainingError.exit_code
-        found.append(err[err.index("loss is nan at step") :])
-    assert found[0] == found[1], "the same step, rows and advice"
+        samples = run / SAMPLES
+        asked = [json.loads(line)["step"] for line in samples.read_text().splitlines()] if samples.exists() else []
+        found.append((err[err.index("loss is nan at step") :], asked))
+    assert found[0] == found[1], "the same step, rows and advice; and nobody asked weights that are no numbers"
 
 
 def test_the_last_checkpoint_goes_on_once_the_rows_are_mended(

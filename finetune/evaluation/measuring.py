@@ -4,7 +4,7 @@ answers. Imports transformers: only the runner may import this module, once the 
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,9 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
         self.first_step: int | None = None
         self._questions: list[Question] | None = None
 
-    def attach(self, trainer: Any) -> None:
-        self.trainer = trainer
+    def attach(self, trainer: Any, listen: Callable[[], None] = lambda: None) -> None:
+        """`listen`: NoNumbers if the step that was made broke the weights; nobody is to answer with them."""
+        self.trainer, self.listen = trainer, listen
         if getattr(trainer, "flat", False):
             trainer.on_measured.append(self.batches.append)
         elif self.per_token:
@@ -94,6 +95,7 @@ class Measuring(TrainerCallback):  # type: ignore[misc]
         if state.global_step == self.first_step and self.trainer.model.device.type != "cpu":
             self.try_eval_batch()  # now that the optimizer holds its memory
         if self.samples and self.samples["every"] and state.global_step % self.samples["every"] == 0:
+            self.listen()
             self._ask_samples(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
