@@ -25,16 +25,31 @@ def blockers(recipe: Recipe, backend: str, precision: Precision, machine: Machin
     )
 
 
+FLASH = {
+    "flash_attention_2": ("flash_attn", 8.0, "pip install flash-attn --no-build-isolation"),
+    "flash_attention_3": ("flash-attn-3", 8.0, "built from hopper/ of github.com/Dao-AILab/flash-attention"),
+    "flash_attention_4": ("flash-attn-4", 9.0, "pip install flash-attn-4, before 4.0.0 with --pre"),
+}
+"""Value -> the package that it needs, the compute capability from which transformers takes it, and where it is from."""
+
+
+def attends_with(machine: Machine, attention: str) -> bool:
+    """Whether transformers can load a model with this attn_implementation here."""
+    package, version, _ = FLASH.get(attention, ("", 0.0, ""))
+    able = machine.cuda and machine.has(package) and all(gpu.capability >= version for gpu in machine.gpus)
+    return not package or able
+
+
 def _backend(recipe: Recipe, backend: str, machine: Machine) -> Iterator[str]:
     if backend == "unsloth" and not machine.cuda:
         yield "backend: unsloth needs a CUDA GPU; write backend: transformers"
     if backend == "unsloth" and not machine.has("unsloth"):
         yield "backend: unsloth is not installed: pip install 'finetune-recipes[unsloth]'"
-    flash = backend == "transformers" and recipe.attn_implementation.startswith("flash_attention")
-    if flash and not (machine.cuda and machine.has("flash_attn")):
+    if backend == "transformers" and not attends_with(machine, recipe.attn_implementation):
+        package, version, how = FLASH[recipe.attn_implementation]
         yield (
-            f"attn_implementation: {recipe.attn_implementation} needs a CUDA GPU and the flash-attn package (pip "
-            "install flash-attn); write attn_implementation: sdpa"
+            f"attn_implementation: {recipe.attn_implementation} needs a CUDA GPU of compute capability {version} or "
+            f"more and the package {package.replace('_', '-')} ({how}); write attn_implementation: auto"
         )
 
 

@@ -17,6 +17,10 @@ NEEDED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bit
 OPTIONAL = {
     "unsloth": ("backend: unsloth", "pip install 'finetune-recipes[unsloth]'"),
     "flash_attn": ("attn_implementation: flash_attention_2", "pip install flash-attn --no-build-isolation"),
+    "flash-attn-4": (
+        "attention on Hopper and Blackwell, taken by attn_implementation: auto",
+        "pip install --pre flash-attn-4",
+    ),
     "tensorboard": ("use_tensorboard", "pip install 'finetune-recipes[tracking]'"),
     "deepspeed": ("deepspeed", "pip install 'finetune-recipes[deepspeed]'"),
     "wandb": ("wandb_project", "pip install wandb"),

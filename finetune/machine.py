@@ -21,6 +21,8 @@ PACKAGES = (
     "unsloth_zoo",
     "triton",
     "flash_attn",
+    "flash-attn-3",
+    "flash-attn-4",
     "liger_kernel",
     "gguf",
     "llama_cpp",
@@ -135,8 +137,9 @@ def installed(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        # A wheel unpacked without its metadata still counts as installed.
-        return "unknown" if importlib.util.find_spec(name) else None
+        # A wheel unpacked without its metadata counts as installed; a folder that packages share does not.
+        found = importlib.util.find_spec(name.replace("-", "_"))
+        return "unknown" if found and found.origin else None
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from finetune.answering.writers import SLOTS, Writers
 from finetune.answering.writing import Terms, Writing
 from finetune.backends import BACKENDS
 from finetune.backends.loaded import Loaded
+from finetune.blockers import attends_with
 from finetune.errors import MachineError, ModelError, RunFolderError
 from finetune.generation import Prompt, prompt_ids, refuse_unseen_tools
 from finetune.machine import Machine, probe
@@ -170,7 +171,7 @@ def _here(plan: Plan, directory: str, machine: Machine) -> Plan:
             call = _with_base(call, str(Path(directory) / base))
         if "device_map" in call.arguments:
             here: dict[str, Any] = {"device_map": {"": 0 if machine.cuda else "cpu"}}
-            if call.arguments["attn_implementation"] == "flash_attention_2" and not machine.has("flash_attn"):
+            if not attends_with(machine, str(call.arguments["attn_implementation"])):
                 here["attn_implementation"] = "sdpa"
             call = replace(call, arguments={**call.arguments, **here})
         calls.append(call)

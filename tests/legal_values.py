@@ -202,7 +202,9 @@ SET = _table(
     ("tokenizer_type", matching(r"[A-Z][A-Za-z0-9]*Tokenizer(Fast)?")),
     (
         "attn_implementation",
-        one_of("auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
+        one_of(
+            "auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"
+        ),
     ),
     (
         "allow_pickle_weights trust_remote_code resize_token_embeddings_to_32x mean_resizing_embeddings "

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from finetune.errors import TrainingError
-from finetune.kernels import attention
+from finetune.kernels import attention, flash
+from finetune.machine import installed
+from tests.architectures import tiny_model
 from tests.crashing import metrics
 from tests.test_aftermath import poisoned
 from tests.test_kernels import FAMILIES, end_to_end, model_of, rows_of
@@ -30,6 +32,42 @@ def test_flash_attention_lets_no_document_see_another(family: str) -> None:
         assert attention.take(model=model) == ""
         together = model(**given).logits[0].float()
     assert (together - alone).norm() < 0.02 * alone.norm()
+
+
+@pytest.mark.parametrize("kind", ["deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite"])
+def test_values_narrower_than_keys_lie_flat(kind: str) -> None:
+    model = tiny_model(kind, spread=4.0).to("cuda", torch.bfloat16).eval()
+    rows = [row.to("cuda") for row in rows_of()]
+    given = {name: value.to("cuda") if torch.is_tensor(value) else value for name, value in end_to_end(rows).items()}
+    with torch.no_grad():
+        alone = torch.cat([model(input_ids=row[None]).logits[0] for row in rows]).float()
+        assert attention.take(model=model) == ""
+        together = model(**given).logits[0].float()
+    assert (together - alone).norm() < 0.03 * alone.norm()
+
+
+SHAPES = {
+    "as many keys as queries": (32, 32, 96, 96, None),
+    "several queries a key": (32, 8, 128, 128, None),
+    "wide heads": (8, 4, 256, 256, None),
+    "narrow heads": (14, 2, 64, 64, None),
+    "values narrower than keys": (16, 16, 192, 128, None),
+    "a window": (8, 8, 128, 128, 100),
+}
+
+
+@pytest.mark.parametrize("package", flash.LIBRARIES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("ordered", [False, True])
+def test_an_installed_library_agrees_or_is_left(package: str, shape: str, ordered: bool) -> None:
+    if not installed(package):
+        pytest.skip(f"{package} is not installed")
+    heads = flash.Heads(*SHAPES[shape], torch.bfloat16, torch.device("cuda", 0))
+    kernel, why = flash._tried(flash.LIBRARIES[package], heads, ordered)
+    print("RESULT", package, shape, ordered, why or "taken")
+    assert kernel or why
+    if shape in ("as many keys as queries", "several queries a key", "narrow heads") and not ordered:
+        assert kernel, why
 
 
 def losses(finetune: Any, recipe: Path, out: Path, *overrides: str) -> list[float]:

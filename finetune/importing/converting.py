@@ -87,11 +87,15 @@ def targets(value: Any) -> Any:
 
 
 def attention(value: Any) -> str:
-    names = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention", "auto")
+    names = ("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention", "auto")
     if value in names:
         return str(value)
     if isinstance(value, str) and value.startswith("kernels-community/"):
-        near = {"flash-attn3": "flash_attention_3", "vllm-flash-attn3": "flash_attention_3"}
+        near = {
+            "flash-attn3": "flash_attention_3",
+            "vllm-flash-attn3": "flash_attention_3",
+            "flash-attn4": "flash_attention_4",
+        }
         raise NotCarriedError(
             f"kernels from the hub are not loaded here; {near.get(value.split('/')[1], 'flash_attention_2')} is near"
         )

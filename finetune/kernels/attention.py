@@ -1,4 +1,4 @@
-"""Attention over documents that lie one behind another in a single row, each of which sees only itself: PyTorch's
+"""Attention over documents that lie one behind another in a single row, each of which sees only itself:
 variable-length flash attention on a GPU, one call for each document elsewhere. Knows no data and no trainer.
 
 Imports torch: only the runner's stages may import it, inside a function."""
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from finetune.data.apart import PLACELESS
 from finetune.errors import TrainingError
+from finetune.kernels import flash
 
 NAME = "varlen"
 """What the model's config calls it."""
@@ -95,11 +96,10 @@ def attend(
     assert query.shape[0] == 1, "documents lie in one row"
     _refuse_more(module, attention_mask, kwargs)
     window, scale = kwargs.get("sliding_window"), kwargs.get("scaling")
-    if _flash(query):
+    if _flash(query, value):
         # Not by an index: its backward pass copies what it took.
-        rows = [each.transpose(1, 2).squeeze(0) for each in (query, key, value)]
-        out = _varlen(rows, ends, kwargs["max_length_q"], scale, window)
-        return out[None], None
+        rows = tuple(each.transpose(1, 2).squeeze(0) for each in (query, key, value))
+        return flash.attend(rows, ends, kwargs["max_length_q"], scale, window)[None], None
     return _one_by_one((query, key, value), ends, scale, window), None
 
 
@@ -131,23 +131,8 @@ def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **kwargs)
 
 
-def _flash(query: Tensor) -> bool:
-    return query.is_cuda and query.dtype in FLASH_DTYPES and query.shape[-1] <= FLASH_HEAD
-
-
-def _varlen(rows: list[Tensor], ends: Tensor, longest: int, scale: float | None, window: int | None) -> Tensor:
-    """(T, heads, D) of query, key, value -> the same."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    query, key, value = rows
-    grouped = key.shape[1] != query.shape[1]
-    more = {}
-    if grouped and "enable_gqa" in inspect.signature(varlen_attn).parameters:
-        more = {"enable_gqa": True}
-    left = -1 if window is None else window - 1
-    ends_of_both = (ends, ends, longest, longest)
-    out: Tensor = varlen_attn(query, key, value, *ends_of_both, scale=scale, window_size=(left, 0), **more)
-    return out
+def _flash(query: Tensor, value: Tensor) -> bool:
+    return query.is_cuda and query.dtype in FLASH_DTYPES and max(query.shape[-1], value.shape[-1]) <= FLASH_HEAD
 
 
 def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, scale: float | None, window: int | None) -> Tensor:

@@ -16,7 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from finetune import ranks
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import TrainingError
-from finetune.kernels import attention
+from finetune.kernels import attention, flash
 from finetune.kernels.flat import IGNORED, FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.loss import SummedLoss, summed_loss
@@ -62,12 +62,15 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         self.remarks: list[str] = []
         self.loss_in_parts = self._loss_in_parts()
         self.on_measured: list[Callable[[tuple[Tensor, int]], None]] = []
+        flash.begin("its kernels are not recorded (cuda_graphs: true)" if self.args.cuda_graphs else "")
         with _judged(self.model), computing(self.model):
             refuse_foresight(self.model)
             self.flat = self._lies_flat()
             cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
             self.cut = not ranks.most(not cut)
         if self.flat:
+            if self.whole.config.get_text_config()._attn_implementation == attention.NAME:
+                self.remarks += flash.TOLD
             self.data_collator = FlatCollator(self.processing_class.pad_token_id, self.args.fill_batch_to)
         if self.flat and self.args.cut_cross_entropy and not self.cut:
             self.remarks.append("the model makes its logits in its own way: the loss stores them whole")

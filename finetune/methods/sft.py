@@ -7,7 +7,7 @@ from finetune.methods.shared import RUNTIME, Setting, training_calls
 from finetune.plan import Call
 from finetune.recipe.recipe import Recipe
 
-TOLD_WHERE_ROWS_END = ("auto", "flash_attention_2", "flash_attention_3")
+TOLD_WHERE_ROWS_END = ("auto", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 """Attention that keeps the rows of a batch apart without a mask of tokens by tokens."""
 
 

@@ -139,7 +139,7 @@ CHOICES = {
     "optimizer": "is no optimizer kept here: adamw_torch_fused and adamw_8bit are usual, docs/keys.md lists all",
     "lr_scheduler": "is no course of the learning rate kept here: cosine and linear are usual, docs/keys.md lists all",
     "attn_implementation": "is no attention kept here (auto, sdpa, eager, flash_attention_2, flash_attention_3, "
-    "flex_attention)",
+    "flash_attention_4, flex_attention)",
     "activation_offloading": "should be true or false: where true, activations wait in the CPU's memory",
     "gradient_checkpointing": "should be true, false, auto or unsloth; activation_offloading: true saves more memory",
     "adapter": "is no adapter kept here: write lora, qlora, ia3, prefix_tuning, prompt_tuning, p_tuning, or nothing to "

@@ -106,12 +106,15 @@ class ModelSection(Section):
     mean_resizing_embeddings: Annotated[bool, Reaches("load", unsloth=(), needs={"tokens": ["<tool>"]})] = False
     """Begin new embeddings around the mean of the old ones instead of at random."""
     attn_implementation: Annotated[
-        Literal["auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"],
+        Literal[
+            "auto", "sdpa", "eager", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"
+        ],
         Field(examples=["eager", "sdpa"]),
         Reaches("load", "train", unsloth=()),
     ] = "auto"
     """Attention kernel. `auto`: PyTorch's own (sdpa), in its variable-length kind where rows lie end to end and the
-    model can."""
+    model can; there by FlashAttention 3 or 4 (pip install flash-attn-4) where that is installed, agrees with PyTorch's
+    and the GPU is Hopper's or later."""
     load_in_4bit: Annotated[
         bool | Literal["auto"], Field(examples=[True, False]), Reaches("load", needs={"adapter": "lora"})
     ] = False
