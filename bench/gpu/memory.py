@@ -28,6 +28,14 @@ MODELS |= {
     "qwen3": {"model_type": "qwen3", "vocab_size": 151936, "tie_word_embeddings": False, "head_dim": 128, **QWEN},
     "phi3": {"model_type": "phi3", "vocab_size": 32064, "tie_word_embeddings": False, **PHI},
 }
+SHAPE = {"vocab_size": 32064, "tie_word_embeddings": False, **LLAMA}
+MODELS |= {
+    "mistral": {"model_type": "mistral", "sliding_window": 512, **SHAPE},
+    "granite": {"model_type": "granite", **SHAPE, "tie_word_embeddings": True},
+    "smollm3": {"model_type": "smollm3", **SHAPE, "vocab_size": 128256},
+    "gemma2": {"model_type": "gemma2", "vocab_size": 256000, "head_dim": 256, **GEMMA},
+    "gemma": {"model_type": "gemma", "vocab_size": 256000, "head_dim": 256, **GEMMA},
+}
 LAYERS = 8
 TINY = {
     "hidden_size": 64,
@@ -70,6 +78,50 @@ CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "gemma3-lora16": (("gemma3", 1024, 4, 1), LORA),
     "gemma3-qlora4-ckpt": (("gemma3", 1024, 8, 1), QLORA | CKPT),
 }
+CASES |= {
+    "mistral-qlora4-long-offloaded": (("mistral", 16384, 1, 1), QLORA | CKPT | {"activation_offloading": True}),
+    "llama-lora16-long": (("llama", 16384, 1, 1), LORA),
+    "llama-lora16-long-ckpt": (("llama", 16384, 1, 2), LORA | CKPT),
+    "llama-dora-ckpt": (("llama", 1024, 4, 1), LORA | CKPT | {"peft_use_dora": True}),
+    "llama-lora16-rank256": (("llama", 1024, 4, 1), LORA | {"lora_r": 256, "peft_use_rslora": True}),
+    "llama-lora16-embeddings": (("llama", 1024, 4, 1), LORA | {"lora_modules_to_save": ["embed_tokens", "lm_head"]}),
+    "llama-lora16-plain-layers": (("llama", 1024, 4, 1), LORA | {"lora_kernels": False}),
+    "llama-lora16-whole-loss": (("llama", 1024, 4, 1), LORA | {"cut_cross_entropy": False}),
+    "llama-lora16-liger-loss": (("llama", 1024, 4, 1), LORA | {"liger_fused_linear_cross_entropy": True}),
+    "llama-lora32": (("llama", 512, 4, 1), LORA | {"bf16": False}),
+    "llama-lora16-packed": (("llama", 1024, 8, 1), LORA | {"sample_packing": True}),
+    "llama-lora16-eager": (("llama", 1024, 2, 1), LORA | {"attn_implementation": "eager"}),
+    "llama-lora16-sdpa": (("llama", 1024, 4, 1), LORA | {"attn_implementation": "sdpa"}),
+    "llama-lora16-some-layers": (("llama", 1024, 4, 1), LORA | {"lora_target_modules": ["q_proj", "v_proj"]}),
+    "llama-qlora4-single": (
+        ("llama", 1024, 4, 1),
+        QLORA | CKPT | {"bnb_config_kwargs": {"bnb_4bit_use_double_quant": False}},
+    ),
+    "llama-int8-torchao": (("llama", 1024, 4, 1), LORA | CKPT | {"load_in_torchao": "int8"}),
+    "llama-full-fused": (("llama", 512, 8, 1), FULL | CKPT | {"optimizer": "adamw_torch_fused"}),
+    "llama-full-paged": (("llama", 512, 8, 1), FULL | CKPT | {"optimizer": "paged_adamw_8bit"}),
+    "llama-full-adafactor": (("llama", 512, 8, 1), FULL | CKPT | {"optimizer": "adafactor"}),
+    "llama-full-sgd": (("llama", 512, 4, 4), FULL | {"optimizer": "sgd"}),
+    "llama-part": (("llama", 1024, 4, 1), FULL | {"unfrozen_parameters": ["model\\.layers\\.[67]\\."]}),
+    "granite-lora16": (("granite", 1024, 4, 1), LORA),
+    "smollm3-qlora4": (("smollm3", 1024, 4, 1), QLORA),
+    "gemma2-lora16": (("gemma2", 1024, 2, 1), LORA),
+    "gemma-qlora4-ckpt": (("gemma", 1024, 8, 1), QLORA | CKPT),
+    "gemma3-full-8bit-ckpt": (("gemma3", 1024, 4, 1), FULL | CKPT | {"optimizer": "adamw_8bit"}),
+    "qwen3-lora16-long-ckpt": (("qwen3", 8192, 2, 1), LORA | CKPT),
+    "qwen2-qlora4-tokens": (("qwen2", 1024, 8, 2), QLORA | CKPT | {"tokens_per_pass": 2048}),
+    "phi3-full-ckpt": (("phi3", 1024, 8, 2), FULL | CKPT),
+    "phi3-lora8": (("phi3", 1024, 4, 1), LORA8),
+    "llama-unsloth-qlora4": (
+        ("llama", 1024, 4, 1),
+        QLORA | {"backend": "unsloth", "gradient_checkpointing": "unsloth"},
+    ),
+    "llama-dpo": (("llama", 512, 2, 1), LORA | CKPT | {"rl": "dpo"}),
+    "llama-orpo": (("llama", 512, 2, 1), LORA | CKPT | {"rl": "orpo"}),
+    "llama-kto": (("llama", 512, 2, 1), LORA | CKPT | {"rl": "kto"}),
+    "qwen2-dpo-qlora4": (("qwen2", 512, 2, 1), QLORA | CKPT | {"rl": "dpo"}),
+}
+"""What the counting was fitted to and, after cuda_graphs, what it was never shown."""
 ROWS = 32
 
 
@@ -79,7 +131,7 @@ def save_model(folder: Path, name: str, tiny: bool) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    sizes = {"num_hidden_layers": LAYERS, "max_position_embeddings": 4096, **MODELS[name]} | (TINY if tiny else {})
+    sizes = {"num_hidden_layers": LAYERS, "max_position_embeddings": 16384, **MODELS[name]} | (TINY if tiny else {})
     if tiny and "head_dim" in sizes:
         sizes["head_dim"] = 16
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -109,6 +161,17 @@ def write_rows(path: Path, tokens: int) -> None:
             file.write(json.dumps({"input_ids": ids, "labels": labels}) + "\n")
 
 
+def write_answers(path: Path, tokens: int, method: str) -> None:
+    """Questions with answers of a preference method, each pair of them so many tokens (bytes)."""
+    asked, answer, other = ("a" * (tokens // 4), "b" * (tokens * 3 // 4 - 8), "c" * (tokens * 3 // 4 - 8))
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(ROWS):
+            line = {"prompt": asked, "chosen": answer, "rejected": other}
+            if method == "kto":
+                line = {"prompt": asked, "completion": answer, "label": number % 2 == 0}
+            file.write(json.dumps(line) + "\n")
+
+
 def recipe_of(folder: Path, name: str, tiny: bool) -> Path:
     import yaml
 
@@ -116,9 +179,10 @@ def recipe_of(folder: Path, name: str, tiny: bool) -> Path:
     if tiny:
         tokens = 64
         keys = keys | ({"tokens_per_pass": 128} if "tokens_per_pass" in keys else {})
-    data = folder / f"rows{tokens}.jsonl"
+    method = keys.get("rl")
+    data = folder / f"rows{tokens}{method or ''}.jsonl"
     if not data.exists():
-        write_rows(data, tokens)
+        write_answers(data, tokens, method) if method else write_rows(data, tokens)
     recipe = {
         "base_model": str(folder / model),
         "datasets": [{"path": str(data)}],
