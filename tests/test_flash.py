@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from finetune.kernels import flash
+from finetune.kernels.terms import Terms
 
 RIGHT = """
 import torch
@@ -35,11 +36,11 @@ LIBRARIES = {
 }
 
 
-def one_by_one(rows: Any, ends: torch.Tensor, longest: int, scale: float, window: int | None) -> torch.Tensor:
+def one_by_one(rows: Any, ends: torch.Tensor, longest: int, terms: Terms) -> torch.Tensor:
     parts = []
     for first, last in itertools.pairwise(ends.tolist()):
         heads = [each[first:last].transpose(0, 1) for each in rows]
-        part = scaled_dot_product_attention(*heads, is_causal=True, scale=scale, enable_gqa=True)
+        part = scaled_dot_product_attention(*heads, is_causal=True, scale=terms.scale, enable_gqa=True)
         parts.append(part.transpose(0, 1))
     return torch.cat(parts)
 
@@ -68,11 +69,11 @@ def attended() -> float:
     rows = [torch.randn(40, heads, 8, generator=chance).requires_grad_() for heads in (4, 2, 2)]
     ends = torch.tensor([0, 7, 40], dtype=torch.int32)
     given = torch.randn(40, 4, 8, generator=chance)
-    wanted = [one_by_one(rows, ends, 33, 0.3, None)]
+    wanted = [one_by_one(rows, ends, 33, Terms(0.3))]
     wanted += torch.autograd.grad(wanted[0], rows, given)
     with torch.no_grad():  # the first one is the trial of a model, which keeps no gradients
-        flash.attend(tuple(rows), ends, 33, 0.3, None)
-    found = [flash.attend(tuple(rows), ends, 33, 0.3, None)]
+        flash.attend(tuple(rows), ends, 33, Terms(0.3))
+    found = [flash.attend(tuple(rows), ends, 33, Terms(0.3))]
     found += torch.autograd.grad(found[0], rows, given)
     return max(float((one - other).detach().abs().max()) for one, other in zip(wanted, found, strict=True))
 

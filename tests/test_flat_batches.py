@@ -265,9 +265,15 @@ def attention_of() -> Any:
     return LlamaForCausalLM
 
 
-def test_logits_that_are_more_than_a_product_are_stored_whole(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scaled", [True, False], ids=["a scale", "more than that"])
+def test_logits_are_made_in_pieces_where_what_makes_them_is_known(
+    scaled: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = model_of("granite")
     model.config.logits_scaling = model.model.config.logits_scaling = 3.0
+    if not scaled:
+        forward = type(model.lm_head).forward
+        monkeypatch.setattr(model.lm_head, "forward", lambda hidden: forward(model.lm_head, hidden).relu())
     args = FlatSFTConfig(
         output_dir=str(tmp_path),
         use_cpu=True,
@@ -279,5 +285,6 @@ def test_logits_that_are_more_than_a_product_are_stored_whole(folder: Path, tmp_
     given = {"model": model, "train_dataset": dataset(), "processing_class": AutoTokenizer.from_pretrained(folder)}
     given["processing_class"].pad_token_id = 0
     trainer = FlatSFTTrainer(args=args, **given)
-    assert not trainer.cut
-    assert "logits" in trainer.remarks[0]
+    assert trainer.cut == scaled
+    assert trainer.head.scale == (pytest.approx(1 / 3) if scaled else 1)
+    assert any("logits" in remark for remark in trainer.remarks) != scaled

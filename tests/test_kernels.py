@@ -10,7 +10,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig
 
 from finetune import pieces
-from finetune.kernels import attention, lora, loss
+from finetune.errors import ModelError
+from finetune.kernels import attention, bounded, lora, loss
+from finetune.kernels.head import Head, head_of
 from tests import tiny
 
 SMALL = {
@@ -87,10 +89,68 @@ def test_padded_rows_and_a_cache_are_read_as_before() -> None:
     assert model.generate(**asked).tolist() == answer.tolist()
 
 
+BOUNDED = {"head_dim": 16, "attn_logit_softcapping": 0.2, "sliding_window": 8, "initializer_range": 0.3}
+
+
+def bounded_model(family: str, attention: str) -> Any:
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **SMALL | BOUNDED)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+@pytest.mark.parametrize("tile", [6, bounded.TILE])
+@pytest.mark.parametrize("family", ["gemma2", "vaultgemma"])
+def test_bounded_scores_stay_bounded_in_flat_and_padded_rows_gradients_and_answers(
+    family: str, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "SMALL", tile)
+    wanted, model = bounded_model(family, "eager"), bounded_model(family, "sdpa")
+    rows = rows_of()
+    alone = torch.cat([wanted(input_ids=row[None]).logits[0] for row in rows])
+    unbounded = torch.cat([model(input_ids=row[None]).logits[0] for row in rows])
+    assert (unbounded - alone).abs().max() > 1e-2, "or the bound is none"
+    attention.keep_bound(model, chosen=False)
+    together = model(**end_to_end(rows)).logits[0]
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    together.logsumexp(-1).sum().backward()
+    alone.logsumexp(-1).sum().backward()
+    for ours, theirs in zip(model.parameters(), wanted.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4)
+    ids = torch.stack(rows_of((12, 12)))
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+    asked = {"input_ids": ids, "attention_mask": mask, "max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    assert model.generate(**asked).tolist() == wanted.generate(**asked).tolist()
+    padded = model(input_ids=ids, attention_mask=mask).logits[mask.bool()]
+    torch.testing.assert_close(
+        padded, wanted(input_ids=ids, attention_mask=mask).logits[mask.bool()], rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("places", [[0, 5], [0, 3, 6], [0, 6, 12, 13], [0, 20], [0, 2, 20, 21, 23], [0, 1, 7, 8]])
+def test_tiles_hold_each_document_whole_or_by_itself(places: list[int]) -> None:
+    asked: list[int] = []
+    for queries, keys in bounded.tiles(places, 6):
+        assert queries.stop - queries.start <= 6 and keys.start in places
+        asked += range(queries.start, queries.stop)
+        first = max(place for place in places if place <= queries.start)
+        assert keys.start <= first and keys.stop >= queries.stop
+    assert asked == list(range(places[-1]))
+
+
+def test_sdpa_that_would_leave_the_bound_out_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"attn_logit_softcapping 0\.2.*write attn_implementation: auto or eager"):
+        attention.keep_bound(bounded_model("gemma2", "sdpa"), chosen=True)
+    eager = bounded_model("gemma2", "eager")
+    attention.keep_bound(eager, chosen=True)
+    assert eager.config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize(
     ("family", "changed", "reason"),
     [
-        ("gemma2", {"head_dim": 16}, "attn_logit_softcapping"),
         ("llama", {"attention_dropout": 0.1}, "attention_dropout"),
         ("gpt_oss", {"head_dim": 16, "num_local_experts": 2}, "sinks"),
     ],
@@ -104,9 +164,10 @@ def test_a_model_that_needs_more_keeps_its_attention(family: str, changed: dict[
     assert model.config._attn_implementation == before
 
 
+@pytest.mark.parametrize("made", [Head(), Head(0.125), Head(2.0, 3.0)], ids=["plain", "scaled", "capped"])
 @pytest.mark.parametrize("room", [1, 96 * 4 * 7, pieces.ROOM])
 @pytest.mark.parametrize("trained", ["hidden", "both"])
-def test_the_loss_in_pieces_is_the_loss(room: int, trained: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_in_pieces_is_the_loss(room: int, trained: str, made: Head, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "ROOM", room)
     torch.manual_seed(0)
     hidden, weight = torch.randn(40, 16), torch.randn(96, 16)
@@ -114,11 +175,45 @@ def test_the_loss_in_pieces_is_the_loss(room: int, trained: str, monkeypatch: py
     found = []
     for ours in (True, False):
         h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_(trained == "both")
-        summed = loss.summed_loss(h, w, targets) if ours else cross_entropy(h @ w.T, targets, reduction="sum")
+        if ours:
+            summed = loss.summed_loss(h, w, targets, made)
+        else:
+            logits = h @ w.T * made.scale
+            logits = logits if made.cap is None else made.cap * torch.tanh(logits / made.cap)
+            summed = cross_entropy(logits, targets, reduction="sum")
         (summed / 3).backward()
         found.append((summed.detach(), h.grad, w.grad))
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "changed", "head"),
+    [
+        ("llama", {}, Head()),
+        ("granite", {"logits_scaling": 8.0}, Head(0.125)),
+        ("cohere", {"logit_scale": 0.0625}, Head(0.0625)),
+        ("gemma2", {"head_dim": 16, "final_logit_softcapping": 0.5}, Head(1.0, 0.5)),
+        ("llama", {"final_logit_softcapping": 0.5}, None),
+        ("nanochat", {}, Head(1.0, 15.0)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_model_makes_of_its_heads_products_is_found(family: str, changed: Any, head: Head | None) -> None:
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **SMALL | changed | {"initializer_range": 0.5})
+    model = AutoModelForCausalLM.from_config(config).eval()
+    ids = rows_of((40,))[0][None]
+    with torch.no_grad():
+        hidden = model.get_decoder()(input_ids=ids).last_hidden_state
+        whole = model(input_ids=ids)
+    weight = model.get_output_embeddings().weight
+    assert head_of(model, hidden @ weight.T, whole.logits) == head
+    if head is not None:
+        own = cross_entropy(whole.logits[0], ids[0], reduction="sum")
+        torch.testing.assert_close(loss.summed_loss(hidden[0], weight, ids[0], head), own)
 
 
 def test_a_piece_without_anything_to_learn_costs_nothing() -> None:

@@ -10,11 +10,12 @@ import torch
 
 from finetune.errors import TrainingError
 from finetune.kernels import attention, flash
+from finetune.kernels.terms import Terms
 from finetune.machine import installed
 from tests.architectures import tiny_model
 from tests.crashing import metrics
 from tests.test_aftermath import poisoned
-from tests.test_kernels import FAMILIES, end_to_end, model_of, rows_of
+from tests.test_kernels import FAMILIES, bounded_model, end_to_end, model_of, rows_of
 
 __all__ = ["poisoned"]
 pytestmark = pytest.mark.gpu
@@ -34,6 +35,18 @@ def test_flash_attention_lets_no_document_see_another(family: str) -> None:
     assert (together - alone).norm() < 0.02 * alone.norm()
 
 
+def test_bounded_scores_stay_bounded_on_a_gpu() -> None:
+    wanted = bounded_model("gemma2", "eager").to("cuda", torch.bfloat16)
+    model = bounded_model("gemma2", "sdpa").to("cuda", torch.bfloat16)
+    rows = [row.to("cuda") for row in rows_of()]
+    given = {name: value.to("cuda") if torch.is_tensor(value) else value for name, value in end_to_end(rows).items()}
+    with torch.no_grad():
+        alone = torch.cat([wanted(input_ids=row[None]).logits[0] for row in rows]).float()
+        attention.keep_bound(model, chosen=False)
+        together = model(**given).logits[0].float()
+    assert (together - alone).norm() < 0.02 * alone.norm()
+
+
 @pytest.mark.parametrize("kind", ["deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite"])
 def test_values_narrower_than_keys_lie_flat(kind: str) -> None:
     model = tiny_model(kind, spread=4.0).to("cuda", torch.bfloat16).eval()
@@ -47,12 +60,13 @@ def test_values_narrower_than_keys_lie_flat(kind: str) -> None:
 
 
 SHAPES = {
-    "as many keys as queries": (32, 32, 96, 96, None),
-    "several queries a key": (32, 8, 128, 128, None),
-    "wide heads": (8, 4, 256, 256, None),
-    "narrow heads": (14, 2, 64, 64, None),
-    "values narrower than keys": (16, 16, 192, 128, None),
-    "a window": (8, 8, 128, 128, 100),
+    "as many keys as queries": (32, 32, 96, 96, Terms(0.1)),
+    "several queries a key": (32, 8, 128, 128, Terms(0.1)),
+    "wide heads": (8, 4, 256, 256, Terms(0.06)),
+    "narrow heads": (14, 2, 64, 64, Terms(0.12)),
+    "values narrower than keys": (16, 16, 192, 128, Terms(0.07)),
+    "a window": (8, 8, 128, 128, Terms(0.1, window=100)),
+    "bounded scores": (8, 4, 256, 256, Terms(0.06, cap=2.0, window=100)),
 }
 
 

@@ -117,7 +117,7 @@ def guarded(call: Call, **runtime: Any) -> Any:
     name = call.arguments.get("pretrained_model_name_or_path") or call.arguments.get("model_name")
     refuse_code(call)
     try:
-        return perform(call, **runtime)
+        made = perform(call, **runtime)
     except AttributeError as error:
         if call.target.split(".")[1] in str(error):
             message = (
@@ -131,6 +131,12 @@ def guarded(call: Call, **runtime: Any) -> Any:
         if isinstance(error, MemoryError) or any(words in str(error).lower() for words in NO_MEMORY):
             raise ModelError(f"base_model {name!r} does not fit the memory: set load_in_4bit: true") from error
         raise ModelError(_explained(str(name), error)) from error
+    if call.target.startswith("transformers.") and "attn_implementation" in call.arguments:
+        from finetune.kernels.attention import keep_bound
+
+        model = made[0] if isinstance(made, tuple) else made
+        keep_bound(model, chosen=call.arguments["attn_implementation"] is not None)
+    return made
 
 
 def _explained(name: str, error: Exception) -> str:

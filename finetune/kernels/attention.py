@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from finetune.data.apart import PLACELESS
-from finetune.errors import TrainingError
-from finetune.kernels import flash
+from finetune.errors import ModelError, TrainingError
+from finetune.kernels import bounded, flash
+from finetune.kernels.terms import Terms
 
 NAME = "varlen"
 """What the model's config calls it."""
 BEFORE: Any = weakref.WeakKeyDictionary()
 """Model -> how it attended before."""
-ASKED = ("softcap", "s_aux", "position_bias", "dropout")
+BOUND = "attn_logit_softcapping"
+"""What a configuration calls the bound of its attention's scores."""
+ASKED = ("s_aux", "position_bias", "dropout")
 """What models may ask of attention besides, and what this one does not do."""
 NAMED = re.compile(r"_attn_implementation\s*(?:(?:not\s+)?in\s*[(\[{]|[!=]=\s*[\"']sdpa)")
 """A model's code that goes by the name of its attention, which is not the usual one here."""
@@ -38,11 +41,31 @@ def take(*, model: Any) -> str:
     reason = _unfit(model)
     if reason:
         return reason
+    before = model.config._attn_implementation
+    if before == NAME:
+        return ""
     AttentionInterface.register(NAME, attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
-    BEFORE[model] = model.config._attn_implementation
+    BEFORE[model] = before
     model.set_attn_implementation(NAME)
     return ""
+
+
+def keep_bound(model: Any, chosen: bool) -> None:
+    """Let a model whose scores are bounded, as Gemma 2's are, keep that: `sdpa`, which transformers takes for it,
+    leaves the bound out. `chosen`: its attention was asked for. ModelError where that, or another need of its
+    attention, hinders it."""
+    bound = getattr(model.config.get_text_config(), BOUND, None)
+    if not bound or model.config._attn_implementation != "sdpa":
+        return
+    hindered = "the recipe asks for sdpa" if chosen else take(model=model)
+    BEFORE.pop(model, None)  # for good
+    if hindered:
+        ways = "auto or eager" if chosen else "eager"
+        raise ModelError(
+            f"{type(model).__name__} bounds the scores of its attention ({BOUND} {bound}), which sdpa leaves out, and "
+            f"{hindered}: write attn_implementation: {ways}"
+        )
 
 
 def give_back(model: Any) -> bool:
@@ -57,9 +80,10 @@ def _unfit(model: Any) -> str:
     config = model.config.get_text_config()
     if not getattr(model, "_supports_attention_backend", False):
         return f"{type(model).__name__} does not let its attention be chosen"
-    for name in ("attn_logit_softcapping", "attention_dropout"):
-        if getattr(config, name, None):
-            return f"the model has {name} {getattr(config, name)}, which variable-length attention does not do"
+    if getattr(config, "attention_dropout", None):
+        return (
+            f"the model has attention_dropout {config.attention_dropout}, which variable-length attention does not do"
+        )
     odd = [kind for kind in getattr(config, "layer_types", None) or () if kind not in PLACELESS]
     if odd:
         return f"the model has layers of the kind {odd[0]}, which variable-length attention does not do"
@@ -95,12 +119,20 @@ def attend(
         return ordinary
     assert query.shape[0] == 1, "documents lie in one row"
     _refuse_more(module, attention_mask, kwargs)
-    window, scale = kwargs.get("sliding_window"), kwargs.get("scaling")
+    terms = _terms(query, kwargs)
+    # Not by an index: its backward pass copies what it took.
+    rows = (query.transpose(1, 2).squeeze(0), key.transpose(1, 2).squeeze(0), value.transpose(1, 2).squeeze(0))
     if _flash(query, value):
-        # Not by an index: its backward pass copies what it took.
-        rows = tuple(each.transpose(1, 2).squeeze(0) for each in (query, key, value))
-        return flash.attend(rows, ends, kwargs["max_length_q"], scale, window)[None], None
-    return _one_by_one((query, key, value), ends, scale, window), None
+        return flash.attend(rows, ends, kwargs["max_length_q"], terms)[None], None
+    if terms.cap:
+        return bounded.flat(rows, ends, terms)[None], None
+    return _one_by_one((query, key, value), ends, terms), None
+
+
+def _terms(query: Tensor, asked: dict[str, Any]) -> Terms:
+    scale = asked.get("scaling")
+    usual = query.shape[-1] ** -0.5
+    return Terms(usual if scale is None else scale, asked.get("softcap"), asked.get("sliding_window"))
 
 
 def _refuse_more(module: Any, mask: Tensor | None, asked: dict[str, Any]) -> None:
@@ -128,6 +160,10 @@ def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
             f"{type(module).__name__} does not hand its attention where documents end, so they would see each other. "
             "Set attn_implementation: sdpa, and sample_packing: false"
         )
+    if kwargs.get("softcap"):
+        if kwargs.get("dropout"):
+            raise TrainingError(f"{type(module).__name__} asks for dropout: write attn_implementation: eager")
+        return bounded.padded((query, key, value), mask, _terms(query, kwargs)).transpose(1, 2), None
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **kwargs)
 
 
@@ -135,7 +171,7 @@ def _flash(query: Tensor, value: Tensor) -> bool:
     return query.is_cuda and query.dtype in FLASH_DTYPES and max(query.shape[-1], value.shape[-1]) <= FLASH_HEAD
 
 
-def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, scale: float | None, window: int | None) -> Tensor:
+def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, terms: Terms) -> Tensor:
     from torch.nn.functional import scaled_dot_product_attention as attention
 
     places = ends.tolist()
@@ -143,8 +179,8 @@ def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, scale: float
     parts = []
     for first, last in itertools.pairwise(places):
         query, key, value = (each[:, :, first:last] for each in heads)
-        mask = _window(last - first, window, query.device)
-        part = attention(query, key, value, mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
+        mask = _window(last - first, terms.window, query.device)
+        part = attention(query, key, value, mask, is_causal=mask is None, scale=terms.scale, enable_gqa=grouped)
         parts.append(part.transpose(1, 2))
     return torch.cat(parts, dim=1)
 

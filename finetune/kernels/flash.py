@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from finetune.data.kept_digests import caches
+from finetune.kernels import bounded
+from finetune.kernels.terms import Terms
 
 LIBRARIES = {"flash-attn-3": "flash_attn_interface", "flash-attn-4": "flash_attn.cute"}
 """Package -> its module. Both from compute capability 9.0 on (Hopper)."""
@@ -26,7 +28,8 @@ APART = 0.02
 """How far the kernels may be apart, relative, in 16 bits: PyTorch's own lies 0.004 from float32."""
 LENGTHS = (5, 130, 61)
 """Documents of the trial: a part of a tile, and more than one."""
-Kernel = Callable[..., Tensor]
+Rows = tuple[Tensor, Tensor, Tensor]
+Kernel = Callable[[Rows, Tensor, int, Terms], Tensor]
 TOLD: list[str] = []
 """What was taken since the beginning and why, in words."""
 OWN_ALONE: list[str] = []
@@ -34,27 +37,25 @@ OWN_ALONE: list[str] = []
 
 
 class Heads(NamedTuple):
-    """What a kernel is chosen for. `window`: tokens that a token sees, itself one of them; None: all before it."""
+    """What a kernel is chosen for."""
 
     queries: int
     keys: int
     width: int
     value_width: int
-    window: int | None
+    terms: Terms
     dtype: torch.dtype
     device: torch.device
 
 
-def attend(
-    rows: tuple[Tensor, Tensor, Tensor], ends: Tensor, longest: int, scale: float | None, window: int | None
-) -> Tensor:
+def attend(rows: Rows, ends: Tensor, longest: int, terms: Terms) -> Tensor:
     """(T, heads, D) of query, key, value -> (T, heads, D of value), each document by itself.
 
     `ends`: int32 (documents + 1); `longest`: tokens that no document has more of."""
     query, key, value = rows
     widths = query.shape[-1], value.shape[-1]
-    heads = Heads(query.shape[1], key.shape[1], *widths, window, query.dtype, query.device)
-    return _quickest(heads, torch.are_deterministic_algorithms_enabled())(rows, ends, longest, scale, window)
+    heads = Heads(query.shape[1], key.shape[1], *widths, terms, query.dtype, query.device)
+    return _quickest(heads, torch.are_deterministic_algorithms_enabled())(rows, ends, longest, terms)
 
 
 def begin(own_alone: str = "") -> None:
@@ -87,9 +88,9 @@ def _tell(said: str) -> None:
         TOLD.append(said)
 
 
-def _own(
-    rows: tuple[Tensor, Tensor, Tensor], ends: Tensor, longest: int, scale: float | None, window: int | None
-) -> Tensor:
+def _own(rows: Rows, ends: Tensor, longest: int, terms: Terms) -> Tensor:
+    if terms.cap:
+        return bounded.flat(rows, ends, terms)
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = rows
@@ -100,9 +101,9 @@ def _own(
     more = {}
     if key.shape[1] != query.shape[1] and "enable_gqa" in inspect.signature(varlen_attn).parameters:
         more = {"enable_gqa": True}
-    left = -1 if window is None else window - 1
+    left = -1 if terms.window is None else terms.window - 1
     twice = (ends, ends, longest, longest)
-    out: Tensor = varlen_attn(query, key, value, *twice, scale=scale, window_size=(left, 0), **more)
+    out: Tensor = varlen_attn(query, key, value, *twice, scale=terms.scale, window_size=(left, 0), **more)
     return out[..., :width]
 
 
@@ -114,20 +115,20 @@ def _of(module: str, ordered: bool) -> Kernel:
     function = importlib.import_module(module).flash_attn_varlen_func
     everything = None if module.endswith("cute") else -1
 
-    def kernel(
-        rows: tuple[Tensor, Tensor, Tensor], ends: Tensor, longest: int, scale: float | None, window: int | None
-    ) -> Tensor:
-        sees = (everything, everything) if window is None else (window - 1, 0)
+    def kernel(rows: Rows, ends: Tensor, longest: int, terms: Terms) -> Tensor:
+        sees = (everything, everything) if terms.window is None else (terms.window - 1, 0)
+        more = {"softcap": terms.cap} if terms.cap else {}
         out = function(
             *rows,
             cu_seqlens_q=ends,
             cu_seqlens_k=ends,
             max_seqlen_q=longest,
             max_seqlen_k=longest,
-            softmax_scale=scale,
+            softmax_scale=terms.scale,
             causal=True,
             window_size=sees,
             deterministic=ordered,
+            **more,
         )
         found: Tensor = out[0] if isinstance(out, tuple) else out
         return found
@@ -161,6 +162,6 @@ def _results(kernel: Kernel, heads: Heads) -> list[Tensor]:
 
     rows = (some(heads.queries, heads.width), some(heads.keys, heads.width), some(heads.keys, heads.value_width))
     ends = torch.tensor([0, *itertools.accumulate(LENGTHS)], dtype=torch.int32, device=heads.device)
-    out = kernel(rows, ends, max(LENGTHS), heads.width**-0.5, heads.window)
+    out = kernel(rows, ends, max(LENGTHS), heads.terms)
     given = some(heads.queries, heads.value_width).detach()
     return [each.detach().float() for each in (out, *torch.autograd.grad(out, rows, given))]

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finetune.kernels.head import Head, shaped
 from finetune.pieces import tokens_of_a_piece
 
 IGNORED = -100
+PLAIN = Head()
 
 
-def summed_loss(hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor) -> Tensor:
+def summed_loss(hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, head: Head = PLAIN) -> Tensor:
     """Sum of the cross-entropies, float32: token t's hidden state predicts targets_T[t] (IGNORED: nothing)."""
-    total: Tensor = _Summed.apply(hidden_TH, weight_VH, targets_T)
+    total: Tensor = _Summed.apply(hidden_TH, weight_VH, targets_T, head)
     return total
 
 
@@ -26,13 +28,13 @@ class SummedLoss(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.borrowed = (weight_VH,)  # not a parameter of its own
 
-    def forward(self, hidden_TH: Tensor, targets_T: Tensor) -> Tensor:
-        return summed_loss(hidden_TH, self.borrowed[0], targets_T)
+    def forward(self, hidden_TH: Tensor, targets_T: Tensor, head: Head = PLAIN) -> Tensor:
+        return summed_loss(hidden_TH, self.borrowed[0], targets_T, head)
 
 
 class _Summed(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
-    def forward(ctx: Any, hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, head: Head) -> Tensor:
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=torch.float32, device=hidden_TH.device)
         hidden_grad = torch.empty_like(hidden_TH) if wants_hidden else None
@@ -41,7 +43,7 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]
         rows = tokens_of_a_piece(len(weight_VH), wants_weight)
         for first in range(0, hidden_TH.shape[0], rows):
             piece = hidden_TH[first : first + rows]
-            loss, grad = _piece(piece.to(weight_VH.dtype) @ weight_VH.T, targets_T[first : first + rows])
+            loss, grad = _piece(piece.to(weight_VH.dtype) @ weight_VH.T, targets_T[first : first + rows], head)
             total += loss
             grad = grad.to(weight_VH.dtype)
             if hidden_grad is not None:
@@ -54,23 +56,28 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
         factor = grads[0]
         return (
             None if hidden_grad is None else hidden_grad * factor.to(hidden_grad.dtype),
             None if weight_grad is None else weight_grad * factor.to(weight_grad.dtype),
             None,
+            None,
         )
 
 
-def _piece(logits_TV: Tensor, targets_T: Tensor) -> tuple[Tensor, Tensor]:
-    """(sum of losses, its gradient by the logits, float32 (T, V))."""
-    logits = logits_TV.float()
+def _piece(products_TV: Tensor, targets_T: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    """(sum of losses, its gradient by the products, float32 (T, V))."""
+    logits = shaped(products_TV.float(), head)
+    steep = None if head.cap is None else (logits / head.cap).square_().neg_().add_(1)
     learned = targets_T != IGNORED
     index = targets_T.clamp(min=0)[:, None]
     size = torch.logsumexp(logits, dim=-1, keepdim=True)
     loss = ((size - logits.gather(-1, index))[:, 0] * learned).sum()
     grad = logits.sub_(size).exp_()
     grad.scatter_add_(-1, index, torch.full_like(index, -1, dtype=grad.dtype))
-    return loss, grad.mul_(learned[:, None])
+    grad.mul_(learned[:, None])
+    if steep is not None:
+        grad.mul_(steep)
+    return loss, grad if head.scale == 1 else grad.mul_(head.scale)

@@ -19,6 +19,7 @@ from finetune.errors import TrainingError
 from finetune.kernels import attention, flash
 from finetune.kernels.flat import IGNORED, FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
+from finetune.kernels.head import Head, head_of
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
@@ -28,8 +29,6 @@ from finetune.precision import keep_float32
 
 PROBE = (29, 23)
 """Tokens of the documents with which a model is tried."""
-ALIKE = 0.05
-"""Largest difference that rounding explains, as a share of the size."""
 OURS = ("lengths", "learned", "targets")
 """What a batch holds for the trainer alone."""
 
@@ -66,8 +65,9 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         with _judged(self.model), computing(self.model):
             refuse_foresight(self.model)
             self.flat = self._lies_flat()
-            cut = self.flat and self.args.cut_cross_entropy and self._head_is_plain()
-            self.cut = not ranks.most(not cut)
+            heads = ranks.gathered(self._head() if self.flat and self.args.cut_cross_entropy else None)
+        # Where the first alone holds weights yet, what it found counts.
+        self.cut, self.head = None not in heads, Head(*heads[0] or ())
         if self.flat:
             if self.whole.config.get_text_config()._attn_implementation == attention.NAME:
                 self.remarks += flash.TOLD
@@ -199,12 +199,10 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         return (loss, outputs) if return_outputs else loss
 
     def _summed_loss(self, hidden_TH: Tensor, targets_T: Tensor) -> Tensor:
-        total: Tensor
         if self.loss_in_parts is not None:
-            total = self.loss_in_parts(hidden_TH, targets_T)
-        else:
-            total = summed_loss(hidden_TH, self.whole.get_output_embeddings().weight, targets_T)
-        return total
+            in_parts: Tensor = self.loss_in_parts(hidden_TH, targets_T, self.head)
+            return in_parts
+        return summed_loss(hidden_TH, self.whole.get_output_embeddings().weight, targets_T, self.head)
 
     def _loss_in_parts(self) -> SummedLoss | None:
         """The loss as a module, where weights lie in parts over the processes and are put together for modules."""
@@ -255,23 +253,21 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         found: Tensor | None = outputs.get("aux_loss") if self.aux_loss_enabled else None
         return 0.0 if found is None else self.router_aux_loss_coef * found
 
-    def _head_is_plain(self) -> bool:
-        """Whether the logits are the last hidden states times one matrix, tried on a few tokens."""
+    def _head(self) -> Head | None:
+        """How the logits come of the last hidden states and one matrix, tried on a few tokens; None if otherwise."""
         head = _inner(self.whole).get_output_embeddings()
         if type(head) is not torch.nn.Linear or head.bias is not None:
-            return False
-        if getattr(self.whole.config.get_text_config(), "final_logit_softcapping", None):
-            return False  # the cap bends small logits so little that a few tokens do not tell
+            return None
         ids = torch.arange(sum(PROBE)) * 7 % rows_of(_inner(self.whole).get_input_embeddings().weight)
         given = self._laid(ids, list(PROBE))
         with torch.no_grad(), self.accelerator.autocast():
             try:
                 hidden, _ = self._last_hidden(self.model, given)
             except (TypeError, AttributeError):
-                return False  # a model that gives no such states, or takes no logits_to_keep
+                return None  # a model that gives no such states, or takes no logits_to_keep
             logits = self.model(**given).logits
             with gathered(self.whole, [head.weight]):
-                return _alike(hidden.to(head.weight.dtype) @ head.weight.T, logits)
+                return head_of(_inner(self.whole), hidden.to(head.weight.dtype) @ head.weight.T, logits)
 
     def _laid(self, ids_T: Tensor, lengths: list[int]) -> dict[str, Any]:
         """What the model is given of documents with which it is tried."""
@@ -296,8 +292,3 @@ def _judged(model: Any) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    one, other = one.float(), other.float()
-    return bool((one - other).norm() <= ALIKE * other.norm())

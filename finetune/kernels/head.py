@@ -1,0 +1,51 @@
+"""What a model makes of its output head's products: logits are cap * tanh(scale * product / cap), where a model has
+such a cap (Gemma 2) or scale (Granite, Cohere); mostly it has neither. Found on the loaded model.
+
+Imports torch: only the runner's stages may import it, inside a function."""
+
+import inspect
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+CAP = "final_logit_softcapping"
+ALIKE = 0.05
+"""Largest difference that rounding explains, as a share of the size."""
+
+
+class Head(NamedTuple):
+    scale: float = 1.0
+    cap: float | None = None
+
+
+def head_of(model: Any, products_TV: Tensor, logits_TV: Tensor) -> Head | None:
+    """How the logits come of the products, or None where it cannot be told."""
+    config = model.config.get_text_config()
+    cap = getattr(config, CAP, None)
+    if cap and not _reads(model, CAP):
+        return None  # a cap bends small logits so little that a few tokens do not tell whether it is made
+    scales = {
+        1.0,
+        float(getattr(config, "logit_scale", None) or 1),
+        1 / float(getattr(config, "logits_scaling", 0) or 1),
+    }
+    apart, scale = min((_apart(shaped(products_TV.float(), Head(one, cap)), logits_TV.float()), one) for one in scales)
+    return Head(scale, cap) if apart <= ALIKE else None
+
+
+def shaped(products: Tensor, head: Head) -> Tensor:
+    """The logits."""
+    products = products if head.scale == 1 else products * head.scale
+    return products if head.cap is None else (products / head.cap).tanh() * head.cap
+
+
+def _reads(model: Any, name: str) -> bool:
+    module = inspect.getmodule(type(model))
+    try:
+        return bool(module and name in inspect.getsource(module))
+    except OSError:
+        return False
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    return float(((one - other).norm() / other.norm().clamp(min=1e-12)).detach())
