@@ -15,7 +15,7 @@ from finetune.machine import installed
 from tests.architectures import tiny_model
 from tests.crashing import metrics
 from tests.test_aftermath import poisoned
-from tests.test_kernels import FAMILIES, bounded_model, end_to_end, model_of, rows_of
+from tests.test_kernels import FAMILIES, UNUSUAL, end_to_end, model_of, rows_of, unusual_model
 
 __all__ = ["poisoned"]
 pytestmark = pytest.mark.gpu
@@ -35,16 +35,18 @@ def test_flash_attention_lets_no_document_see_another(family: str) -> None:
     assert (together - alone).norm() < 0.02 * alone.norm()
 
 
-def test_bounded_scores_stay_bounded_on_a_gpu() -> None:
-    wanted = bounded_model("gemma2", "eager").to("cuda", torch.bfloat16)
-    model = bounded_model("gemma2", "sdpa").to("cuda", torch.bfloat16)
+@pytest.mark.parametrize("family", UNUSUAL)
+def test_bounds_and_sinks_are_kept_on_a_gpu(family: str) -> None:
+    wanted = unusual_model(family, "eager").to("cuda", torch.bfloat16)
+    model = unusual_model(family, "sdpa" if type(wanted)._supports_sdpa else "eager").to("cuda", torch.bfloat16)
+    attention.keep_bound(model, chosen=False)
+    assert attention.take(model=model) == ""
     rows = [row.to("cuda") for row in rows_of()]
     given = {name: value.to("cuda") if torch.is_tensor(value) else value for name, value in end_to_end(rows).items()}
     with torch.no_grad():
         alone = torch.cat([wanted(input_ids=row[None]).logits[0] for row in rows]).float()
-        attention.keep_bound(model, chosen=False)
         together = model(**given).logits[0].float()
-    assert (together - alone).norm() < 0.02 * alone.norm()
+    assert (together - alone).norm() < 0.03 * alone.norm()
 
 
 @pytest.mark.parametrize("kind", ["deepseek_v2", "deepseek_v3", "minicpm3", "glm4_moe_lite"])

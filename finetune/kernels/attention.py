@@ -14,7 +14,7 @@ from torch import Tensor
 
 from finetune.data.apart import PLACELESS
 from finetune.errors import ModelError, TrainingError
-from finetune.kernels import bounded, flash
+from finetune.kernels import flash, tiled
 from finetune.kernels.terms import Terms
 
 NAME = "varlen"
@@ -23,7 +23,7 @@ BEFORE: Any = weakref.WeakKeyDictionary()
 """Model -> how it attended before."""
 BOUND = "attn_logit_softcapping"
 """What a configuration calls the bound of its attention's scores."""
-ASKED = ("s_aux", "position_bias", "dropout")
+ASKED = ("position_bias", "dropout")
 """What models may ask of attention besides, and what this one does not do."""
 NAMED = re.compile(r"_attn_implementation\s*(?:(?:not\s+)?in\s*[(\[{]|[!=]=\s*[\"']sdpa)")
 """A model's code that goes by the name of its attention, which is not the usual one here."""
@@ -89,8 +89,6 @@ def _unfit(model: Any) -> str:
         return f"the model has layers of the kind {odd[0]}, which variable-length attention does not do"
     if _asks_for_sdpa(type(model)):
         return f"{type(model).__name__} computes otherwise where its attention is not called sdpa"
-    if any(name.endswith("sinks") for name, _ in model.named_parameters()):
-        return "the model has attention sinks, which variable-length attention does not do"
     return ""
 
 
@@ -122,10 +120,13 @@ def attend(
     terms = _terms(query, kwargs)
     # Not by an index: its backward pass copies what it took.
     rows = (query.transpose(1, 2).squeeze(0), key.transpose(1, 2).squeeze(0), value.transpose(1, 2).squeeze(0))
+    sinks = kwargs.get("s_aux")
+    if sinks is not None:
+        return tiled.flat(rows, ends, terms, sinks)[None], None
     if _flash(query, value):
         return flash.attend(rows, ends, kwargs["max_length_q"], terms)[None], None
     if terms.cap:
-        return bounded.flat(rows, ends, terms)[None], None
+        return tiled.flat(rows, ends, terms)[None], None
     return _one_by_one((query, key, value), ends, terms), None
 
 
@@ -160,10 +161,10 @@ def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
             f"{type(module).__name__} does not hand its attention where documents end, so they would see each other. "
             "Set attn_implementation: sdpa, and sample_packing: false"
         )
-    if kwargs.get("softcap"):
+    if kwargs.get("softcap") or kwargs.get("s_aux") is not None:
         if kwargs.get("dropout"):
             raise TrainingError(f"{type(module).__name__} asks for dropout: write attn_implementation: eager")
-        return bounded.padded((query, key, value), mask, _terms(query, kwargs)).transpose(1, 2), None
+        return tiled.padded((query, key, value), mask, _terms(query, kwargs), kwargs.get("s_aux")).transpose(1, 2), None
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **kwargs)
 
 

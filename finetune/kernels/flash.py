@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from finetune.data.kept_digests import caches
-from finetune.kernels import bounded
+from finetune.kernels import tiled
 from finetune.kernels.terms import Terms
 
 LIBRARIES = {"flash-attn-3": "flash_attn_interface", "flash-attn-4": "flash_attn.cute"}
@@ -90,7 +90,7 @@ def _tell(said: str) -> None:
 
 def _own(rows: Rows, ends: Tensor, longest: int, terms: Terms) -> Tensor:
     if terms.cap:
-        return bounded.flat(rows, ends, terms)
+        return tiled.flat(rows, ends, terms)
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = rows

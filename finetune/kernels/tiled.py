@@ -1,6 +1,6 @@
-"""Attention whose scores are bounded, cap * tanh(score / cap), as Gemma 2's are; PyTorch's kernels leave the bound out.
-Made in tiles of queries, each computed anew in the backward pass, so that the scores of a whole row are never kept.
-Knows no model.
+"""Attention that PyTorch's kernels do not make: scores that are bounded, cap * tanh(score / cap), as Gemma 2's are, and
+sinks, a learned score a head that stands for no token, as gpt-oss has. Made in tiles of queries, each computed anew in
+the backward pass, so that the scores of a whole row are never kept. Knows no model.
 
 Imports torch: only the runner's stages may import it, inside a function."""
 
@@ -13,15 +13,16 @@ from torch.utils.checkpoint import checkpoint
 
 from finetune.kernels.terms import Terms
 
+Heads = tuple[Tensor, Tensor, Tensor]
 TILE = 1024
 """Queries of a tile on a GPU, and the tokens that short documents may have together to be one."""
 SMALL = 128
 """The same on a CPU, where a product of twice as many takes twice as long."""
 
 
-def flat(rows: tuple[Tensor, Tensor, Tensor], ends: Tensor, terms: Terms) -> Tensor:
+def flat(rows: Heads, ends: Tensor, terms: Terms, sinks: Tensor | None = None) -> Tensor:
     """(T, heads, D) of query, key, value -> (T, heads, D of value), each document by itself. `ends`: int32
-    (documents + 1)."""
+    (documents + 1). `sinks`: (heads,)."""
     query, key, value = (each.transpose(0, 1)[None] for each in rows)
     places = ends.tolist()
     number_T = torch.searchsorted(ends[1:], torch.arange(places[-1], device=ends.device, dtype=ends.dtype), right=True)
@@ -29,7 +30,7 @@ def flat(rows: tuple[Tensor, Tensor, Tensor], ends: Tensor, terms: Terms) -> Ten
     for asking, seen in tiles(places, TILE if query.is_cuda else SMALL):
         apart = number_T[asking, None] != number_T[None, seen]
         hidden = apart | _out_of_sight(asking, seen, terms.window, ends.device)
-        parts.append(_tile(query[:, :, asking], key[:, :, seen], value[:, :, seen], hidden, terms))
+        parts.append(_tile((query[:, :, asking], key[:, :, seen], value[:, :, seen]), hidden, terms, sinks))
     return torch.cat(parts, dim=2)[0].transpose(0, 1)
 
 
@@ -51,7 +52,7 @@ def tiles(places: list[int], most: int) -> Iterator[tuple[slice, slice]]:
         yield slice(begun, places[-1]), slice(begun, places[-1])
 
 
-def padded(heads: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, terms: Terms) -> Tensor:
+def padded(heads: Heads, mask: Tensor | None, terms: Terms, sinks: Tensor | None = None) -> Tensor:
     """(B, heads, T, D) of query, of S keys and values -> (B, heads, T, D of value). `mask`: of transformers, bool or to
     be added, (B, 1, T, S); None: each token sees those before it, and a single one all."""
     query, key, value = heads
@@ -65,7 +66,7 @@ def padded(heads: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, terms: Ter
         else:
             part = mask[:, :, asking, : key.shape[2]]
             hidden = ~part if part.dtype == torch.bool else part < 0
-        parts.append(_tile(query[:, :, asking], key, value, hidden, terms))
+        parts.append(_tile((query[:, :, asking], key, value), hidden, terms, sinks))
     return torch.cat(parts, dim=2)
 
 
@@ -79,24 +80,28 @@ def _out_of_sight(asking: slice, seen: slice, window: int | None, device: torch.
     return later if window is None else later | (behind >= window)
 
 
-def _tile(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, terms: Terms) -> Tensor:
-    if torch.is_grad_enabled() and query.requires_grad:
-        kept: Tensor = checkpoint(
-            _attended, query, key, value, hidden, terms, use_reentrant=False, preserve_rng_state=False
-        )
+def _tile(asked: Heads, hidden: Tensor, terms: Terms, sinks: Tensor | None) -> Tensor:
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (*asked, sinks)):
+        kept: Tensor = checkpoint(_attended, asked, hidden, terms, sinks, use_reentrant=False, preserve_rng_state=False)
         return kept
-    return _attended(query, key, value, hidden, terms)
+    return _attended(asked, hidden, terms, sinks)
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor, terms: Terms) -> Tensor:
+def _attended(asked: Heads, hidden: Tensor, terms: Terms, sinks: Tensor | None) -> Tensor:
     """(B, heads, t, D of value). Several heads of queries may share one of keys."""
-    batch, heads, asked, width = query.shape
-    grouped = query.reshape(batch, key.shape[1], heads // key.shape[1], asked, width)
-    assert terms.cap
-    scores = (grouped @ key[:, :, None].transpose(-1, -2)).float() * (terms.scale / terms.cap)
-    scores = scores.tanh() * terms.cap
+    query, key, value = asked
+    batch, heads, length, width = query.shape
+    shared = (key.shape[1], heads // key.shape[1])
+    grouped = query.reshape(batch, *shared, length, width)
+    scores = (grouped @ key[:, :, None].transpose(-1, -2)).float() * terms.scale
+    if terms.cap:
+        scores = (scores / terms.cap).tanh() * terms.cap
     hidden = hidden[:, :, None] if hidden.dim() == 4 else hidden
     # Not minus infinity: a token of padding may see nothing.
     scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
-    out = scores.softmax(dim=-1).to(value.dtype) @ value[:, :, None]
-    return out.reshape(batch, heads, asked, -1)
+    if sinks is not None:
+        beside = sinks.float().reshape(1, *shared, 1, 1).expand(batch, *shared, length, 1)
+        scores = torch.cat([scores, beside], dim=-1)
+    weights = scores.softmax(dim=-1)
+    weights = weights if sinks is None else weights[..., :-1]
+    return (weights.to(value.dtype) @ value[:, :, None]).reshape(batch, heads, length, -1)
