@@ -14,6 +14,7 @@ from finetune.errors import ModelError
 from finetune.kernels import attention, lora, loss, tiled
 from finetune.kernels.head import Head, head_of
 from tests import tiny
+from tests.memory_oracle import Living
 
 SMALL = {
     "vocab_size": 96,
@@ -228,6 +229,16 @@ def test_what_a_model_makes_of_its_heads_products_is_found(family: str, changed:
     if head is not None:
         own = cross_entropy(whole.logits[0], ids[0], reduction="sum")
         torch.testing.assert_close(loss.summed_loss(hidden[0], weight, ids[0], head), own)
+
+
+def test_a_cap_takes_hardly_more_memory_than_none() -> None:
+    hidden, weight = torch.randn(640, 16).bfloat16().requires_grad_(), torch.randn(4000, 16).bfloat16()
+    peaks = []
+    for made in (Head(), Head(1.0, 3.0)):
+        with Living() as living:
+            loss.summed_loss(hidden, weight, torch.arange(640), made).backward()
+        peaks.append(living.peak)
+    assert peaks[1] <= 1.05 * peaks[0]
 
 
 def test_a_piece_without_anything_to_learn_costs_nothing() -> None:

@@ -106,6 +106,8 @@ CASES |= {
     "granite-lora16": (("granite", 1024, 4, 1), LORA),
     "smollm3-qlora4": (("smollm3", 1024, 4, 1), QLORA),
     "gemma2-lora16": (("gemma2", 1024, 2, 1), LORA),
+    "gemma2-lora16-long-ckpt": (("gemma2", 8192, 1, 1), LORA | CKPT),
+    "gemma2-qlora4-ckpt": (("gemma2", 512, 16, 1), QLORA | CKPT),
     "gemma-qlora4-ckpt": (("gemma", 1024, 8, 1), QLORA | CKPT),
     "gemma3-full-8bit-ckpt": (("gemma3", 1024, 4, 1), FULL | CKPT | {"optimizer": "adamw_8bit"}),
     "qwen3-lora16-long-ckpt": (("qwen3", 8192, 2, 1), LORA | CKPT),
