@@ -167,9 +167,11 @@ def _packing(case: Case) -> Iterator[Finding]:
         yield "sample_packing", f"{message}. Set sample_packing: false", "FT017"
     elif recipe.attn_implementation == "eager":
         message = "`sample_packing` with `attn_implementation: eager` holds sequence_len x sequence_len scores a head"
-        yield "attn_implementation", f"{message}; sdpa or flash_attention_2 do not", "FT017"
+        yield "attn_implementation", f"{message}; auto does not", "FT017"
 
 
+BOUNDED = ("gemma2", "vaultgemma")
+"""Models whose configuration has attn_logit_softcapping."""
 TEMPLATED = ("chat_template", *TASKS)
 """Forms whose questions are a user's turns."""
 
@@ -190,6 +192,14 @@ def _templates(case: Case) -> Iterator[Finding]:
 
 def _modules(case: Case) -> Iterator[Finding]:
     yield from no_such_modules(case.recipe, case.config)
+
+
+def _bounded(case: Case) -> Iterator[Finding]:
+    recipe, config = case.recipe, case.architecture
+    bounded = config.get("attn_logit_softcapping") or (config.get("model_type") in BOUNDED and not case.config)
+    if bounded and recipe.attn_implementation == "sdpa" and recipe.backend != "unsloth":
+        message = "this model bounds the scores of its attention, which sdpa leaves out: the run would end as it loads"
+        yield "attn_implementation", f"{message}. Write attn_implementation: auto", "FT033"
 
 
 def _checkpoint(case: Case) -> Iterator[Finding]:
@@ -276,6 +286,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     _inputs,
     _templates,
     _modules,
+    _bounded,
     _checkpoint,
     _overruled,
     _values,

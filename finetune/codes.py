@@ -205,6 +205,13 @@ CODES: dict[str, Code] = {
         "The file has lines that only Axolotl's files have, and leaves a key unwritten whose default differs: trained "
         "here it would come to something else. Write the line; docs/from_axolotl.md lists these defaults.",
     ),
+    "FT033": Code(
+        "warning",
+        "attention that leaves out what the model does",
+        "Gemma 2 and its like bound the scores of their attention (attn_logit_softcapping in config.json). `sdpa` does "
+        "not do that, so it would train another model than the one that answers later: such a run ends as the model is "
+        "loaded. `auto`, `eager` and `flex_attention` keep the bound.",
+    ),
     "FT040": Code(
         "error",
         "no lock that can be read",

@@ -105,6 +105,22 @@ def test_packing_a_model_that_carries_state_is_warned_of(tmp_path: Path) -> None
     assert fault.code == "FT017" and "recurrent" in fault.message
 
 
+@pytest.mark.parametrize(
+    ("facts", "attention", "told"),
+    [
+        ({"model_type": "gemma2", "attn_logit_softcapping": 50.0}, "sdpa", True),
+        ({"model_type": "gemma2", "attn_logit_softcapping": None}, "sdpa", False),
+        ({"model_type": "gemma2", "attn_logit_softcapping": 50.0}, "auto", False),
+        ({"model_type": "llama"}, "sdpa", False),
+    ],
+)
+def test_attention_that_would_leave_a_bound_out_is_warned_of(
+    facts: dict[str, Any], attention: str, told: bool, tmp_path: Path
+) -> None:
+    found = judged(tmp_path, model(tmp_path, **facts) + f"attn_implementation: {attention}\n")
+    assert [fault.code for fault in found] == ["FT033"] * told
+
+
 def test_a_silenced_warning_is_not_shown_and_a_needless_silence_is(tmp_path: Path) -> None:
     text = GOOD + "learning_rate: 1e-2\nsilence:\n  FT012: this tiny model learns well so\n"
     assert judged(tmp_path, text) == []
