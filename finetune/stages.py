@@ -166,7 +166,7 @@ def train(plan: Plan, loaded: Loaded, data: Formatted, desk: Desk, going: Going)
         watcher = Watcher(going.metrics_in(desk.folder), line, going.until)
         with room_to("begin to train", mending.of_loading(keys)):
             trainer, measuring = _trainer(plan, loaded, data, desk, (watcher, keeper))
-        for remark in getattr(trainer, "remarks", ()):
+        for remark in (*getattr(trainer, "attends", ()), *getattr(trainer, "remarks", ())):
             desk.screen.say(remark)
         labels_survive(trainer, data.prepared)
         try_model(plan, trainer, data.prepared.facts.get("kind", "rows"))

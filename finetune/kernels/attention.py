@@ -122,11 +122,14 @@ def attend(
     rows = (query.transpose(1, 2).squeeze(0), key.transpose(1, 2).squeeze(0), value.transpose(1, 2).squeeze(0))
     sinks = kwargs.get("s_aux")
     if sinks is not None:
+        flash.tell(tiled.WHY_SINKS)
         return tiled.flat(rows, ends, terms, sinks)[None], None
     if _flash(query, value):
         return flash.attend(rows, ends, kwargs["max_length_q"], terms)[None], None
     if terms.cap:
+        flash.tell(tiled.WHY_BOUNDED)
         return tiled.flat(rows, ends, terms)[None], None
+    flash.tell(f"attention by sdpa, each document by itself: {_why_not_flash(query)}")
     return _one_by_one((query, key, value), ends, terms), None
 
 
@@ -170,6 +173,14 @@ def _ordinary(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tens
 
 def _flash(query: Tensor, value: Tensor) -> bool:
     return query.is_cuda and query.dtype in FLASH_DTYPES and max(query.shape[-1], value.shape[-1]) <= FLASH_HEAD
+
+
+def _why_not_flash(query: Tensor) -> str:
+    if not query.is_cuda:
+        return "there is no GPU"
+    if query.dtype not in FLASH_DTYPES:
+        return f"flash attention computes in 16 bits, not in {str(query.dtype).removeprefix('torch.')}"
+    return f"flash attention takes heads of {FLASH_HEAD} at most"
 
 
 def _one_by_one(heads: tuple[Tensor, Tensor, Tensor], ends: Tensor, terms: Terms) -> Tensor:

@@ -77,19 +77,23 @@ def _quickest(heads: Heads, ordered: bool) -> Kernel:
         if not why:
             kernel, why = _tried(module, heads, ordered)
         if kernel:
-            _tell(f"attention by {package} {version}, which agrees with PyTorch's own")
+            tell(f"attention by {package} {version}, which agrees with PyTorch's own")
             return kernel
-        _tell(f"attention stays PyTorch's own, not that of {package} {version}: {why}")
+        tell(f"attention stays PyTorch's own, not that of {package} {version}: {why}")
+    if not TOLD:
+        tell("attention by PyTorch's variable-length kernel, each document by itself")
     return _own
 
 
-def _tell(said: str) -> None:
+def tell(said: str) -> None:
+    """Remember what a run is to say of its attention."""
     if said not in TOLD:
         TOLD.append(said)
 
 
 def _own(rows: Rows, ends: Tensor, longest: int, terms: Terms) -> Tensor:
     if terms.cap:
+        tell(tiled.WHY_BOUNDED)
         return tiled.flat(rows, ends, terms)
     from torch.nn.attention.varlen import varlen_attn
 

@@ -19,6 +19,9 @@ TILE = 1024
 SMALL = 128
 """The same on a CPU, where a product of twice as many takes twice as long."""
 
+WHY_BOUNDED = "attention in tiles, since the model bounds its scores, which no kernel of PyTorch's does"
+WHY_SINKS = "attention in tiles, since the model has sinks, which no kernel of PyTorch's has"
+
 
 def flat(rows: Heads, ends: Tensor, terms: Terms, sinks: Tensor | None = None) -> Tensor:
     """(T, heads, D) of query, key, value -> (T, heads, D of value), each document by itself. `ends`: int32

@@ -48,7 +48,7 @@ class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
 
 
 class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
-    """`remarks`: what of its configuration the model did not allow. `on_measured`: told of each batch of a measurement
+    """`remarks`: what of its configuration the model did not allow. `attends`: with what, and why. `on_measured`: told of each batch of a measurement
     the sum of its losses, and over how many tokens.
 
     TrainingError if the model lets documents of one row see each other."""
@@ -69,12 +69,12 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
         # Where the first alone holds weights yet, what it found counts.
         self.cut, self.head = None not in heads, Head(*heads[0] or ())
         if self.flat:
-            if self.whole.config.get_text_config()._attn_implementation == attention.NAME:
-                self.remarks += flash.TOLD
             self.data_collator = FlatCollator(self.processing_class.pad_token_id, self.args.fill_batch_to)
         if self.flat and self.args.cut_cross_entropy and not self.cut:
             self.remarks.append("the model makes its logits in its own way: the loss stores them whole")
         self.recordings = self._recordings() if self.args.cuda_graphs else None
+        ours = self.flat and self.whole.config.get_text_config()._attn_implementation == attention.NAME
+        self.attends = tuple(flash.TOLD) if ours else ()
 
     def _lies_flat(self) -> bool:
         """Whether rows can be laid end to end, if need be with the attention that the model came with."""
