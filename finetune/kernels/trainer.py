@@ -48,8 +48,8 @@ class FlatSFTConfig(SFTConfig):  # type: ignore[misc]
 
 
 class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  # type: ignore[misc]
-    """`remarks`: what of its configuration the model did not allow. `attends`: with what, and why. `on_measured`: told of
-    each batch of a measurement the sum of its losses, and over how many tokens.
+    """`remarks`: what of its configuration the model did not allow. `attends`: with what, and why. `on_measured`:
+    told of each batch of a measurement the sum of its losses, and over how many tokens.
 
     TrainingError if the model lets documents of one row see each other."""
 
