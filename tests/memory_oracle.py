@@ -2,14 +2,19 @@
 lives. On a CPU, with the model code, the kernels and the mixed precision that a run has."""
 
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from finetune.adapters.partial import train_only
 from finetune.kernels.loss import summed_loss
+
+LEARNING = r"model\.layers\.1\."
 
 SIZES: dict[str, Any] = {
     "hidden_size": 128,
@@ -55,44 +60,52 @@ class Living(TorchDispatchMode):
 
 def step_bytes(kind: str, tokens: int, how: str, checkpointing: bool) -> tuple[int, int]:
     """(what waits for the backward pass when the loss is there, the peak of the step), beyond the weights. `how`: lora,
-    qlora (what quantization does to the other weights) or full."""
+    qlora (what quantization does to the other weights), plain (peft's own layers), dora, float32 (with the attention
+    that a GPU has for it), part (the weights of one block alone) or full."""
     with Living() as living:
         model = _model(kind, how, checkpointing)
         start = living.peak = living.now
         ids = torch.zeros(1, tokens, dtype=torch.long)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        attention = sdpa_kernel(SDPBackend.MATH) if how == "float32" else nullcontext()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=how != "float32"), attention:
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
             kept = living.now - start
             loss = summed_loss(hidden[0], model.lm_head.weight, ids[0])
-        del hidden
-        loss.backward()
+            del hidden
+        with sdpa_kernel(SDPBackend.MATH) if how == "float32" else nullcontext():
+            loss.backward()
         return kept, living.peak - start
 
 
 def _model(kind: str, how: str, checkpointing: bool) -> Any:
     extra = {} if kind == "phi3" else {"head_dim": 32}
     config = AutoConfig.for_model(kind, **SIZES, **extra)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation="sdpa")
-    if how != "full":
-        _adapt(model, wide=how == "qlora")
+    dtype = torch.float32 if how == "float32" else torch.bfloat16
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    if how == "part":
+        train_only(model, [LEARNING])
+    elif how != "full":
+        _adapt(model, how)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        if how != "full":
+        if how not in ("full", "part"):
             model.enable_input_require_grads()
     return model.train()
 
 
-def _adapt(model: Any, wide: bool) -> None:
+def _adapt(model: Any, how: str) -> None:
     from peft import LoraConfig, get_peft_model
 
     from finetune.kernels.lora import fuse
 
+    wide = how == "qlora"
     for name, weight in model.named_parameters():
         weight.requires_grad = False
         if wide and "_proj" not in name:
             weight.data = weight.data.float()
-    config = LoraConfig(r=16, target_modules="all-linear")
-    fuse(peft_config=config)
+    config = LoraConfig(r=16, target_modules="all-linear", use_dora=how == "dora")
+    if how not in ("plain", "dora"):
+        fuse(peft_config=config)
     adapted = get_peft_model(model, config, autocast_adapter_dtype=not wide)
     for weight in adapted.parameters():
         if wide and weight.requires_grad:

@@ -40,7 +40,10 @@ def test_the_trial_changes_nothing_of_the_training(
     sizes: list[int] = []
 
     def begin(self: First, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.foresee_largest(kwargs["train_dataloader"])
+        alone = self.largest, self.foreseen
         self.try_largest(kwargs["train_dataloader"])
+        assert alone == (self.largest, self.foreseen)
         assert self.largest is not None and self.foreseen is not None
         sizes.append(self.largest.tokens)
 

@@ -2,6 +2,8 @@
 PyTorch keeps."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from finetune.memory.finding import Found, found
 from finetune.memory.known import _MODELS, config_of_name
 from finetune.memory.optimizers import STATES
 from finetune.memory.shapes import KINDS, Shape, shape_of
+from finetune.memory.weights import weights_of
 from finetune.memory.work import Lora, Rows, Work
 from finetune.pieces import ENOUGH, ROOM, TILE, tokens_of_a_piece
 from finetune.recipe.optimizers import OPTIMIZERS
-from tests.memory_oracle import SIZES, step_bytes
+from tests.memory_oracle import LEARNING, SIZES, step_bytes
 
 TOKENS = 512
+ROWS = Rows(1, 1, TOKENS, True, False, None)
+WORK = Work("transformers", None, True, 2, True, None, None, False, False, "cut", "sgd", False, ROWS, False, ())
 
 
 def shape(**config: Any) -> Shape:
@@ -43,6 +48,9 @@ def test_the_weights_counted_from_config_json_are_those_of_the_model(kind: str) 
     assert counted.matrix_weights == sum(
         weight.numel() for name, weight in model.named_parameters() if name.endswith("_proj.weight")
     )
+    for patterns in (("model.layers.1.", "lm_head"), (r".*norm", r"model\.embed"), (r"model\.layers\.[02]\.mlp",)):
+        learns = [weight for name, weight in model.named_parameters() if any(re.match(one, name) for one in patterns)]
+        assert weights_of(counted, replace(WORK, patterns=patterns)).learned == sum(one.numel() for one in learns)
 
 
 def test_the_table_of_known_models_has_the_sizes_that_their_names_say() -> None:
@@ -77,21 +85,36 @@ def test_where_the_sizes_of_a_model_come_from(tmp_path: Path) -> None:
 
 def foreseen(kind: str, how: str, checkpointing: bool) -> Estimate:
     sizes = shape(model_type=kind, **({} if kind == "phi3" else {"head_dim": 32}), **SIZES)
-    lora = (
-        None
-        if how == "full"
-        else Lora(16, frozenset(one.name for one in sizes.matrices), True, False, False, (), 2 if how == "qlora" else 4)
+    targets, fused = frozenset(one.name for one in sizes.matrices), how not in ("plain", "dora")
+    lora = Lora(16, targets, fused, False, how == "dora", (), 2 if how == "qlora" else 4)
+    wide = how == "float32"
+    work = replace(
+        WORK,
+        bits=4 if how == "qlora" else None,
+        dtype_bytes=4 if wide else 2,
+        mixed=not wide,
+        lora=None if how in ("full", "part") else lora,
+        checkpointing=checkpointing,
+        float16=how == "qlora",
+        patterns=(LEARNING,) if how == "part" else None,
     )
-    rows = Rows(1, 1, TOKENS, True, False, None)
-    bits = 4 if how == "qlora" else None
-    one = ("transformers", bits, True, 2, True, lora, None, checkpointing, False, "cut", "sgd", False, rows, False, ())
-    return estimated(sizes, Work(*one, float16=how == "qlora"), Pass(TOKENS, TOKENS, TOKENS))
+    return estimated(sizes, work, Pass(TOKENS, TOKENS, TOKENS))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("how", ["lora", "qlora", "full"])
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
 def test_what_is_foreseen_of_a_step_is_what_pytorch_keeps(kind: str, how: str, checkpointing: bool) -> None:
+    compare(kind, how, checkpointing)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("how", ["plain", "dora", "float32", "part"])
+def test_so_it_is_of_the_ways_in_which_few_train(how: str, checkpointing: bool) -> None:
+    compare("llama", how, checkpointing)
+
+
+def compare(kind: str, how: str, checkpointing: bool) -> None:
     _, peak = step_bytes(kind, TOKENS, how, checkpointing)
     estimate = foreseen(kind, how, checkpointing)
     assert estimate.moment != "the optimizer's step"

@@ -1,4 +1,5 @@
-"""The estimate is within a few hundredths of the peaks that runs on a GPU had."""
+"""The estimate is within a few hundredths of the peaks that runs on a GPU had, on configurations that the counting was
+fitted to and on those that it was not."""
 
 import json
 import runpy
@@ -6,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from finetune.memory.estimate import GIB, Pass
+from finetune.memory.estimate import GIB, Estimate, Pass
 from finetune.memory.foreseeing import Foresight, foresee
 from finetune.memory.gpus import machine_with
+from finetune.memory.weights import bytes_of, weights_of
 from finetune.recipe.recipe import Recipe
 from finetune.resolve import resolve
 from tests.conftest import ROOT
 
 BENCH = runpy.run_path(str(ROOT / "bench" / "gpu" / "memory.py"))
+WITHIN = 0.05
 
 MEASURED_GIB = {
     "llama-lora16": 4.561,
@@ -36,18 +39,94 @@ MEASURED_GIB = {
     "gemma3-lora16": 4.562,
     "gemma3-qlora4-ckpt": 1.801,
 }
-"""Peaks of bench/gpu/memory.py on an H100."""
+"""Peaks of bench/gpu/memory.py on an H100: what the counting of 8-bit rows, quantized models and the loss was fitted
+to."""
+UNSEEN_GIB = {
+    "mistral-qlora4-long-offloaded": 2.853,
+    "llama-lora16-long": 14.203,
+    "llama-lora16-long-ckpt": 3.904,
+    "llama-dora-ckpt": 2.854,
+    "llama-lora16-rank256": 5.610,
+    "llama-lora16-embeddings": 7.063,
+    "llama-lora16-plain-layers": 5.128,
+    "llama-lora16-whole-loss": 5.823,
+    "llama-lora16-liger-loss": 4.510,
+    "llama-lora32": 6.643,
+    "llama-lora16-packed": 7.740,
+    "llama-lora16-eager": 6.640,
+    "llama-lora16-sdpa": 5.822,
+    "llama-lora16-some-layers": 3.876,
+    "llama-qlora4-single": 1.278,
+    "llama-int8-torchao": 1.778,
+    "llama-full-fused": 5.040,
+    "llama-full-paged": 2.749,
+    "llama-full-adafactor": 3.408,
+    "llama-full-sgd": 4.762,
+    "llama-part": 4.556,
+    "granite-lora16": 4.439,
+    "smollm3-qlora4": 5.172,
+    "gemma2-lora16": 9.268,
+    "gemma-qlora4-ckpt": 1.706,
+    "gemma3-full-8bit-ckpt": 5.693,
+    "qwen3-lora16-long-ckpt": 4.265,
+    "qwen2-qlora4-tokens": 1.483,
+    "phi3-full-ckpt": 3.699,
+    "phi3-lora8": 2.928,
+    "llama-dpo": 1.981,
+    "llama-orpo": 1.962,
+    "llama-kto": 1.791,
+    "qwen2-dpo-qlora4": 3.685,
+}
+"""Of configurations that the counting had not seen when they ran."""
+NOT_COUNTED = {
+    "qwen3-lora16-graphs": "PyTorch counts less than recordings of kernels hold",
+    "gemma2-lora16": "its attention and its loss were not those that it has now",
+    "llama-unsloth-qlora4": "the peak of its training was not told apart",
+}
+SET_ASIDE = {
+    "llama-part": lambda known: 2 * known.model.shape.parameters * known.work.dtype_bytes,
+    "llama-lora16-embeddings": lambda known: 2 * _copied_in_float32(known),
+}
+"""Room that the trial of the largest batch set aside for optimizer states, by a wrong estimate, and that was measured
+with it: states of all weights where a part learns, and of float32 copies where they have 16 bits."""
+COMPARED_TOKENS = 506
+"""Of a question with its answer, where answers are compared."""
 
 
-@pytest.mark.parametrize("name", MEASURED_GIB)
-def test_the_estimate_is_what_an_h100_measured(name: str, tmp_path: Path) -> None:
+def _copied_in_float32(known: Foresight) -> float:
+    weights = weights_of(known.model.shape, known.work)
+    return bytes_of(weights.trained, 4) + bytes_of(weights.copies, 4)
+
+
+def foreseen(name: str, folder: Path) -> Foresight:
     (model, tokens, rows, passes), keys = BENCH["CASES"][name]
     config = {"num_hidden_layers": BENCH["LAYERS"], **BENCH["MODELS"][model]}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    written = {"base_model": str(tmp_path), "datasets": [{"path": "d"}], "output_dir": "o", "backend": "transformers"}
+    (folder / "config.json").write_text(json.dumps(config))
+    written = {"base_model": str(folder), "datasets": [{"path": "d"}], "output_dir": "o", "backend": "transformers"}
     sizes = {"sequence_len": tokens, "micro_batch_size": rows, "gradient_accumulation_steps": passes}
     known = foresee(resolve(Recipe.model_validate(written | sizes | keys), machine_with("H100")))
     assert isinstance(known, Foresight) and not known.work.unmeasured
-    there = known.work.rows.tokens_per_pass or rows * tokens
-    peak = known.with_largest(Pass(there, there * 3 // 4, tokens)).peak / GIB
-    assert peak == pytest.approx(MEASURED_GIB[name], rel=0.05)
+    return known
+
+
+def pass_of(name: str, known: Foresight) -> Pass:
+    """The pass that was measured: three quarters of its tokens are learned."""
+    (_, tokens, rows, _), keys = BENCH["CASES"][name]
+    if "rl" in keys:
+        tokens = COMPARED_TOKENS
+    there = known.work.rows.tokens_per_pass or known.work.rows.sides * rows * tokens
+    return Pass(there, there * 3 // 4, tokens)
+
+
+@pytest.mark.parametrize("name", [*MEASURED_GIB, *(name for name in UNSEEN_GIB if name not in NOT_COUNTED)])
+def test_the_estimate_is_what_an_h100_measured(name: str, tmp_path: Path) -> None:
+    known = foreseen(name, tmp_path)
+    estimate: Estimate = known.with_largest(pass_of(name, known))
+    measured = (MEASURED_GIB | UNSEEN_GIB)[name]
+    if name in SET_ASIDE:
+        measured -= (SET_ASIDE[name](known) - estimate.optimizer) / GIB
+    assert estimate.peak / GIB == pytest.approx(measured, rel=WITHIN)
+
+
+def test_every_configuration_of_the_bench_is_compared_or_said_why_not() -> None:
+    assert {*MEASURED_GIB, *UNSEEN_GIB, *NOT_COUNTED} == set(BENCH["CASES"])

@@ -3,7 +3,9 @@ Knows sizes and planned work; reads no file."""
 
 from dataclasses import dataclass
 
-from finetune.memory.activations import Tokens, fuses, held_in_8_bits, is_wide, tokens_of
+from finetune.memory.activations import Tokens, fuses, held_in_8_bits, is_wide, keeps_scores, tokens_of
+from finetune.memory.dora import dora_bytes, kept_weights
+from finetune.memory.learning import learning_of
 from finetune.memory.losses import loss_of
 from finetune.memory.optimizers import of_embeddings, state_bytes, step_bytes
 from finetune.memory.parts import part_of, parts_of
@@ -104,15 +106,15 @@ def _share(shape: Shape, work: Work, processes: int) -> Share:
     weights = weights_of(shape, work)
     if work.zero is not None and processes > 1:
         return share_of(shape, work, weights, processes)
-    whole_gradients = float(weights.learned * weights.number_bytes)
+    whole_gradients = weights.gradients
     parts = parts_of(shape, work, weights, processes)
     if parts is not None:
         weights = part_of(weights, parts)
-    states = state_bytes(work.optimizer, weights.trained, weights.number_bytes)
+    tensors = ((weights.trained, weights.number_bytes), (weights.copies, weights.copy_bytes))
+    states = sum(state_bytes(work.optimizer, *each) for each in tensors)
     states += of_embeddings(work.optimizer, weights.embeddings)
-    gradients = whole_gradients if _several(work) else float(weights.learned * weights.number_bytes)
-    step = step_bytes(work.optimizer, weights.trained, weights.number_bytes)
-    return Share(weights, gradients, states, step)
+    gradients = whole_gradients if _several(work) else weights.gradients
+    return Share(weights, gradients, states, sum(step_bytes(work.optimizer, *each) for each in tensors))
 
 
 def _several(work: Work) -> bool:
@@ -125,26 +127,49 @@ def _moments(shape: Shape, work: Work, largest: Pass, share: Share) -> tuple[_Mo
     loss = loss_of(shape, work, largest.tokens, largest.learned)
     before = share.gradients if _several(work) else 0.0
     kept = _kept(shape, work, tokens) * largest.tokens
-    copied = _copied_matrix(shape, work)
-    height = tokens.backward * largest.tokens
+    of_block = _kept_weights(shape, work)
+    copied = _copied_matrix(shape, work) + (of_block if work.checkpointing else 0.0)
+    height = max(tokens.backward * largest.tokens, _in_attention(shape, work, tokens, largest))
     one_block = (tokens.between if work.checkpointing else tokens.block) * largest.tokens
     cast = _cast(work, weights)
-    return (
-        _Moment("the loss", before, kept + tokens.last * largest.tokens, loss.height, cast),
-        _Moment("the backward pass", before, kept + height, loss.kept, copied + cast),
+    there = cast + (0.0 if work.checkpointing else tokens.blocks * of_block)
+    moments = (
+        _Moment("the loss", before, kept + tokens.last * largest.tokens, loss.height, there),
+        _Moment("the backward pass", before, kept + height, loss.kept, copied + there),
         _Moment("the end of the backward pass", share.gradients, one_block + height, _tied(shape, work), copied + cast),
         _Moment("the optimizer's step", share.gradients, 0.0, 0.0, share.step),
     )
+    dora = dora_bytes(shape, work, largest.tokens)
+    if not dora:
+        return moments
+    again = (tokens.block - tokens.between) * largest.tokens if work.checkpointing else 0.0
+    of_loss = loss.kept if work.checkpointing else 0.0
+    return (*moments, _Moment("DoRA's lengths", before, kept + again, of_loss, dora + copied + there))
+
+
+def _in_attention(shape: Shape, work: Work, tokens: Tokens, largest: Pass) -> float:
+    """What the backward pass of an attention that keeps its scores takes: of a row at a time, two more of them."""
+    if not keeps_scores(shape, work):
+        return 0.0
+    block = tokens.block - tokens.between if work.checkpointing else 0.0
+    return (block - tokens.above) * largest.tokens + 2 * 4.0 * shape.heads * largest.longest**2
+
+
+def _kept_weights(shape: Shape, work: Work) -> float:
+    """Unpacked weights that a block keeps until its backward pass."""
+    if not work.unpacks:
+        return kept_weights(shape, work)
+    return float((4 if is_wide(work) else 2) * sum(matrix.weights for matrix in shape.matrices))
 
 
 def _kept(shape: Shape, work: Work, tokens: Tokens) -> float:
     """Bytes of each token that wait for the backward pass."""
     if not work.checkpointing:
-        # Below an adapter nothing needs the gradient of the first norm.
-        first = 4.0 * (shape.hidden + 1) if work.lora else 0.0
-        return shape.layers * tokens.block + tokens.ends - first
+        # Where nothing below learns, nothing needs the gradient of the first norm.
+        first = 4.0 * (shape.hidden + 1) if tokens.blocks and not _embeddings_learn(shape, work) else 0.0
+        return tokens.blocks * tokens.block + tokens.ends - first
     # Offloaded, the inputs of two blocks are under way at a time.
-    blocks = min(shape.layers, 2) if work.offloads else shape.layers
+    blocks = min(tokens.blocks, 2) if work.offloads else tokens.blocks
     return blocks * tokens.between + shape.layers * held_in_8_bits(shape, work) + tokens.ends
 
 
@@ -156,9 +181,16 @@ def _cast(work: Work, weights: Weights) -> float:
     return of_base + (weights.adapter / 2 if weights.number_bytes == 4 and not fuses(work) else 0.0)
 
 
+def _embeddings_learn(shape: Shape, work: Work) -> bool:
+    if work.lora:
+        return "embed_tokens" in work.lora.saved
+    learning = learning_of(shape, work)
+    return "embed_tokens" in learning.ends if learning else not work.other_adapter
+
+
 def _copied_matrix(shape: Shape, work: Work) -> float:
     """The largest matrix, unpacked, where weights are quantized."""
-    if not work.bits:
+    if not work.bits or work.unpacks:
         return 0.0
     number = 4 if work.bits == 8 and is_wide(work) else 2
     return float(number * max(matrix.weights for matrix in shape.matrices))
@@ -166,6 +198,6 @@ def _copied_matrix(shape: Shape, work: Work) -> float:
 
 def _tied(shape: Shape, work: Work) -> float:
     """The gradient of embeddings that are trained is made whole before it is added."""
-    if work.lora or work.other_adapter:
+    if work.lora or not _embeddings_learn(shape, work):
         return 0.0
     return float(shape.vocabulary * shape.hidden * work.dtype_bytes) if shape.tied else 0.0

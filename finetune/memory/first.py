@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 from finetune import progress
 from finetune.aftermath import Explained, is_no_memory
 from finetune.memory.estimate import GIB, Estimate, Pass
+from finetune.memory.peak import Peak
 
 DRAWN = 2_000_000
 """Rows of the order to come that are looked through for the largest batch."""
@@ -25,14 +26,15 @@ TRIED = (
 
 class First(TrainerCallback):  # type: ignore[misc]
     """`estimate`: the memory for a largest pass, or None where it is not known. `patch`: what to say of a memory that
-    is too small. `before`: the peak until training began, in bytes; `measured`: that of the training."""
+    is too small. `peak`: what was measured until training began; `measured`: the peak of the training, in bytes."""
 
     def __init__(self, estimate: Callable[[Pass], Estimate | None], patch: Callable[[Pass | None], str]) -> None:
         self.estimate, self.patch = estimate, patch
         self.trainer: Any = None
         self.largest: Pass | None = None
         self.foreseen: Estimate | None = None
-        self.before = self.measured = 0
+        self.peak = Peak()
+        self.measured = 0
 
     def attach(self, trainer: Any) -> "First":
         self.trainer = trainer
@@ -43,18 +45,20 @@ class First(TrainerCallback):  # type: ignore[misc]
         del args, state, control
         import torch
 
-        if not torch.cuda.is_available() or not _can_be_tried(self.trainer):
+        if not torch.cuda.is_available():
             return
-        self.before = torch.cuda.max_memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        self.try_largest(kwargs.get("train_dataloader"))
+        self.peak.begin()
+        if _can_be_tried(self.trainer):
+            self.try_largest(kwargs.get("train_dataloader"))
+        elif _can_be_foreseen(self.trainer):
+            self.foresee_largest(kwargs.get("train_dataloader"))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         del args, state, control, kwargs
         import torch
 
         if torch.cuda.is_available():
-            self.measured = torch.cuda.max_memory_allocated()
+            self.measured = self.peak.of_training(self.trainer.optimizer)
 
     def facts(self) -> dict[str, Any] | None:
         """Figures of the run; None where nothing was measured."""
@@ -62,8 +66,21 @@ class First(TrainerCallback):  # type: ignore[misc]
             return None
         foreseen = self.foreseen.as_json() if self.foreseen else None
         ratio = round(self.foreseen.peak / self.measured, 3) if self.foreseen else None
-        measured = {"measured_gib": round(self.measured / GIB, 3), "before_gib": round(self.before / GIB, 3)}
+        measured = {"measured_gib": round(self.measured / GIB, 3), "before_gib": round(self.peak.before / GIB, 3)}
         return measured | {"estimate": foreseen, "estimated_to_measured": ratio}
+
+    def foresee_largest(self, loader: Any) -> None:
+        """The estimate for the largest batch to come, which is made and not computed."""
+        rows = largest_rows(loader, self.trainer)
+        if not rows:
+            return
+        random = progress.random_state()
+        try:
+            batch = largest_of(_batch(loader, rows), getattr(self.trainer.args, "tokens_per_pass", None))
+            self.largest = pass_of(batch)
+        finally:
+            progress.set_random_state(random)
+        self.foreseen = self.estimate(self.largest)
 
     def try_largest(self, loader: Any) -> None:
         """Forward and backward of the largest batch to come, forgotten at once. TrainingError if memory does not hold
@@ -84,6 +101,7 @@ class First(TrainerCallback):  # type: ignore[misc]
                 # The training loop sets it anew with each step.
                 trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
                 trainer.training_step(trainer.model, batch)
+                self.peak.tried(room.numel() if room is not None else None)
                 del room, batch
         except (RuntimeError, MemoryError) as error:
             if not is_no_memory(error):
@@ -100,8 +118,13 @@ class First(TrainerCallback):  # type: ignore[misc]
 
 
 def _can_be_tried(trainer: Any) -> bool:
-    """DeepSpeed keeps gradients where a trial would leave them."""
+    """DeepSpeed keeps gradients where a trial would leave them; Unsloth, whose trainers have names of their own, goes
+    through a training step in its own way."""
     return type(trainer).__name__ in TRIED and not getattr(trainer, "is_deepspeed_enabled", False)
+
+
+def _can_be_foreseen(trainer: Any) -> bool:
+    return type(trainer).__name__.removeprefix("Unsloth") in TRIED
 
 
 def largest_rows(loader: Any, trainer: Any) -> list[int]:
@@ -183,13 +206,15 @@ def pass_of(batch: dict[str, Any]) -> Pass:
     """The sizes of a batch as the model gets it."""
     ids = batch.get("input_ids")
     if ids is None:
-        sides = [value for name, value in batch.items() if name.endswith("input_ids")]
+        sides = [value for name, value in batch.items() if name.endswith("input_ids") and name != "prompt_input_ids"]
         tokens = sum(value.numel() for value in sides)
         return Pass(tokens, tokens, max((value.shape[-1] for value in sides), default=tokens))
     if "targets" in batch:
         return Pass(ids.numel(), len(batch["targets"]), batch["max_length_q"])
-    labels = batch.get("labels")
-    learned = int((labels != -100).sum()) if labels is not None else ids.numel()
+    labels, mask = batch.get("labels"), batch.get("completion_mask")
+    learned = int(mask.sum()) if mask is not None else ids.numel()
+    if labels is not None:
+        learned = int((labels != -100).sum())
     return Pass(ids.numel(), learned, ids.shape[-1])
 
 

@@ -15,13 +15,16 @@ PAGED_FROM = 100_000
 @dataclass(frozen=True)
 class States:
     """`like`: copies in the trained numbers' own type. `fixed`: further bytes a number. `step`: copies, in the numbers'
-    own type, that exist while the step is made; `each`: bytes a number of one tensor at a time. `paged`: large tensors'
-    states lie in memory that the driver moves, and that PyTorch does not count."""
+    own type, that exist while the step is made; `each`: bytes a number of one tensor at a time, `casts`: further ones
+    where numbers have 16 bits, `left`: those that the tensor before leaves until then. `paged`: large tensors' states
+    lie in memory that the driver moves, and that PyTorch does not count."""
 
     like: float = 0.0
     fixed: float = 0.0
     step: float = 0.0
     each: float = 0.0
+    casts: float = 0.0
+    left: float = 0.0
     paged: bool = False
     bits: int = 32
 
@@ -39,7 +42,7 @@ STATES: Mapping[str, States] = {
     "paged_lion_32bit": States(fixed=4, paged=True),
     "adamw_torch_8bit": States(fixed=2 * _8BIT, step=1),
     "adamw_torch_4bit": States(fixed=2 * (0.5 + 4 / 128), step=1),
-    "adafactor": States(fixed=0.02, each=12),
+    "adafactor": States(fixed=0.02, each=8, casts=8, left=4),
     "sgd": States(),
     "adagrad": States(like=1, step=1),
     "rmsprop": States(like=1, step=1),
@@ -93,5 +96,8 @@ def step_bytes(optimizer: str, sizes: Sizes, number_bytes: int) -> float:
     """Bytes that exist while a step is made, besides weights, gradients and states."""
     states = STATES.get(optimizer, STATES["adamw_torch"])
     numbers = sum(numbers * count for numbers, count in sizes)
-    largest = max((numbers for numbers, _ in sizes), default=0)
-    return numbers * states.step * number_bytes + largest * states.each
+    largest, count = max(sizes, default=(0, 0))
+    # Of two as large the second, an output head, comes after the blocks.
+    before = max((size for size, _ in sizes if size < largest), default=0) if count > 1 else 0
+    each = states.each + (states.casts if number_bytes < 4 else 0)
+    return numbers * states.step * number_bytes + largest * each + before * states.left

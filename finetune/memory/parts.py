@@ -38,11 +38,18 @@ def parts_of(shape: Shape, work: Work, weights: Weights, processes: int) -> Part
 def part_of(weights: Weights, parts: Parts) -> Weights:
     """What one GPU holds. Scales of quantized weights are not cut: each GPU has them all."""
     held = 0.0 if parts.offloaded else 1 / parts.count
-    trained = () if parts.offloaded else tuple((-(-size // parts.count), count) for size, count in weights.trained)
+    trained, copies = (
+        () if parts.offloaded else _cut(sizes, parts.count) for sizes in (weights.trained, weights.copies)
+    )
     return replace(
         weights,
         base=weights.base * held + parts.gathered,
         adapter=weights.adapter * held,
         trained=trained,
+        copies=copies,
         embeddings=int(weights.embeddings * held),
     )
+
+
+def _cut(sizes: tuple[tuple[int, int], ...], count: int) -> tuple[tuple[int, int], ...]:
+    return tuple((-(-size // count), tensors) for size, tensors in sizes)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from finetune.memory.learning import learning_of, tensors_of
 from finetune.memory.shapes import Matrix, Shape
 from finetune.memory.work import Work
 
@@ -15,7 +16,8 @@ SCALES = 256
 class Weights:
     """Bytes. `base`: the model as it is kept. `scales`: what quantization keeps beside it. `adapter`: its numbers, and
     the trained copies beside it. `trained`: the tensors that learn, by their size, of `number_bytes` a number;
-    `embeddings`: how many of the numbers are those of input embeddings."""
+    `copies`: those that are trained whole beside an adapter, of `copy_bytes`; `embeddings`: how many of the trained
+    numbers are those of input embeddings."""
 
     base: float
     scales: float
@@ -23,20 +25,36 @@ class Weights:
     trained: tuple[tuple[int, int], ...]
     number_bytes: int
     embeddings: int = 0
+    copies: tuple[tuple[int, int], ...] = ()
+    copy_bytes: int = 4
 
     @property
     def learned(self) -> int:
         """How many numbers learn."""
-        return sum(numbers * count for numbers, count in self.trained)
+        return sum(numbers * count for numbers, count in (*self.trained, *self.copies))
+
+    @property
+    def gradients(self) -> float:
+        """Bytes of a gradient of each of them."""
+        return bytes_of(self.trained, self.number_bytes) + bytes_of(self.copies, self.copy_bytes)
 
 
 def weights_of(shape: Shape, work: Work) -> Weights:
     base, scales = _base(shape, work)
     if work.lora is None and work.other_adapter is None:
-        return Weights(base, scales, 0.0, _whole(shape), work.dtype_bytes, shape.vocabulary * shape.hidden)
-    number_bytes = work.lora.number_bytes if work.lora else 4
-    trained = (*adapter_tensors(shape, work), *_saved(shape, work))
-    return Weights(base, scales, sum(n * count for n, count in trained) * number_bytes, trained, number_bytes)
+        learning, table = learning_of(shape, work), shape.vocabulary * shape.hidden
+        if learning is None:
+            return Weights(base, scales, 0.0, _whole(shape), work.dtype_bytes, table)
+        embeddings = table if "embed_tokens" in learning.ends else 0
+        return Weights(base, scales, 0.0, tensors_of(shape, learning), work.dtype_bytes, embeddings)
+    number_bytes, copy_bytes = (work.lora.number_bytes, work.lora.saved_bytes) if work.lora else (4, 4)
+    trained, copies = adapter_tensors(shape, work), _saved(shape, work)
+    adapter = bytes_of(trained, number_bytes) + bytes_of(copies, copy_bytes)
+    return Weights(base, scales, adapter, trained, number_bytes, copies=copies, copy_bytes=copy_bytes)
+
+
+def bytes_of(tensors: tuple[tuple[int, int], ...], number_bytes: int) -> float:
+    return float(sum(numbers * count for numbers, count in tensors) * number_bytes)
 
 
 def _whole(shape: Shape) -> tuple[tuple[int, int], ...]:

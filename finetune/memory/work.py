@@ -16,7 +16,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 @dataclass(frozen=True)
 class Lora:
     """`targets`: the names of the linear layers it is on. `fused`: with kernels of ours. `saved`: modules trained whole
-    beside it (embed_tokens, lm_head). `number_bytes`: of what it trains."""
+    beside it (embed_tokens, lm_head). `number_bytes`: of its own numbers; `saved_bytes`: of those modules'."""
 
     rank: int
     targets: frozenset[str]
@@ -25,6 +25,7 @@ class Lora:
     dora: bool
     saved: tuple[str, ...]
     number_bytes: int = 4
+    saved_bytes: int = 4
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ class Fsdp:
 @dataclass(frozen=True)
 class Work:
     """What a run does with memory. `bits`: of the quantized weights, or None. `dtype_bytes`: of a weight that is not
-    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger, whole, or scores; `liger`: Liger's
+    quantized, as loaded. `mixed`: products are made in 16 bits. `loss`: cut, liger, whole, scores, or a way to compare
+    answers: odds, pairs (with a reference, or `known_pairs`, whose reference was made before) and kto; `liger`: Liger's
     kernels that are in use. `float16`: the 16 bits are those, not bfloat16. `zero`: how DeepSpeed shares things
-    out. `unmeasured`: why the estimate is coarse here, if it is."""
+    out. `unmeasured`: why the estimate is coarse here, if it is. `patterns`: names of what learns, where no adapter and
+    not all does. `unpacks`: 8-bit weights are unpacked for each product, and kept so until the backward pass."""
 
     backend: str
     bits: int | None
@@ -79,6 +82,8 @@ class Work:
     float16: bool = False
     fsdp: Fsdp | None = None
     zero: Mapping[str, Any] | None = None
+    patterns: tuple[str, ...] | None = None
+    unpacks: bool = False
 
 
 def work_of(plan: Plan, shape: Shape) -> Work:
@@ -87,7 +92,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
     model = _model_call(plan)
     bits, double = _quantization(plan, model)
     dtype = BYTES.get(str(model.arguments.get("dtype")), 4)
-    lora = _lora(plan, shape)
+    lora = _lora(plan, shape, 4 if bits else dtype)
     kind = config.target.rsplit(".", 1)[1]
     return Work(
         plan.backend,
@@ -99,17 +104,18 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         None if lora else _other_adapter(plan),
         _checkpoints(plan, config),
         bool(config.arguments.get("activation_offloading")) or _offloads(plan),
-        # Unsloth makes its loss in pieces too.
-        "cut" if plan.backend == "unsloth" else _loss(config),
+        _loss(plan, config, lora),
         _optimizer(plan, config),
         model.arguments.get("attn_implementation") == "eager",
         _rows(plan, config, kind),
-        kind in ("DPOConfig", "KTOConfig") and lora is None and _other_adapter(plan) is None,
+        _keeps_reference(config) and lora is None and _other_adapter(plan) is None,
         tuple(_unmeasured(plan, config, lora)),
         frozenset(name for name, used in (config.arguments.get("liger_kernel_config") or {}).items() if used),
         bool(config.arguments.get("fp16")),
         _fsdp(config),
         (config.arguments.get("deepspeed") or {}).get("zero_optimization"),
+        _patterns(plan),
+        any(call.target.endswith("Int8WeightOnlyConfig") for call in plan.stage("load")),
     )
 
 
@@ -135,7 +141,7 @@ def _quantization(plan: Plan, model: Call) -> tuple[int | None, bool]:
     return (8 if plan.backend == "unsloth" and model.arguments["load_in_8bit"] else None), False
 
 
-def _lora(plan: Plan, shape: Shape) -> Lora | None:
+def _lora(plan: Plan, shape: Shape, saved_bytes: int) -> Lora | None:
     made = plan.one("adapt", "LoraConfig") or plan.one("adapt", "get_peft_model")
     if made is None or "r" not in made.arguments:
         return None
@@ -148,6 +154,7 @@ def _lora(plan: Plan, shape: Shape) -> Lora | None:
         bool(given.get("use_dora")),
         tuple(given.get("modules_to_save") or ()),
         4 if plan.backend == "unsloth" or made_in_float32(plan) else 2,
+        saved_bytes if made_in_float32(plan) else min(saved_bytes, 2),
     )
 
 
@@ -194,14 +201,36 @@ def _offloads(plan: Plan) -> bool:
     return _model_call(plan).arguments.get("use_gradient_checkpointing") == "unsloth"
 
 
-def _loss(config: Call) -> str:
+COMPARING = {"ORPOConfig": "odds", "CPOConfig": "odds", "DPOConfig": "pairs", "KTOConfig": "kto"}
+"""A trainer's configuration -> how its loss compares answers."""
+
+
+def _loss(plan: Plan, config: Call, lora: Lora | None) -> str:
     given = config.arguments
-    if config.target.endswith("RewardConfig"):
+    kind = config.target.rsplit(".", 1)[1]
+    if kind == "RewardConfig":
         return "scores"
     kernels: Mapping[str, bool] = given.get("liger_kernel_config") or {}
     if kernels.get("fused_linear_cross_entropy"):
         return "liger"
-    return "cut" if given.get("cut_cross_entropy") else "whole"
+    if kind in COMPARING:
+        return "known_pairs" if kind == "DPOConfig" and given.get("precompute_ref_log_probs") else COMPARING[kind]
+    if plan.backend == "unsloth":
+        return "cut"  # it makes its loss in pieces too
+    # A head that is trained beside an adapter makes the logits in its own way.
+    own = lora is not None and "lm_head" in lora.saved
+    return "cut" if given.get("cut_cross_entropy") and not own else "whole"
+
+
+def _keeps_reference(config: Call) -> bool:
+    """Whether answers are compared with those of a second model, where no adapter can be switched off."""
+    compares = config.target.endswith(("DPOConfig", "KTOConfig"))
+    return compares and not config.arguments.get("precompute_ref_log_probs")
+
+
+def _patterns(plan: Plan) -> tuple[str, ...] | None:
+    partial = plan.one("adapt", "partial.train_only")
+    return tuple(partial.arguments["patterns"]) if partial is not None else None
 
 
 def _optimizer(plan: Plan, config: Call) -> str:
@@ -224,7 +253,7 @@ def _rows(plan: Plan, config: Call, kind: str) -> Rows:
         together,
         packed,
         given.get("tokens_per_pass"),
-        2 if kind in ("DPOConfig", "CPOConfig", "ORPOConfig", "RewardConfig", "KTOConfig") else 1,
+        2 if kind in ("DPOConfig", "CPOConfig", "ORPOConfig", "RewardConfig") else 1,
     )
 
 
@@ -232,15 +261,17 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
     reasons = []
     kind = config.target.rsplit(".", 1)[1]
     if plan.backend == "unsloth":
-        reasons.append("Unsloth computes in its own way, and mostly takes less")
-    if kind not in ("SFTConfig", "FlatSFTConfig", "RewardConfig"):
+        reasons.append(
+            "Unsloth computes in its own way, which is not counted apart; measured on one model, it took less"
+        )
+    if kind in COMPARING and _loss(plan, config, lora) == "liger":
+        reasons.append("Liger's loss over two answers is counted like that of supervised training")
+    if kind not in ("SFTConfig", "FlatSFTConfig", "RewardConfig", *COMPARING):
         reasons.append(f"the loss of {kind.removesuffix('Config')} is counted like that of supervised training")
     if kind == "RewardConfig":
         reasons.append("reward models were not measured")
     if kind in ("GRPOConfig", "RLOOConfig"):
         reasons.append("answers that are generated are not counted")
-    if any(call.target.endswith("Int8WeightOnlyConfig") for call in plan.stage("load")):
-        reasons.append("torchao's 8-bit layers are counted like those of bitsandbytes")
     if config.arguments.get("fsdp"):
         reasons.append("weights that are shared out were measured on two GPUs alone")
     if config.arguments.get("deepspeed"):

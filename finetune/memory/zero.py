@@ -7,7 +7,7 @@ from typing import Any
 
 from finetune.memory.optimizers import state_bytes, step_bytes
 from finetune.memory.shapes import Shape
-from finetune.memory.weights import Weights, rest_bytes
+from finetune.memory.weights import Weights, bytes_of, rest_bytes
 from finetune.memory.work import Work
 
 LIVE = 10**9
@@ -33,9 +33,11 @@ class Share:
 def share_of(shape: Shape, work: Work, weights: Weights, processes: int) -> Share:
     assert work.zero is not None
     stage, given = int(work.zero["stage"]), work.zero
-    if work.mixed and weights.number_bytes > 2:
-        # DeepSpeed turns what is trained into bfloat16.
-        weights = replace(weights, adapter=weights.adapter * 2 / weights.number_bytes, number_bytes=2)
+    # DeepSpeed turns what is trained into bfloat16, modules trained whole with it.
+    number_bytes = 2 if work.mixed else weights.number_bytes
+    together = (*weights.trained, *weights.copies)
+    adapter = bytes_of(together, number_bytes) if weights.adapter else 0.0
+    weights = replace(weights, adapter=adapter, number_bytes=number_bytes, trained=together, copies=())
     away = {name: _is_away(given, name) for name in ("optimizer", "param")}
     trained = tuple((-(-size // processes), count) for size, count in weights.trained)
     part = sum(size * count for size, count in trained)
@@ -43,7 +45,7 @@ def share_of(shape: Shape, work: Work, weights: Weights, processes: int) -> Shar
     # The numbers' own type is the optimizer's here: float32.
     states = 0.0 if away["optimizer"] else state_bytes(work.optimizer, trained, MASTER) + copy
     step = 0.0 if away["optimizer"] else step_bytes(work.optimizer, trained, MASTER) + copy
-    gradients = float(weights.learned * weights.number_bytes)
+    gradients = weights.gradients
     if stage > 1:
         gradients = 0.0 if away["optimizer"] else float(part * weights.number_bytes)
     bucket = given.get("reduce_bucket_size", "auto")
