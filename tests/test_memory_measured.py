@@ -130,3 +130,9 @@ def test_the_estimate_is_what_an_h100_measured(name: str, tmp_path: Path) -> Non
 
 def test_every_configuration_of_the_bench_is_compared_or_said_why_not() -> None:
     assert {*MEASURED_GIB, *UNSEEN_GIB, *NOT_COUNTED} == set(BENCH["CASES"])
+
+
+def test_what_is_trained_whole_beside_an_adapter_has_the_number_type_of_the_model(tmp_path: Path) -> None:
+    lora = foreseen("llama-lora16-embeddings", tmp_path).work.lora
+    # PEFT widens its own numbers alone.
+    assert lora is not None and (lora.number_bytes, lora.saved_bytes) == (4, 2)
