@@ -32,7 +32,10 @@ class Tokens:
 
 def is_wide(work: Work) -> bool:
     """Whether blocks hand on float32."""
-    return not work.mixed or widened(work) or work.dtype_bytes == FULL
+    lora = work.lora
+    # Embeddings that are trained beside quantized weights are float32, and all that follows with them.
+    embedded = lora is not None and "embed_tokens" in lora.saved and lora.saved_bytes == FULL
+    return embedded or not work.mixed or widened(work) or work.dtype_bytes == FULL
 
 
 def tokens_of(shape: Shape, work: Work, row_tokens: int) -> Tokens:

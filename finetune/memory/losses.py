@@ -41,6 +41,8 @@ def loss_of(shape: Shape, work: Work, tokens: int, learned: int) -> Loss:
 
 
 def _head_bytes(work: Work) -> int:
+    if work.lora and "lm_head" in work.lora.saved:
+        return work.lora.saved_bytes
     return rest_bytes(work)
 
 
@@ -79,7 +81,7 @@ def _whole(shape: Shape, work: Work, tokens: int) -> Loss:
     number = 2 if work.mixed else 4
     logits = tokens * shape.vocabulary
     cast = shape.vocabulary * shape.hidden * number if _head_bytes(work) != number else 0
-    of_head = shape.vocabulary * shape.hidden * rest_bytes(work) if _learns(shape, work) else 0
+    of_head = shape.vocabulary * shape.hidden * _head_bytes(work) if _learns(shape, work) else 0
     # The log-softmax in float32, its gradient, and that of the logits; all gone before the blocks' backward pass.
     return Loss(logits * 12.0 + cast, float(of_head))
 
