@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune.adapters.partial import train_only
+from finetune.kernels import attention
 from finetune.kernels.loss import summed_loss
 
 LEARNING = r"model\.layers\.1\."
@@ -82,6 +83,7 @@ def _model(kind: str, how: str, checkpointing: bool) -> Any:
     config = AutoConfig.for_model(kind, **SIZES, **extra)
     dtype = torch.float32 if how == "float32" else torch.bfloat16
     model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    attention.keep_bound(model, chosen=False)
     if how == "part":
         train_only(model, [LEARNING])
     elif how != "full":

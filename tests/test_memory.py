@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from finetune.memory.estimate import LIBRARIES, Estimate, Pass, estimated
+from finetune.kernels import tiled
+from finetune.memory.estimate import LIBRARIES, QUERIES, Estimate, Pass, estimated
 from finetune.memory.finding import Found, found
 from finetune.memory.known import _MODELS, config_of_name
 from finetune.memory.optimizers import STATES
@@ -83,7 +84,7 @@ def test_where_the_sizes_of_a_model_come_from(tmp_path: Path) -> None:
     assert isinstance(other, str) and "a mamba model is not counted" in other
 
 
-def foreseen(kind: str, how: str, checkpointing: bool) -> Estimate:
+def foreseen(kind: str, how: str, checkpointing: bool, tokens: int = TOKENS) -> Estimate:
     sizes = shape(model_type=kind, **({} if kind == "phi3" else {"head_dim": 32}), **SIZES)
     targets, fused = frozenset(one.name for one in sizes.matrices), how not in ("plain", "dora")
     lora = Lora(16, targets, fused, False, how == "dora", (), 2 if how == "qlora" else 4)
@@ -98,7 +99,7 @@ def foreseen(kind: str, how: str, checkpointing: bool) -> Estimate:
         float16=how == "qlora",
         patterns=(LEARNING,) if how == "part" else None,
     )
-    return estimated(sizes, work, Pass(TOKENS, TOKENS, TOKENS))
+    return estimated(sizes, work, Pass(tokens, tokens, tokens))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
@@ -109,14 +110,22 @@ def test_what_is_foreseen_of_a_step_is_what_pytorch_keeps(kind: str, how: str, c
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("how", ["lora", "full"])
+def test_so_it_is_of_attention_in_tiles(how: str, checkpointing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiled, "SMALL", tiled.TILE)
+    assert tiled.TILE == QUERIES
+    compare("gemma2", how, checkpointing, 2 * QUERIES)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
 @pytest.mark.parametrize("how", ["plain", "dora", "float32", "part"])
 def test_so_it_is_of_the_ways_in_which_few_train(how: str, checkpointing: bool) -> None:
     compare("llama", how, checkpointing)
 
 
-def compare(kind: str, how: str, checkpointing: bool) -> None:
-    _, peak = step_bytes(kind, TOKENS, how, checkpointing)
-    estimate = foreseen(kind, how, checkpointing)
+def compare(kind: str, how: str, checkpointing: bool, tokens: int = TOKENS) -> None:
+    _, peak = step_bytes(kind, tokens, how, checkpointing)
+    estimate = foreseen(kind, how, checkpointing, tokens)
     assert estimate.moment != "the optimizer's step"
     step = estimate.gradients + estimate.activations + estimate.loss + estimate.workspace - LIBRARIES
     if how == "qlora":

@@ -15,6 +15,10 @@ from finetune.memory.work import Work
 from finetune.memory.zero import Share, share_of
 
 GIB = 2**30
+QUERIES = 1024
+"""Of a tile of attention."""
+OF_A_SCORE = 15.0
+"""Bytes: the score, its bound's and its share's and their gradients."""
 LIBRARIES = 56 * 2**20
 """Work space of the matrix products, and what a batch and its labels take."""
 OUTSIDE = 0.55 * GIB
@@ -130,6 +134,7 @@ def _moments(shape: Shape, work: Work, largest: Pass, share: Share) -> tuple[_Mo
     of_block = _kept_weights(shape, work)
     copied = _copied_matrix(shape, work) + (of_block if work.checkpointing else 0.0)
     height = max(tokens.backward * largest.tokens, _in_attention(shape, work, tokens, largest))
+    height += _in_tiles(shape, work, largest)
     one_block = (tokens.between if work.checkpointing else tokens.block) * largest.tokens
     cast = _cast(work, weights)
     there = cast + (0.0 if work.checkpointing else tokens.blocks * of_block)
@@ -153,6 +158,14 @@ def _in_attention(shape: Shape, work: Work, tokens: Tokens, largest: Pass) -> fl
         return 0.0
     block = tokens.block - tokens.between if work.checkpointing else 0.0
     return (block - tokens.above) * largest.tokens + 2 * 4.0 * shape.heads * largest.longest**2
+
+
+def _in_tiles(shape: Shape, work: Work, largest: Pass) -> float:
+    """What the backward pass of attention in tiles takes (finetune/kernels/tiled.py): the scores of one."""
+    if not shape.kind.bounded or work.eager or work.backend == "unsloth":
+        return 0.0
+    asked = min(QUERIES, largest.tokens)
+    return OF_A_SCORE * shape.heads * asked * max(asked, largest.longest)
 
 
 def _kept_weights(shape: Shape, work: Work) -> float:

@@ -24,12 +24,14 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Kind:
-    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `joined`: query, key and
+    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `bounded`: scores
+    of attention are, which is made in tiles. `joined`: query, key and
     value are one matrix, gate and up another."""
 
     norms: int = 2
     head_norms: bool = False
     wide_scale: bool = False
+    bounded: bool = False
     joined: bool = False
     tied: bool = False
     biases: tuple[str, ...] = ()
@@ -53,7 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "qwen2": Kind(biases=_QKV),
     "qwen3": Kind(head_norms=True),
     "gemma": Kind(wide_scale=True, tied=True, defaults={"head_dim": 256}),
-    "gemma2": Kind(norms=4, wide_scale=True, tied=True, defaults={"head_dim": 256}),
+    "gemma2": Kind(norms=4, bounded=True, wide_scale=True, tied=True, defaults={"head_dim": 256}),
     "gemma3_text": Kind(norms=4, head_norms=True, wide_scale=True, tied=True, defaults=_GEMMA3),
     "phi3": Kind(joined=True),
     "smollm3": Kind(tied=True),
