@@ -39,7 +39,7 @@ def test_the_weights_counted_from_config_json_are_those_of_the_model(kind: str) 
     sizes = SIZES | {"tie_word_embeddings": kind in ("gemma2", "qwen2")}
     if kind in ("llama", "qwen3", "granite"):
         sizes |= {"attention_bias": True}
-    if kind == "ministral":
+    if kind in ("ministral", "hunyuan_v1_dense"):
         sizes |= {"head_dim": 32}
     config = AutoConfig.for_model(kind, **sizes)
     with torch.device("meta"):
@@ -107,6 +107,12 @@ def foreseen(kind: str, how: str, checkpointing: bool, tokens: int = TOKENS) -> 
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
 def test_what_is_foreseen_of_a_step_is_what_pytorch_keeps(kind: str, how: str, checkpointing: bool) -> None:
     compare(kind, how, checkpointing)
+
+
+@pytest.mark.parametrize("how", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["olmo2", "exaone4", "hunyuan_v1_dense"])
+def test_so_it_is_of_blocks_whose_norms_lie_elsewhere(kind: str, how: str) -> None:
+    compare(kind, how, checkpointing=True)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])

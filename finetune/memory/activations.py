@@ -4,7 +4,7 @@ saves. Knows no recipe."""
 
 from dataclasses import dataclass
 
-from finetune.memory.learning import HEAD_NORMS, NORMS, Learning, learning_of
+from finetune.memory.learning import Learning, learning_of
 from finetune.memory.shapes import Shape
 from finetune.memory.weights import widened
 from finetune.memory.work import Work
@@ -62,7 +62,7 @@ def names_of(shape: Shape, work: Work) -> frozenset[str]:
     """What of a block learns itself: nothing beside an adapter, else all."""
     if work.lora or work.other_adapter:
         return frozenset()
-    return frozenset((*NORMS, *HEAD_NORMS, *(matrix.name for matrix in shape.matrices)))
+    return frozenset((*shape.kind.norm_names, *shape.kind.head_named, *(matrix.name for matrix in shape.matrices)))
 
 
 def _final_norm_learns(work: Work, learning: Learning | None) -> bool:
@@ -76,10 +76,10 @@ def kept_of_norms(shape: Shape, work: Work, learned: frozenset[str]) -> float:
         # Liger's keeps its input as it is.
         each = (FULL if is_wide(work) else HALF) * shape.hidden + FULL
     else:
-        each += _scale(shape, work) * shape.hidden * len(learned & set(NORMS[: shape.kind.norms])) / shape.kind.norms
+        each += _scale(shape, work) * shape.hidden * len(learned & set(shape.kind.norm_names)) / shape.kind.norms
     of_heads = 0.0
     if shape.kind.head_norms:
-        widths = {"q_norm": shape.attention_width, "k_norm": shape.key_width}
+        widths = dict(zip(shape.kind.head_named, (shape.attention_width, shape.key_width), strict=True))
         of_heads += FULL * (shape.heads + shape.key_heads)
         of_heads += sum((FULL + _scale(shape, work) * (name in learned)) * width for name, width in widths.items())
     return shape.kind.norms * each + of_heads
@@ -194,6 +194,7 @@ def _backward(shape: Shape, work: Work, block: float, trained: bool) -> float:
     again = block - FULL * hidden
     if not trained and not is_wide(work) and not _widens(work):
         in_product += 4.4 * hidden
-    if shape.kind.norms == 4:
+    if shape.kind.norm_names[-1] == "post_feedforward_layernorm":
+        # A block that ends with a norm begins its backward pass there.
         return again + max(in_norm, in_product)
     return again + max(in_norm - 8 * hidden, in_product)

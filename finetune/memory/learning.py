@@ -9,11 +9,6 @@ from finetune.memory.work import Work
 
 ROWS = re.compile(r"\[\d*:\d*\]$")
 """Behind a pattern: rows that learn. The gradient is made of all of them."""
-NORMS = (
-    *("input_layernorm", "post_attention_layernorm"),
-    *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
-)
-HEAD_NORMS = ("q_norm", "k_norm")
 
 
 @dataclass(frozen=True)
@@ -43,8 +38,8 @@ def learning_of(shape: Shape, work: Work) -> Learning | None:
         return any(re.match(pattern, f"{name}.{kind}") for pattern in wanted for kind in ("weight", "bias"))
 
     inside = {matrix.name: _place(matrix.name) for matrix in shape.matrices}
-    inside |= {name: name for name in NORMS[: shape.kind.norms]}
-    inside |= {name: f"self_attn.{name}" for name in HEAD_NORMS if shape.kind.head_norms}
+    inside |= {name: name for name in shape.kind.norm_names}
+    inside |= {name: f"self_attn.{name}" for name in shape.kind.head_named if shape.kind.head_norms}
     blocks = tuple(
         frozenset(name for name, place in inside.items() if learns(f"model.layers.{number}.{place}"))
         for number in range(shape.layers)
@@ -69,7 +64,9 @@ def tensors_of(shape: Shape, learning: Learning) -> tuple[tuple[int, int], ...]:
     for matrix in shape.matrices:
         count = sum(matrix.name in names for names in learning.blocks)
         sizes += [(matrix.weights, count), *([(matrix.outputs, count)] if matrix.bias else [])]
-    norms = sum(len(names & set(NORMS)) for names in learning.blocks) + ("norm" in learning.ends)
-    heads = sum(len(names & set(HEAD_NORMS)) for names in learning.blocks)
-    sizes += [(shape.hidden, norms), (shape.head_width, heads)]
+    norms = sum(len(names & set(shape.kind.norm_names)) for names in learning.blocks) + ("norm" in learning.ends)
+    sizes.append((shape.hidden, norms))
+    widths = (shape.attention_width, shape.key_width) if shape.kind.whole_norms else (shape.head_width,) * 2
+    for name, width in zip(shape.kind.head_named, widths, strict=True):
+        sizes.append((width, sum(name in names for names in learning.blocks)))
     return tuple((numbers, count) for numbers, count in sizes if count)

@@ -24,12 +24,15 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Kind:
-    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `bounded`: scores
-    of attention are, which is made in tiles. `joined`: query, key and
-    value are one matrix, gate and up another."""
+    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `bounded`: scores of attention
+    are, which is made in tiles. `joined`: query, key and value are one matrix, gate and up another. `named`: what norms
+    are called, where that is not usual; `whole_norms`: those of queries and keys are as wide as all heads."""
 
     norms: int = 2
     head_norms: bool = False
+    named: tuple[str, ...] = ()
+    head_named: tuple[str, str] = ("q_norm", "k_norm")
+    whole_norms: bool = False
     wide_scale: bool = False
     bounded: bool = False
     joined: bool = False
@@ -37,7 +40,16 @@ class Kind:
     biases: tuple[str, ...] = ()
     defaults: Mapping[str, int] | None = None
 
+    @property
+    def norm_names(self) -> tuple[str, ...]:
+        return self.named or NORMS[: self.norms]
 
+
+NORMS = (
+    *("input_layernorm", "post_attention_layernorm"),
+    *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+_BEHIND = ("post_attention_layernorm", "post_feedforward_layernorm")
 _QKV = ("q_proj", "k_proj", "v_proj")
 _GEMMA3 = {
     "num_attention_heads": 8,
@@ -60,6 +72,12 @@ KINDS: Mapping[str, Kind] = {
     "phi3": Kind(joined=True),
     "smollm3": Kind(tied=True),
     "granite": Kind(),
+    "ministral3": Kind(),
+    "cwm": Kind(),
+    "hunyuan_v1_dense": Kind(head_norms=True, head_named=("query_layernorm", "key_layernorm")),
+    "exaone4": Kind(head_norms=True, named=_BEHIND),
+    "olmo2": Kind(head_norms=True, whole_norms=True, wide_scale=True, named=_BEHIND),
+    "olmo3": Kind(head_norms=True, whole_norms=True, wide_scale=True, named=_BEHIND),
 }
 """`model_type` -> what its block is like. Tests compare the counts with transformers' own models."""
 NEEDED = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -103,7 +121,8 @@ class Shape:
     def small_weights(self) -> int:
         """Norms and biases."""
         biases = sum(matrix.outputs for matrix in self.matrices if matrix.bias)
-        heads = 2 * self.head_width if self.kind.head_norms else 0
+        widths = self.attention_width + self.key_width if self.kind.whole_norms else 2 * self.head_width
+        heads = widths if self.kind.head_norms else 0
         return self.layers * (self.kind.norms * self.hidden + heads + biases) + self.hidden
 
     @property

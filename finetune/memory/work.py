@@ -275,7 +275,7 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
     if config.arguments.get("fsdp"):
         reasons.append("weights that are shared out were measured on two GPUs alone")
     if config.arguments.get("deepspeed"):
-        reasons.append("what DeepSpeed shares out is coarse: on two GPUs ZeRO-3 took a quarter more than was counted")
+        reasons.append("what DeepSpeed shares out is coarse: with loading, ZeRO-3 took a quarter more on two GPUs")
     if config.arguments.get("torch_compile"):
         reasons.append("torch_compile fuses what is counted apart")
     if lora is None and _other_adapter(plan):
