@@ -24,9 +24,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Kind:
-    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `bounded`: attention's scores
-    are, and it is made in tiles. `joined`: query, key and value are one matrix, gate and up another. `named`: what norms
-    are called, where that is not usual; `whole_norms`: those of queries and keys are as wide as all heads."""
+    """An architecture. `norms`: those of a block. `wide_scale`: norms multiply in float32. `bounded`: the scores of
+    attention are, and it is made in tiles. `joined`: query, key and value are one matrix, gate and up another.
+    `named`: what norms are called, where that is not usual; `whole_norms`: those of queries and keys are as wide as
+    all heads."""
 
     norms: int = 2
     head_norms: bool = False
