@@ -265,12 +265,15 @@ def attention_of() -> Any:
     return LlamaForCausalLM
 
 
-@pytest.mark.parametrize("scaled", [True, False], ids=["a scale", "more than that"])
+@pytest.mark.parametrize("kind", ["a scale", "a head trained beside an adapter", "more than that"])
 def test_logits_are_made_in_pieces_where_what_makes_them_is_known(
-    scaled: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = model_of("granite")
     model.config.logits_scaling = model.model.config.logits_scaling = 3.0
+    scaled = kind != "more than that"
+    if kind == "a head trained beside an adapter":
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"]))
     if not scaled:
         forward = type(model.lm_head).forward
         monkeypatch.setattr(model.lm_head, "forward", lambda hidden: forward(model.lm_head, hidden).relu())

@@ -33,6 +33,15 @@ def head_of(model: Any, products_TV: Tensor, logits_TV: Tensor) -> Head | None:
     return Head(scale, cap) if apart <= ALIKE else None
 
 
+def trained_copy(module: Any) -> Any:
+    """Where a module is trained whole beside an adapter (lora_modules_to_save), the copy that is; else the module."""
+    from peft.utils import ModulesToSaveWrapper
+
+    if not isinstance(module, ModulesToSaveWrapper) or module.disable_adapters or not module.active_adapters:
+        return module
+    return module.modules_to_save[module.active_adapters[0]]
+
+
 def shaped(products: Tensor, head: Head) -> Tensor:
     """The logits."""
     products = products if head.scale == 1 else products * head.scale

@@ -19,7 +19,7 @@ from finetune.errors import TrainingError
 from finetune.kernels import attention, flash
 from finetune.kernels.flat import IGNORED, FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
-from finetune.kernels.head import Head, head_of
+from finetune.kernels.head import Head, head_of, trained_copy
 from finetune.kernels.loss import SummedLoss, summed_loss
 from finetune.kernels.sharding import ShardedCheckpoints
 from finetune.kernels.sharing import SharingRows
@@ -255,7 +255,7 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
 
     def _head(self) -> Head | None:
         """How the logits come of the last hidden states and one matrix, tried on a few tokens; None if otherwise."""
-        head = _inner(self.whole).get_output_embeddings()
+        head = trained_copy(_inner(self.whole).get_output_embeddings())
         if type(head) is not torch.nn.Linear or head.bias is not None:
             return None
         ids = torch.arange(sum(PROBE)) * 7 % rows_of(_inner(self.whole).get_input_embeddings().weight)

@@ -104,7 +104,7 @@ def work_of(plan: Plan, shape: Shape) -> Work:
         None if lora else _other_adapter(plan),
         _checkpoints(plan, config),
         bool(config.arguments.get("activation_offloading")) or _offloads(plan),
-        _loss(plan, config, lora),
+        _loss(plan, config),
         _optimizer(plan, config),
         model.arguments.get("attn_implementation") == "eager",
         _rows(plan, config, kind),
@@ -205,7 +205,7 @@ COMPARING = {"ORPOConfig": "odds", "CPOConfig": "odds", "DPOConfig": "pairs", "K
 """A trainer's configuration -> how its loss compares answers."""
 
 
-def _loss(plan: Plan, config: Call, lora: Lora | None) -> str:
+def _loss(plan: Plan, config: Call) -> str:
     given = config.arguments
     kind = config.target.rsplit(".", 1)[1]
     if kind == "RewardConfig":
@@ -217,9 +217,7 @@ def _loss(plan: Plan, config: Call, lora: Lora | None) -> str:
         return "known_pairs" if kind == "DPOConfig" and given.get("precompute_ref_log_probs") else COMPARING[kind]
     if plan.backend == "unsloth":
         return "cut"  # it makes its loss in pieces too
-    # A head that is trained beside an adapter makes the logits in its own way.
-    own = lora is not None and "lm_head" in lora.saved
-    return "cut" if given.get("cut_cross_entropy") and not own else "whole"
+    return "cut" if given.get("cut_cross_entropy") else "whole"
 
 
 def _keeps_reference(config: Call) -> bool:
@@ -264,7 +262,7 @@ def _unmeasured(plan: Plan, config: Call, lora: Lora | None) -> list[str]:
         reasons.append(
             "Unsloth computes in its own way, which is not counted apart; measured on one model, it took less"
         )
-    if kind in COMPARING and _loss(plan, config, lora) == "liger":
+    if kind in COMPARING and _loss(plan, config) == "liger":
         reasons.append("Liger's loss over two answers is counted like that of supervised training")
     if kind not in ("SFTConfig", "FlatSFTConfig", "RewardConfig", *COMPARING):
         reasons.append(f"the loss of {kind.removesuffix('Config')} is counted like that of supervised training")
