@@ -3,6 +3,7 @@ its first minute, and that measures how much memory training took. Leaves no tra
 
 Imports transformers: only the stages import this module, once the backend is ready."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,17 +71,20 @@ class First(TrainerCallback):  # type: ignore[misc]
         return measured | {"estimate": foreseen, "estimated_to_measured": ratio}
 
     def foresee_largest(self, loader: Any) -> None:
-        """The estimate for the largest batch to come, which is made and not computed."""
-        rows = largest_rows(loader, self.trainer)
-        if not rows:
-            return
+        """The estimate for the largest batch to come, which is made and not computed. None where another library's
+        batches are not what is known here: it is a figure for the closing table alone."""
         random = progress.random_state()
         try:
-            batch = largest_of(_batch(loader, rows), getattr(self.trainer.args, "tokens_per_pass", None))
-            self.largest = pass_of(batch)
+            rows = largest_rows(loader, self.trainer)
+            if rows:
+                bound = getattr(self.trainer.args, "tokens_per_pass", None)
+                self.largest = pass_of(largest_of(_batch(loader, rows), bound))
+                self.foreseen = self.estimate(self.largest)
+        except Exception as error:  # noqa: BLE001 - the run goes on without that figure
+            logging.getLogger(__name__).warning("the largest batch was not foreseen: %s", error)
+            self.largest = self.foreseen = None
         finally:
             progress.set_random_state(random)
-        self.foreseen = self.estimate(self.largest)
 
     def try_largest(self, loader: Any) -> None:
         """Forward and backward of the largest batch to come, forgotten at once. TrainingError if memory does not hold
