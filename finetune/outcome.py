@@ -3,6 +3,7 @@
 import math
 import resource
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def facts_of(trained: Trained, pairs: list[dict[str, Any]]) -> dict[str, Any]:
         "eval_loss_last": evals[-1] if evals else None,
         "perplexity": perplexities[-1] if perplexities and math.isfinite(perplexities[-1]) else None,
         "tokens_per_second": trained.tokens / trained.seconds if trained.seconds else None,
-        "peak_memory_gib": max(_peak_memory_gib(), (trained.memory or {}).get("before_gib", 0.0)),
+        "peak_memory_gib": max(_peak_memory_gib(), *_peaks_before(trained.memory or {})),
         "memory": trained.memory,
         "train_seconds": trained.seconds,
         "stopped": sum(pair["after"]["stopped"] for pair in pairs),
@@ -108,6 +109,11 @@ def _best_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if last["checkpoint"]:
         rows.append(("last checkpoint", last["checkpoint"]))
     return [*rows, ("saved weights", saved)]
+
+
+def _peaks_before(memory: Mapping[str, Any]) -> tuple[float, float]:
+    """Peaks that PyTorch's counter has forgotten: until training began, and that of the training with its trial."""
+    return memory.get("before_gib", 0.0), memory.get("measured_gib", 0.0)
 
 
 def _peak_memory_gib() -> float:
