@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from trl import SFTConfig, SFTTrainer
 
 from finetune.errors import TrainingError
 from finetune.evaluation.likelihood import likelihoods
-from finetune.kernels import attention, lora
+from finetune.kernels import attention, flash, lora, tiled
 from finetune.kernels.flat import FlatCollator, passes_of
 from finetune.kernels.steps import QuickSteps
 from finetune.kernels.trainer import FlatSFTConfig, FlatSFTTrainer
@@ -291,3 +292,12 @@ def test_logits_are_made_in_pieces_where_what_makes_them_is_known(
     assert trainer.cut == scaled
     assert trainer.head.scale == (pytest.approx(1 / 3) if scaled else 1)
     assert any("logits" in remark for remark in trainer.remarks) != scaled
+
+
+def test_recordings_of_attention_in_tiles_have_no_effect_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(flash, "TOLD", [tiled.WHY_SINKS])
+    alone = SimpleNamespace(num_processes=1)
+    trainer = SimpleNamespace(flat=True, accelerator=alone, aux_loss_enabled=False, remarks=[])
+    assert FlatSFTTrainer._recordings(trainer) is None
+    assert trainer.remarks == ["cuda_graphs has no effect: attention in tiles asks where documents end"]

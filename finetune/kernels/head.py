@@ -6,6 +6,7 @@ Imports torch: only the runner's stages may import it, inside a function."""
 import inspect
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 CAP = "final_logit_softcapping"
@@ -14,6 +15,8 @@ ALIKE = 0.05
 
 
 class Head(NamedTuple):
+    """`scale`: of the products. `cap`: bound of what is left; None: there is none."""
+
     scale: float = 1.0
     cap: float | None = None
 
@@ -29,7 +32,10 @@ def head_of(model: Any, products_TV: Tensor, logits_TV: Tensor) -> Head | None:
         float(getattr(config, "logit_scale", None) or 1),
         1 / float(getattr(config, "logits_scaling", 0) or 1),
     }
-    apart, scale = min((_apart(shaped(products_TV.float(), Head(one, cap)), logits_TV.float()), one) for one in scales)
+    wanted = logits_TV.float()
+    found = ((shaped(products_TV.to(torch.float32, copy=True), Head(one, cap)), one) for one in scales)
+    with torch.no_grad():
+        apart, scale = min((_apart(logits, wanted), one) for logits, one in found)
     return Head(scale, cap) if apart <= ALIKE else None
 
 
@@ -43,9 +49,10 @@ def trained_copy(module: Any) -> Any:
 
 
 def shaped(products: Tensor, head: Head) -> Tensor:
-    """The logits."""
-    products = products if head.scale == 1 else products * head.scale
-    return products if head.cap is None else (products / head.cap).tanh() * head.cap
+    """The logits, in place of the products: another piece of a whole vocabulary would be as large as they are."""
+    if head.scale != 1:
+        products.mul_(head.scale)
+    return products if head.cap is None else products.div_(head.cap).tanh_().mul_(head.cap)
 
 
 def _reads(model: Any, name: str) -> bool:
@@ -57,4 +64,4 @@ def _reads(model: Any, name: str) -> bool:
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
-    return float(((one - other).norm() / other.norm().clamp(min=1e-12)).detach())
+    return float((one - other).norm() / other.norm().clamp(min=1e-12))

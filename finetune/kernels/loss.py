@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finetune.kernels.head import Head
+from finetune.kernels.head import Head, shaped
 from finetune.pieces import tokens_of_a_piece
 
 IGNORED = -100
 PLAIN = Head()
 FEW = 16
+"""Tokens whose slope of a cap is made at a time."""
 
 
 def summed_loss(hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, head: Head = PLAIN) -> Tensor:
@@ -70,7 +71,7 @@ class _Summed(torch.autograd.Function):  # type: ignore[misc]
 
 def _piece(products_TV: Tensor, targets_T: Tensor, head: Head) -> tuple[Tensor, Tensor]:
     """(sum of losses, its gradient by the products, float32 (T, V))."""
-    logits = products_TV.float() if head == PLAIN else _shaped(products_TV.to(torch.float32, copy=True), head)
+    logits = products_TV.float() if head == PLAIN else shaped(products_TV.to(torch.float32, copy=True), head)
     learned = targets_T != IGNORED
     index = targets_T.clamp(min=0)[:, None]
     size = torch.logsumexp(logits, dim=-1, keepdim=True)
@@ -81,12 +82,5 @@ def _piece(products_TV: Tensor, targets_T: Tensor, head: Head) -> tuple[Tensor, 
     if head.cap is not None:
         # The slope of the cap, of a few tokens at a time: another piece would be as large as the logits.
         for few, products in zip(grad.split(FEW), products_TV.split(FEW), strict=True):
-            few -= few * (_shaped(products.to(torch.float32, copy=True), head) / head.cap).square_()
+            few -= few * (shaped(products.to(torch.float32, copy=True), head) / head.cap).square_()
     return loss, grad if head.scale == 1 else grad.mul_(head.scale)
-
-
-def _shaped(products: Tensor, head: Head) -> Tensor:
-    """The logits, in place of the products."""
-    if head.scale != 1:
-        products.mul_(head.scale)
-    return products if head.cap is None else products.div_(head.cap).tanh_().mul_(head.cap)

@@ -23,6 +23,11 @@ WHY_BOUNDED = "attention in tiles, since the model bounds its scores, which no k
 WHY_SINKS = "attention in tiles, since the model has sinks, which no kernel of PyTorch's has"
 
 
+def said(told: list[str]) -> bool:
+    """Whether a run attends in tiles, by what it is to say of its attention."""
+    return WHY_BOUNDED in told or WHY_SINKS in told
+
+
 def flat(rows: Heads, ends: Tensor, terms: Terms, sinks: Tensor | None = None) -> Tensor:
     """(T, heads, D) of query, key, value -> (T, heads, D of value), each document by itself. `ends`: int32
     (documents + 1). `sinks`: (heads,)."""

@@ -16,7 +16,7 @@ from trl import SFTConfig, SFTTrainer
 from finetune import ranks
 from finetune.data.apart import refuse_foresight, refuse_mixed_documents
 from finetune.errors import TrainingError
-from finetune.kernels import attention, flash
+from finetune.kernels import attention, flash, tiled
 from finetune.kernels.flat import IGNORED, FlatCollator, batch_of, filled, nothing_like, passes_of
 from finetune.kernels.graphs import DOCUMENTS, STEP, Recordings, own_gradients
 from finetune.kernels.head import Head, head_of, trained_copy
@@ -120,6 +120,9 @@ class FlatSFTTrainer(QuickSteps, ShardedCheckpoints, SharingRows, SFTTrainer):  
             return None
         if self.aux_loss_enabled:
             self.remarks.append("cuda_graphs has no effect: what the routers of experts say is not replayed")
+            return None
+        if tiled.said(flash.TOLD):
+            self.remarks.append("cuda_graphs has no effect: attention in tiles asks where documents end")
             return None
         found = Recordings(_inner(self.whole).get_decoder())
         with _judged(self.model), torch.no_grad(), self.accelerator.autocast(), found.replayed():
